@@ -1,0 +1,64 @@
+"""The models from Python: make a new one, or load a trained one from its run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from hybridnet import config, experiment
+from hybridnet.checkpoint import best_model_file, load_checkpoint
+from hybridnet.errors import Fault, InputError
+
+
+def create_model(name: str, *, num_classes: int, overrides: Sequence[str] = ()) -> nn.Module:
+    """Make a new model with the defaults of `conf/model/<name>.yaml`, in train mode on the CPU.
+
+        model = hybridnet.create_model("hybrid", num_classes=4, overrides=["model.heads=8"])
+
+    Args:
+        name: `plain`, `eca`, `ca`, `bot`, `botlinear`, `hybrid`, or a yaml of your own in conf/model/.
+        num_classes: number of logits.
+        overrides: as on the command line, for instance `model/backbone=resnet50` or `model.pretrained=true`.
+
+    Shape of the model:
+        (B, 3, H, W) -> (B, num_classes)
+
+    Raises:
+        InputError: (a ValueError) if a name, key or value is wrong, or pretrained weights cannot be had.
+    """
+    if num_classes < 1:
+        raise InputError(Fault("wrong value", f"num_classes={num_classes}", "must be >= 1"))
+    cfg = config.compose("train", [f"model={name}", *overrides])
+    experiment.check(cfg)
+    model = experiment.build_model(cfg, num_classes=num_classes)
+    model.backbone.load_initial_weights()
+    return model
+
+
+def load_model(run: str | Path) -> nn.Module:
+    """Load the best model of a run, in eval mode on the CPU. Never runs code from the file.
+
+    Args:
+        run: a run folder, or its best_model.pt.
+
+    Shape of the model:
+        (B, 3, H, W) -> (B, num_classes); H, W, mean and std as in the run's configuration.
+
+    Raises:
+        InputError: (a ValueError) if the file is missing, damaged, or no model of this project.
+    """
+    path = best_model_file(Path(run))
+    content = load_checkpoint(path)
+    try:
+        model = config.build_modules(content["model_config"], num_classes=content["num_classes"])
+        model.load_state_dict(content["model"])
+    except KeyError as error:
+        raise InputError(Fault("unusable checkpoint", str(path), f"has no entry {error}")) from error
+    except InputError:
+        raise
+    except Exception as error:  # what a constructor or load_state_dict makes of content that does not fit
+        cause = " ".join(str(error).split())[:300]
+        raise InputError(Fault("unusable checkpoint", str(path), cause)) from error
+    return model.eval()

@@ -1,0 +1,162 @@
+"""Holds a composed configuration, as plain dictionaries, against the signatures of the targets it names."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hybridnet import settings
+from hybridnet.errors import Fault
+
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
+    """The choice that `word` most likely meant, or an empty string.
+
+    Of dotted keys the last parts are compared: first with the same parent, then anywhere; `epochs` and `optim.epochs`
+    both mean `trainer.epochs`.
+    """
+
+    def last(key: str) -> str:
+        return key.rpartition(".")[2]
+
+    wanted = last(word).replace("-", "_")
+    siblings = [choice for choice in choices if choice.rpartition(".")[0] == word.rpartition(".")[0]]
+    for pool, cutoff in ((siblings, 0.6), (choices, 0.8)):
+        by_last = {last(choice): choice for choice in reversed(pool)}
+        if matches := difflib.get_close_matches(wanted, list(by_last), n=1, cutoff=cutoff):
+            return by_last[matches[0]]
+    return ""
+
+
+def all_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of nested dictionaries, without Hydra's own (`_target_` …)."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if not str(key).startswith("_"):
+                yield f"{prefix}{key}"
+                yield from all_keys(value, f"{prefix}{key}.")
+
+
+def _nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dictionary with a `_target_`, with its dotted path."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from _nodes(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _nodes(value, f"{path}[{index}]")
+
+
+def target_faults(container: Any, *, allowed: Sequence[str]) -> Iterator[Fault]:
+    """Every `_target_` that is not below an allowed prefix, or cannot be imported."""
+    for where, node in _nodes(container, ""):
+        target = node["_target_"]
+        if not isinstance(target, str) or not target.startswith(tuple(allowed)):
+            hint = f"a _target_ may start with {', '.join(allowed)}; extra_targets=[my_package.] allows another"
+            yield Fault("target not allowed", f"{where}._target_", f"'{target}'", hint)
+        elif _locate(target) is None:
+            yield Fault("unknown target", f"{where}._target_", f"cannot import '{target}'")
+
+
+def _locate(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+def module_faults(container: Any) -> Iterator[Fault]:
+    """Every `_target_` that is not a class of torch modules."""
+    from torch import nn
+
+    for where, node in _nodes(container, ""):
+        target = node["_target_"]
+        is_known = isinstance(target, str) and target.startswith(("hybridnet.model.", "torch.nn.", "timm."))
+        found = _locate(target) if is_known else None
+        if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+            yield Fault("target not allowed", f"{where}._target_", f"'{target}' is not a class of torch modules")
+
+
+def without_knobs(node: Any) -> Any:
+    """The node without keys that its target does not take: they only feed interpolations further down."""
+    if isinstance(node, Mapping):
+        taken = settings.parameters(_locate(node["_target_"])) if "_target_" in node else node
+        return {k: without_knobs(v) for k, v in node.items() if k in taken or str(k).startswith("_")}
+    return [without_knobs(item) for item in node] if isinstance(node, list) else node
+
+
+def setting_faults(raw: Any, resolved: Any) -> dict[str, Fault]:
+    """By key: unknown keys, missing ones, and values that do not fit the target's annotation.
+
+    Args:
+        raw: the configuration with its interpolations.
+        resolved: the same with their values.
+    """
+    sources = set(_references(raw))
+    found: dict[str, Fault] = {}
+    for fault in _binding_faults(raw, resolved, "", sources=sources, is_partial=False):
+        found.setdefault(fault.where.partition("=")[0], fault)
+    return found
+
+
+def _references(raw: Any) -> Iterator[str]:
+    if isinstance(raw, str):
+        yield from REFERENCE.findall(raw)
+    elif isinstance(raw, Mapping | list):
+        for value in raw.values() if isinstance(raw, Mapping) else raw:
+            yield from _references(value)
+
+
+def _binding_faults(raw: Any, resolved: Any, path: str, *, sources: set[str], is_partial: bool) -> Iterator[Fault]:
+    if isinstance(resolved, list):
+        for index, (raw_item, item) in enumerate(zip(raw, resolved, strict=True)):
+            yield from _binding_faults(raw_item, item, f"{path}[{index}]", sources=sources, is_partial=is_partial)
+    if not isinstance(resolved, Mapping):
+        return
+    if "_target_" in resolved:
+        yield from _node_faults(raw, resolved, path, sources=sources, is_partial=is_partial)
+        is_partial = bool(resolved.get("_partial_", False))
+    for key, value in resolved.items():
+        child = f"{path}.{key}" if path else str(key)
+        yield from _binding_faults(raw[key], value, child, sources=sources, is_partial=is_partial)
+
+
+def _node_faults(
+    raw: Mapping[str, Any], resolved: Mapping[str, Any], path: str, *, sources: set[str], is_partial: bool
+) -> Iterator[Fault]:
+    """Faults of one node with a `_target_`, without its children's."""
+    prefix = f"{path}." if path else ""
+    taken = settings.parameters(_locate(resolved["_target_"]))
+    given = {key: value for key, value in resolved.items() if not str(key).startswith("_")}
+    if is_partial and not resolved.get("_partial_", False):
+        cause = "a target inside a partial one must be partial too, or blocks would share its parameters"
+        yield Fault("wrong value", f"{prefix}_partial_=false", cause, f"set {prefix}_partial_=true")
+    for key in given:
+        if key not in taken and f"{prefix}{key}" not in sources:
+            match = nearest(key, list(taken))
+            hint = f"did you mean {prefix}{match}?" if match else f"choose from {', '.join(taken)}"
+            yield Fault("unknown key", f"{prefix}{key}", f"{resolved['_target_']} does not take it", hint)
+    for name, parameter in taken.items():
+        # By the style of this project settings are keyword-only, and what comes before them is given at build time.
+        needed = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        if given.get(name) == "???" or (needed and name not in given):
+            yield Fault("missing value", f"{prefix}{name}", "must be given", f"{prefix}{name}=<value>")
+    judged = {key: value for key, value in given.items() if value != "???" and not _has_target(value)}
+    for name, why in settings.faults(_locate(resolved["_target_"]), judged).items():
+        source = REFERENCE.fullmatch(raw[name]) if isinstance(raw[name], str) else None
+        key = source.group(1) if source else f"{prefix}{name}"
+        shown = "null" if given[name] is None else given[name]
+        yield Fault("wrong value", f"{key}={shown}", why)
+
+
+def _has_target(value: Any) -> bool:
+    return any(True for _ in _nodes(value, ""))

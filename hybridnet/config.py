@@ -1,0 +1,249 @@
+"""Composes the configuration, finds every fault in it before any data are read, and builds what it describes.
+
+The only module besides the entry points that imports hydra or omegaconf. Neither torch nor the data packages are
+imported here: a misspelt override is answered before they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hybridnet import binding
+from hybridnet.binding import nearest
+from hybridnet.errors import Fault, InputError
+
+_PACKAGE = Path(__file__).parent
+CONF_DIR = next((p for p in (_PACKAGE.parent / "conf", _PACKAGE / "conf") if p.is_dir()), _PACKAGE / "conf")
+ALLOWED_TARGETS = ("hybridnet.", "torch.", "torchvision.", "timm.")
+
+
+def _slug(text: str) -> str:
+    """`model.heads=2,model/backbone=resnet34` -> `heads=2,backbone=resnet34`, safe as the name of a folder."""
+    short = re.sub(r"(^|,)[^=,]*[./@]([^=,./@]+=)", r"\1\2", text)
+    return re.sub(r"[^\w=.,+-]+", "-", short)[:100]
+
+
+OmegaConf.register_new_resolver("slug", _slug, replace=True)
+
+
+def compose(config_name: str, overrides: Sequence[str] = (), *, config_dirs: Sequence[str] = ()) -> DictConfig:
+    """Compose `conf/<config_name>.yaml` with overrides as they are typed on the command line.
+
+    Raises:
+        InputError: for every override whose group, option or key does not exist, naming the nearest one.
+    """
+    with _hydra(config_dirs):
+        return _compose(config_name, overrides)
+
+
+def expand(config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> list[list[str]]:
+    """The overrides of every job of a multirun, in the order in which Hydra's basic sweeper runs them."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    with _hydra(config_dirs):
+        parsed = _parse(overrides)
+        if faults := _override_faults(config_name, parsed):
+            raise InputError(*faults)
+        try:
+            return [list(job) for job in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]]
+        except HydraException as error:
+            raise InputError(Fault("wrong sweep", "the command line", str(error))) from error
+
+
+def swept_keys(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The keys of overrides with several values, and of those with one."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    swept = [o.get_key_element() for o in parsed if o.is_sweep_override()]
+    return swept, [o.get_key_element() for o in parsed if not o.is_sweep_override()]
+
+
+def group_choices(overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> list[str]:
+    """Only those overrides that choose a file of conf/ (`model=ca`), without those that set a value."""
+    keys = [o.key_or_group for o in OverridesParser.create().parse_overrides(list(overrides))]
+    homes = [CONF_DIR, *map(Path, config_dirs)]
+    return [text for text, key in zip(overrides, keys, strict=True) if any((home / key).is_dir() for home in homes)]
+
+
+def build(node: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
+    """Instantiate a node with a `_target_`; keys that only feed interpolations (`heads`) are left out.
+
+    Args:
+        node: its own and every nested `_target_` must be allowed.
+        arguments: plain values that are known only now, such as the number of classes.
+
+    Raises:
+        InputError: if a target is not allowed or cannot be imported.
+        ValueError: if the target refuses a setting.
+    """
+    container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    faults = list(binding.target_faults(container, allowed=_allowed(node)))
+    if faults:
+        raise InputError(*faults)
+    try:
+        return instantiate(binding.without_knobs(container), _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause and not isinstance(cause, ValueError):
+            cause = cause.__cause__
+        if cause:
+            raise cause from error
+        raise
+
+
+def build_modules(node: Mapping[str, Any], **arguments: Any) -> Any:
+    """`build` for a node from a file: every target must be a torch module class, so that nothing else can run.
+
+    Raises:
+        InputError: if a target is something else.
+    """
+    if faults := list(binding.module_faults(node)):
+        raise InputError(*faults)
+    return build(node, **arguments)
+
+
+def find_faults(cfg: DictConfig) -> dict[str, Fault]:
+    """Every key of the composed configuration that its target does not take, that is missing, or of a wrong value.
+
+    Returns:
+        The fault of each key. Where a value comes from a knob by interpolation, the key is the knob's.
+    """
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    try:
+        resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        key = str(error.full_key) if error.full_key else "the configuration"
+        return {key: Fault("broken reference", key, str(error).splitlines()[0])}
+    found = {fault.where: fault for fault in binding.target_faults(resolved, allowed=_allowed(cfg))}
+    return found or binding.setting_faults(raw, resolved)
+
+
+def select(cfg: DictConfig, key: str) -> Any:
+    """The value at a dotted key, or None."""
+    return OmegaConf.select(cfg, key)
+
+
+def keys(cfg: DictConfig) -> list[str]:
+    """Every dotted key."""
+    return list(binding.all_keys(OmegaConf.to_container(cfg, resolve=False)))
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """The node as nested dictionaries and lists of plain values."""
+    return OmegaConf.to_container(node, resolve=True)
+
+
+def replaced(cfg: DictConfig, names: Iterable[str], *, by: DictConfig) -> DictConfig:
+    """A copy of `cfg` in which the keys `names` have the values that they have in `by`."""
+    copy = cfg.copy()
+    for key in names:
+        OmegaConf.update(copy, key, OmegaConf.select(by, key), force_add=True)
+    return copy
+
+
+@contextmanager
+def _hydra(config_dirs: Sequence[str]) -> Iterator[None]:
+    """Hydra over conf/ and, before it, the user's own folders; what was initialised before comes back at the end."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        if config_dirs:
+            search_path = create_config_search_path(str(CONF_DIR))
+            for folder in config_dirs:
+                search_path.prepend("command-line", f"file://{Path(folder).resolve()}")
+            GlobalHydra.instance().clear()
+            Hydra.create_main_hydra2(task_name="app", config_search_path=search_path)
+        yield
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    parsed = []
+    for text in overrides:
+        try:
+            parsed += parser.parse_overrides([text])
+        except OverrideParseException as error:
+            cause = str(error).splitlines()[0]
+            hint = "overrides are written key=value; put a value with blanks or commas into quotes: 'key=\"a, b\"'"
+            raise InputError(Fault("unreadable override", text, cause, hint)) from error
+    return parsed
+
+
+def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    if faults := _override_faults(config_name, _parse(overrides)):
+        raise InputError(*faults)
+    try:
+        return hydra_compose(config_name, overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise InputError(Fault("wrong configuration", "the command line", " ".join(lines[:2]))) from error
+
+
+def _override_faults(config_name: str, overrides: Sequence[Override]) -> list[Fault]:
+    """Groups, options and keys that do not exist."""
+    loader = GlobalHydra.instance().config_loader()
+    groups = [o for o in overrides if loader.list_groups(o.key_or_group) or loader.get_group_options(o.key_or_group)]
+    faults, known = [], []
+    for override in groups:
+        options = loader.get_group_options(override.key_or_group)
+        wrong = [value for value in _values(override) if isinstance(value, str) and value not in options]
+        faults += [_option_fault(override, value, options) for value in wrong]
+        if not wrong:
+            known.append(f"{override.get_key_element()}={_values(override)[0]}" if override.value() is not None else "")
+    try:
+        base = hydra_compose(config_name, overrides=[text for text in known if text])
+    except (HydraException, OmegaConfBaseException):
+        return faults  # for instance an optional package is missing: the full composition says so
+    known_keys = keys(base)
+    for override in overrides:
+        key = override.key_or_group
+        if override in groups or key.startswith("hydra") or key in known_keys:
+            continue
+        faults += _key_faults(override, known_keys)
+    return faults
+
+
+def _values(override: Override) -> list[Any]:
+    """The value of an override, or all of them in a sweep."""
+    if not override.is_sweep_override():
+        return [override.value()]
+    return [] if override.is_interval_sweep() else [text.strip("'\"") for text in override.sweep_string_iterator()]
+
+
+def _option_fault(override: Override, value: str, options: Sequence[str]) -> Fault:
+    group = override.key_or_group
+    match = nearest(value, list(options))
+    meant = f"did you mean {group}={match}? " if match else ""
+    return Fault(
+        "unknown option", f"{group}={value}", "no such file in conf", f"{meant}choose from {', '.join(options)}"
+    )
+
+
+def _key_faults(override: Override, keys: Sequence[str]) -> list[Fault]:
+    key = override.key_or_group
+    match = nearest(key, keys)
+    parent, _, name = key.rpartition(".")
+    if override.is_add() and not (match and match.rpartition(".")[0] == parent):
+        return []  # a new key: whether its target takes it is seen when the configuration is bound
+    siblings = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == parent]
+    hint = f"did you mean {match}?" if match else f"choose from {', '.join(siblings)}" if siblings else ""
+    return [Fault("unknown key", key, f"{parent or 'the configuration'} has no '{name}'", hint)]
+
+
+def _allowed(cfg: Any) -> tuple[str, ...]:
+    root = cfg._get_root() if isinstance(cfg, DictConfig) else {}
+    extra = root.get("extra_targets") if isinstance(root, DictConfig) and "extra_targets" in root else []
+    return (*ALLOWED_TARGETS, *(extra or []))

@@ -1,0 +1,98 @@
+"""What a person sees while training: lines, a live bar on a terminal, and a table at the end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+import rich
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 10.0  # when the output is a file
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints log messages above the live bar. Tracebacks go to the log file only.
+
+    Takes and ignores what Hydra's default handler takes, because Hydra merges its settings into ours.
+    """
+
+    def __init__(self, stream: object = None) -> None:
+        super().__init__()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        rich.get_console().print(record.getMessage(), soft_wrap=True, highlight=False, markup=False)
+
+
+class Display:
+    """Shows where the training is: a live line on a terminal, a line every ten seconds and every epoch in a file.
+
+    Args:
+        epochs: of the whole training.
+        steps_per_epoch: batches of one epoch.
+    """
+
+    def __init__(self, *, epochs: int, steps_per_epoch: int) -> None:
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.started = time.monotonic()
+        self.last_line = self.started
+        self.live = Live(console=rich.get_console(), transient=True, refresh_per_second=4)
+        self.is_terminal = rich.get_console().is_terminal
+
+    def __enter__(self) -> Display:
+        if self.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
+        """Show the epoch's means after `step` of its steps."""
+        done = (epoch - 1 + step / self.steps_per_epoch) / self.epochs
+        left = (time.monotonic() - self.started) * (1 - done) / done
+        line = (
+            f"epoch {epoch}/{self.epochs}  step {step}/{self.steps_per_epoch}  loss {loss:.4f}  acc {accuracy:.4f}"
+            f"  {images_per_second:.0f} images/s  {duration(left)} left"
+        )
+        if self.is_terminal:
+            grid = Table.grid(padding=(0, 1))
+            grid.add_row(ProgressBar(total=1.0, completed=done, width=24), line)
+            self.live.update(grid)
+        elif time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES and step < self.steps_per_epoch:
+            self.last_line = time.monotonic()
+            log.info(line)
+
+    def epoch(self, row: Mapping[str, float], *, is_best: bool) -> None:
+        """Print the line of a finished epoch."""
+        self.last_line = time.monotonic()
+        log.info(
+            f"epoch {row['epoch']:>{len(str(self.epochs))}}/{self.epochs}"
+            f"  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}"
+            f"  valid loss {row['valid_loss']:.4f} acc {row['valid_acc']:.4f} F1 {row['valid_macro_f1']:.4f}"
+            f"  lr {row['lr']:.2e} / {row['head_lr']:.2e}  {duration(time.monotonic() - self.started)}"
+            f"{'  best' if is_best else ''}"
+        )
+
+
+def print_table(title: str, rows: Mapping[str, str]) -> None:
+    """Print names and values below a title."""
+    table = Table(title=title, title_justify="left", show_header=False, box=rich.box.SIMPLE)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    rich.get_console().print(table)
+
+
+def duration(seconds: float) -> str:
+    """`0:05`, `12:34` or `1:02:03`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

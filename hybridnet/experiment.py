@@ -1,0 +1,93 @@
+"""From a composed configuration to the parts of an experiment, and their faults before any data are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from hybridnet import config
+from hybridnet.config import DictConfig
+from hybridnet.errors import Fault, InputError
+
+SMALLEST_MAP = 2
+
+
+def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> None:
+    """Find every fault of a composed configuration, without reading data.
+
+    First every key is held against its target's signature. Then the parts are built, the model without memory for
+    its weights, which shows faults between keys; keys that are wrong by themselves are replaced by `defaults` first.
+
+    Raises:
+        InputError: with all faults.
+    """
+    found = config.find_faults(cfg)
+    if defaults is not None:
+        found |= {key: _unknown(key, defaults) for key in cfg if key not in defaults}
+    if found and defaults is not None:
+        found = {key: _with_example(fault, key, defaults) for key, fault in found.items()}
+        cfg = config.replaced(cfg, set(found) & set(config.keys(defaults)), by=defaults)
+    faults = list(found.values())
+    if not config.find_faults(cfg):
+        faults += construction_faults(cfg)
+    if faults:
+        raise InputError(*faults)
+
+
+def construction_faults(cfg: DictConfig) -> list[Fault]:
+    """What the parts refuse when they are built, and an image that is too small for the backbone."""
+    faults: list[Fault] = []
+
+    def attempt(section: str, construct: Callable[[], Any]) -> Any:
+        try:
+            return construct()
+        except InputError as error:
+            faults.extend(error.faults)
+        except ValueError as error:
+            cause, _, hint = str(error).partition("; ")
+            faults.append(Fault("wrong value", section, cause, hint))
+        return None
+
+    attempt("trainer", lambda: config.build(cfg.trainer))
+    data = attempt("data", lambda: config.build(cfg.data))
+    with torch.device("meta"):
+        backbone = attempt("model", lambda: config.build(cfg.model.backbone))
+        model = attempt("model", lambda: build_model(cfg, num_classes=2)) if backbone is not None else None
+        if backbone is not None and data is not None:
+            faults += _size_faults(cfg, backbone, data.image_size)
+    if model is not None:
+        optimizer = attempt("optimizer", lambda: config.build(cfg.optimizer)(model))
+        if optimizer is not None:
+            attempt("scheduler", lambda: config.build(cfg.scheduler)(optimizer, 100))
+    return faults
+
+
+def build_model(cfg: DictConfig, *, num_classes: int) -> nn.Module:
+    """The model, freshly initialised; `model.backbone.load_initial_weights()` loads pretrained ones."""
+    return config.build(cfg.model, num_classes=num_classes)
+
+
+def _size_faults(cfg: DictConfig, backbone: nn.Module, image_size: tuple[int, int]) -> list[Fault]:
+    """Attention over a single row or column of positions does nothing, and neither does most of the last stage."""
+    feature_map = backbone.eval()(torch.empty(1, 3, *image_size), stop=config.select(cfg, "model.stage"))
+    height, width = feature_map.shape[2:]
+    if min(height, width) >= SMALLEST_MAP:
+        return []
+    size = f"{image_size[0]}×{image_size[1]}"
+    hint = "set data.image_size=64 or larger"
+    if cfg.model.stem != "small":
+        hint += ", or model.stem=small for pictures of 32 to 64 pixels"
+    cause = f"at {size} pixels the backbone's map is {height}×{width}; at least {SMALLEST_MAP}×{SMALLEST_MAP} is needed"
+    return [Fault("image too small", f"data.image_size={config.select(cfg, 'data.image_size')}", cause, hint)]
+
+
+def _unknown(key: str, defaults: DictConfig) -> Fault:
+    return Fault("unknown key", key, "nothing takes it", f"choose from {', '.join(defaults)}")
+
+
+def _with_example(fault: Fault, key: str, defaults: DictConfig) -> Fault:
+    default = config.select(defaults, key)
+    return fault if fault.hint or default is None else fault._replace(hint=f"for instance {key}={default}")

@@ -1,0 +1,115 @@
+"""The pictures that a run leaves behind, good enough for a paper."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from hybridnet.files import write_with
+
+logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it announces that it made a font cache
+
+# Okabe and Ito's colours: distinct in print and for the colour-blind.
+TRAIN, VALID, BEST = "#0072B2", "#D55E00", "#555555"
+STYLE = {"color": "#333333", "fontsize": 10}
+
+
+def plot_history(path: Path, history: Sequence[dict[str, float]], *, best_epoch: int, title: str) -> None:
+    """Loss, accuracy and learning rate by epoch; a dashed line marks the best epoch."""
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    loss, accuracy, rate = figure.subplots(1, 3)
+    marker = "o" if len(epochs) <= 30 else ""
+    for axes, metric, name in ((loss, "loss", "Cross-entropy loss"), (accuracy, "acc", "Accuracy")):
+        for split, colour, label in (("train", TRAIN, "training"), ("valid", VALID, "validation")):
+            values = [row[f"{split}_{metric}"] for row in history]
+            axes.plot(epochs, values, marker=marker, markersize=3.5, linewidth=1.6, color=colour, label=label)
+        axes.set_ylabel(name, **STYLE)
+    for key, style, label in (("lr", "-", "backbone"), ("head_lr", "--", "new layers")):
+        rate.plot(epochs, [row[key] for row in history], style, linewidth=1.6, color="#009E73", label=label)
+    rate.set_ylabel("Learning rate at the epoch's end", **STYLE)
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    loss.set_ylim(bottom=0)
+    accuracy.set_ylim(top=1.005)
+    best = history[best_epoch - 1]["valid_acc"]
+    for axes in (loss, accuracy, rate):
+        label = f"best epoch, {best:.2%}" if axes is accuracy else None
+        axes.axvline(best_epoch, color=BEST, linewidth=1, linestyle=":", label=label)
+        axes.set_xlabel("Epoch", **STYLE)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], title: str) -> None:
+    """Counts by label and prediction; the colour is the share of the label's pictures.
+
+    Args:
+        counts: integers (num_classes, num_classes); rows are labels, columns predictions.
+    """
+    num_classes = len(classes)
+    side = min(16.0, 3.2 + 0.5 * num_classes)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if num_classes <= 30:
+        size = 10 if num_classes <= 12 else 7
+        for row, column in np.ndindex(counts.shape):
+            colour = "white" if shares[row, column] > 0.55 else "#222222" if counts[row, column] else "#BBBBBB"
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=size)
+    ticks = range(num_classes) if num_classes <= 60 else []
+    long = max(len(name) for name in classes) > 3
+    axes.set_xticks(ticks, classes if ticks else [], rotation=40 if long else 0, ha="right" if long else "center")
+    axes.set_yticks(ticks, classes if ticks else [])
+    axes.tick_params(length=0, labelsize=10 if num_classes <= 20 else 6)
+    axes.set_xlabel("Prediction", **STYLE)
+    axes.set_ylabel("Label", **STYLE)
+    axes.set_title(title, fontsize=11)
+    figure.colorbar(image, ax=axes, shrink=0.75, label="Share of the label's pictures")
+    _save(figure, path)
+
+
+def plot_samples(path: Path, images: np.ndarray, *, labels: Sequence[str], title: str, limit: int = 32) -> None:
+    """A grid of pictures with their labels.
+
+    Args:
+        images: uint8 (B, H, W, 3); the first `limit` are shown.
+    """
+    images, labels = images[:limit], labels[:limit]
+    columns = min(8, len(images))
+    rows = math.ceil(len(images) / columns)
+    height, width = images.shape[1:3]
+    cell_width = 1.4
+    figure = Figure(figsize=(columns * cell_width, rows * (cell_width * height / width + 0.28) + 0.4))
+    figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.axis("off")
+    for axes, image, label in zip(figure.axes, images, labels, strict=False):
+        axes.imshow(image, interpolation="nearest" if width < 100 else "antialiased")
+        axes.set_title(label if len(label) <= 20 else f"{label[:19]}…", fontsize=7.5, pad=2)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def show(path: Path) -> bool:
+    """Open a picture in the desktop's viewer; False where there is none."""
+    with Image.open(path) as image:
+        return image.show(title=path.name) is not False
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, facecolor="white")
+    write_with(path, lambda stream: stream.write(buffer.getvalue()))

@@ -1,0 +1,140 @@
+"""Starts a command: checks what was typed before anything heavy is imported, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig
+
+from hybridnet import binding, config
+from hybridnet.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Fault, InputError
+
+Check = Callable[..., None]
+
+
+def launch(function: Callable[[DictConfig], float], config_name: str, *, check: Check) -> None:
+    """Run a Hydra application, every job of it checked before the first one starts; ends the process on errors.
+
+    Args:
+        function: one job; returns the monitored metric to the sweeper.
+        config_name: of the yaml in conf/.
+        check: called with the composed configuration of each job and, as `defaults`, the same without the user's
+            values; raises InputError.
+    """
+    with _errors_as_exit_codes() as errors:
+        arguments = _command_line(config_name)
+        if not (arguments.help or arguments.hydra_help or arguments.cfg or arguments.info):
+            _preflight(config_name, arguments, check=check)
+        if arguments.multirun:
+            errors.are_input = False  # from here on a job's wrong input is a job that failed
+            _, constant = config.swept_keys(arguments.overrides)
+            sys.argv.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]")
+        job = function if arguments.multirun else _quietly_failing(function)
+        hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name=config_name)(job)()
+
+
+def call(config_name: str) -> Any:
+    """Run a command whose configuration is one `_target_` with its arguments; ends the process on errors."""
+    with _errors_as_exit_codes():
+        if {"-h", "--help"} & set(sys.argv):
+            print((config.CONF_DIR / f"{config_name}.yaml").read_text(encoding="utf-8"), end="")
+            return None
+        overrides = _command_line(config_name).overrides
+        cfg = config.compose(config_name, overrides)
+        if faults := config.find_faults(cfg):
+            raise InputError(*faults.values())
+        return config.build(cfg)
+
+
+class _JobError(BaseException):
+    """Carries a job's exception through Hydra, which prints a line of its own about any `Exception`."""
+
+
+def _quietly_failing(function: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
+    @functools.wraps(function)
+    def job(cfg: DictConfig) -> float:
+        try:
+            return function(cfg)
+        except Exception as error:
+            raise _JobError from error
+
+    return job
+
+
+class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
+    def __init__(self) -> None:
+        self.are_input = True
+        self.asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+    def __enter__(self) -> _errors_as_exit_codes:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then passes exceptions on, to be reported here
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        error = error.__cause__ if isinstance(error, _JobError) else error
+        if isinstance(error, KeyboardInterrupt):
+            sys.exit(EXIT_INTERRUPTED)
+        if not isinstance(error, Exception):
+            return
+        if self.asked_for_traceback:
+            traceback.print_exception(error)
+        print(_message(error), file=sys.stderr)
+        sys.exit(EXIT_WRONG_INPUT if self.are_input and isinstance(error, InputError) else EXIT_FAILED)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    hint = "HYDRA_FULL_ERROR=1 in the environment shows where"
+    return str(Fault("failure", "this run", f"{type(error).__name__}: {error}", hint))
+
+
+def _command_line(config_name: str) -> argparse.Namespace:
+    """Hydra's own options and the overrides; `--epochs 3`, as in other programs, is answered with `trainer.epochs`."""
+    arguments, unknown = get_args_parser().parse_known_args()
+    if unknown:
+        option = unknown[0].partition("=")[0]
+        match = binding.nearest(option.lstrip("-"), config.keys(config.compose(config_name)))
+        hint = f"did you mean {match}=<value>?" if match else "--help lists the groups and keys"
+        raise InputError(Fault("unknown option", option, "settings are written key=value", hint))
+    return arguments
+
+
+def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:
+    config_dirs = [arguments.config_dir] if arguments.config_dir else []
+    for overrides in _jobs(config_name, arguments, config_dirs):
+        cfg = config.compose(config_name, overrides, config_dirs=config_dirs)
+        choices = config.group_choices(overrides, config_dirs=config_dirs)
+        defaults = config.compose(config_name, choices, config_dirs=config_dirs)
+        try:
+            check(cfg, defaults=defaults)
+        except InputError as error:
+            if arguments.multirun:
+                job = Fault("impossible job", " ".join(overrides), "no job was started")
+                raise InputError(job, *error.faults) from error
+            raise
+        run_dir = next((o.partition("=")[2] for o in overrides if o.startswith("hydra.run.dir=")), None)
+        if run_dir and not arguments.multirun:
+            _refuse_used_folder(Path(run_dir))
+
+
+def _jobs(config_name: str, arguments: argparse.Namespace, config_dirs: Sequence[str]) -> Sequence[Sequence[str]]:
+    if not arguments.multirun:
+        return [arguments.overrides]
+    other_sweeper = any(o.startswith(("hydra/sweeper=", "hydra.sweeper.params")) for o in arguments.overrides)
+    return [] if other_sweeper else config.expand(config_name, arguments.overrides, config_dirs=config_dirs)
+
+
+def _refuse_used_folder(folder: Path) -> None:
+    from hybridnet.run import refuse_used_folder  # imports torch
+
+    refuse_used_folder(folder)

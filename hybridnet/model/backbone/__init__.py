@@ -1,0 +1,33 @@
+"""Backbones: convolutional feature extractors with the interface below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """What the classifiers ask of a feature extractor.
+
+    Attributes:
+        channels: width of the feature map after each stage.
+    """
+
+    channels: tuple[int, ...]
+
+    def forward(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
+        """Apply stages start+1 … stop (all by default); `start=0` takes images and begins with the stem."""
+        raise NotImplementedError
+
+    def insert_attention(self, attention: Callable[[int], nn.Module]) -> None:
+        """Put a new attention layer into every residual block, after its last BatchNorm and before the addition."""
+        raise NotImplementedError
+
+    def pretrained_parameter_names(self) -> set[str]:
+        """Names of the parameters that belong to the published architecture, without inserted attention."""
+        raise NotImplementedError
+
+    def load_initial_weights(self) -> list[str]:
+        """Load the weights that the settings ask for and say, line by line, what was and was not loaded."""
+        raise NotImplementedError

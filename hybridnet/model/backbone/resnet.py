@@ -1,0 +1,149 @@
+"""ResNet-18, -34 and -50 with torchvision's attribute names, so that its checkpoints load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hybridnet.model.backbone import Backbone, weights
+from hybridnet.settings import Count, checked
+
+
+class ResNet(Backbone):
+    """A residual network without its pooling and linear layer.
+
+    Paper: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385. As in torchvision, the stride
+    of a bottleneck is in its 3×3 convolution.
+
+    Args:
+        block: `basic` (two 3×3 convolutions) or `bottleneck` (1×1, 3×3, 1×1, four times as wide at the end).
+        layers: number of blocks in each of the four stages.
+        stem: `imagenet` (7×7 with stride 2, then max-pool; the map ends 32 times smaller than the image) or `small`
+            (3×3 with stride 1, no max-pool; 8 times smaller), for pictures of 32 to 64 pixels.
+        pretrained: take the weights published at `pretrained_url`.
+        pretrained_url: where the ImageNet weights of this architecture are.
+        weights: a file or a run folder to take the weights from instead; null for none.
+
+    The constructor reads no weights: `load_initial_weights` does.
+
+    Shape:
+        (B, 3, H, W) -> (B, C, h, w), C = channels[-1], h = H / 32 or H / 8, rounded up.
+
+    Raises:
+        ValueError: if a setting is out of range, or both pretrained and weights are given.
+    """
+
+    @checked
+    def __init__(
+        self,
+        *,
+        block: Literal["basic", "bottleneck"],
+        layers: tuple[Count, Count, Count, Count],
+        stem: Literal["imagenet", "small"],
+        pretrained: bool,
+        pretrained_url: str,
+        weights: str | None,
+    ) -> None:
+        super().__init__()
+        if pretrained and weights:
+            raise ValueError("pretrained and weights both name initial weights; set model.pretrained=false")
+        self.pretrained_url = pretrained_url if pretrained else None
+        self.weights = weights
+
+        imagenet = stem == "imagenet"
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False) if imagenet else nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if imagenet else nn.Identity()
+
+        block_class = {"basic": BasicBlock, "bottleneck": Bottleneck}[block]
+        self.channels = tuple(width * block_class.expansion for width in (64, 128, 256, 512))
+        inputs = (64, *self.channels[:-1])
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            _stage(block_class, inputs[i], 64 * 2**i, num_blocks=layers[i], stride=1 if i == 0 else 2) for i in range(4)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
+        if start == 0:
+            x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4)[start:stop]:
+            x = layer(x)
+        return x
+
+    def insert_attention(self, attention: Callable[[int], nn.Module]) -> None:
+        for module in self.modules():
+            if isinstance(module, BasicBlock | Bottleneck):
+                module.attention = attention(module.channels)
+
+    def pretrained_parameter_names(self) -> set[str]:
+        return {name for name, _ in self.named_parameters() if ".attention." not in name}
+
+    def load_initial_weights(self) -> list[str]:
+        if self.pretrained_url:
+            return weights.load_into(self, weights.download(self.pretrained_url), source=self.pretrained_url)
+        if self.weights:
+            return weights.load_into(self, weights.read(self.weights), source=self.weights)
+        return []
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut; `attention` is a slot that is empty in the published architecture."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, *, stride: int) -> None:
+        super().__init__()
+        self.channels = width
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.attention: nn.Module = nn.Identity()
+        self.downsample = _shortcut(inputs, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = self.attention(self.bn2(self.conv2(y)))
+        return F.relu(y + self.downsample(x), inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions and a shortcut; `attention` as in BasicBlock."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, *, stride: int) -> None:
+        super().__init__()
+        self.channels = self.expansion * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, self.channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(self.channels)
+        self.attention: nn.Module = nn.Identity()
+        self.downsample = _shortcut(inputs, self.channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = self.attention(self.bn3(self.conv3(y)))
+        return F.relu(y + self.downsample(x), inplace=True)
+
+
+def _stage(block: type[BasicBlock | Bottleneck], inputs: int, width: int, *, num_blocks: int, stride: int) -> nn.Module:
+    outputs = width * block.expansion
+    first = block(inputs, width, stride=stride)
+    return nn.Sequential(first, *(block(outputs, width, stride=1) for _ in range(num_blocks - 1)))
+
+
+def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))

@@ -1,0 +1,78 @@
+"""Initial weights of a backbone: downloaded, from a file, or from the best model of an earlier run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from hybridnet.checkpoint import best_model_file, load_checkpoint
+from hybridnet.errors import Fault, InputError
+
+
+def download(url: str) -> dict[str, Tensor]:
+    """Fetch published weights, or take them from torch's cache folder.
+
+    Raises:
+        InputError: if the network does not answer.
+    """
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except (URLError, OSError) as error:
+        hint = (
+            f"put the file into {torch.hub.get_dir()}/checkpoints, or set model.backbone.weights=<file or run folder>"
+        )
+        cause = f"cannot download {url} ({getattr(error, 'reason', error)})"
+        raise InputError(Fault("missing weights", "model.pretrained=true", cause, hint)) from error
+
+
+def read(source: str) -> dict[str, Tensor]:
+    """Read a state dict from a file, or the backbone's part of the best model of a run folder.
+
+    Raises:
+        InputError: if the file is missing or damaged, or holds no tensors.
+    """
+    content = load_checkpoint(best_model_file(Path(source)))
+    state = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
+    state = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+    if not state:
+        raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", "the file holds no tensors"))
+    own = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
+    return own or state
+
+
+def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> list[str]:
+    """Load what fits by name and shape and say what was and what was not loaded.
+
+    Raises:
+        InputError: if nothing fits.
+    """
+    target = backbone.state_dict()
+    fitting = {name: value for name, value in state.items() if name in target and value.shape == target[name].shape}
+    if not fitting:
+        cause = f"none of its {len(state)} tensors fits this backbone"
+        hint = "choose the same backbone, for instance model/backbone=resnet50"
+        raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
+    backbone.load_state_dict(fitting, strict=False)
+
+    other_shape = [
+        f"{name} {tuple(state[name].shape)} there, {tuple(target[name].shape)} here"
+        for name in state
+        if name in target and name not in fitting
+    ]
+    lines = [f"backbone weights from {source}: loaded {len(fitting)} of {len(target)} tensors"]
+    for reason, names in (
+        ("not loaded, another shape", other_shape),
+        ("not in the file, left as initialised", [name for name in target if name not in state]),
+        ("in the file, not used", [name for name in state if name not in target]),
+    ):
+        if names:
+            lines.append(f"  {reason}: {_shorten(names)}")
+    return lines
+
+
+def _shorten(names: list[str], limit: int = 8) -> str:
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,160 @@
+"""Bottleneck-Transformer block and its self-attention with relative positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hybridnet.settings import Count, checked
+
+
+class BoTBlock(nn.Module):
+    """A residual bottleneck with attention in place of the 3×3 convolution, and optionally a feed-forward part.
+
+    conv1 (C→mid)-bn-relu → attention(mid) → bn-relu → conv2 (mid→C)-bn (γ = 0) + x → relu; size `full` adds
+    conv-bn-relu-conv-bn (γ = 0) + x → relu. `lite`: mid = C / 4, no feed-forward part (the paper's bottleneck);
+    `full`: mid = C and a feed-forward part four times as wide.
+
+    Paper: Srinivas et al., "Bottleneck Transformers for Visual Recognition", arXiv:2101.11605.
+    Deviations: the last BatchNorm of each part starts at zero, so a new block is the identity on x >= 0; it follows
+    the last stage of the backbone instead of replacing its convolutions; size `full`.
+
+    Args:
+        channels: C of the input and the output.
+        attention: function from the number of channels to an attention layer (B, mid, H, W) -> (B, mid, H, W).
+        size: `lite` or `full`.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W), any H, W >= 1; x >= 0, as after a ReLU.
+
+    Raises:
+        ValueError: if channels < 4, or the attention layer does not fit the width.
+    """
+
+    @checked
+    def __init__(
+        self, channels: Count, *, attention: Callable[[int], nn.Module], size: Literal["lite", "full"]
+    ) -> None:
+        super().__init__()
+        if channels < 4:
+            raise ValueError(f"channels ({channels}) must be at least 4")
+        mid, ffn_ratio = {"lite": (channels // 4, 0), "full": (channels, 4)}[size]
+        self.conv1 = nn.Conv2d(channels, mid, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(mid)
+        self.attention = attention(mid)
+        self.bn2 = nn.BatchNorm2d(mid)
+        self.conv2 = nn.Conv2d(mid, channels, 1, bias=False)
+        self.bn3 = _zero_batch_norm(channels)
+        self.ffn = _feed_forward(channels, ffn_ratio * channels) if ffn_ratio else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.attention(y)))
+        x = F.relu(self.bn3(self.conv2(y)) + x)
+        return x if self.ffn is None else F.relu(self.ffn(x) + x)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head softmax attention over all positions, with relative position terms for rows and columns.
+
+    logit_ij = q_i·k_j + q_i·(R_h[y_j - y_i + H - 1] + R_w[x_j - x_i + W - 1]) with q scaled by d^-1/2; softmax over j;
+    times v. Tokens are row-major, head j owns channels [j·d, (j+1)·d). There is no output projection: the last
+    convolution of the bottleneck is one.
+
+    Paper: Srinivas et al., "Bottleneck Transformers for Visual Recognition", arXiv:2101.11605.
+    Deviations: the tables have a reference size; for another map they are resampled linearly in the offset divided
+    by the largest offset, which at the reference size gives the tables themselves, bit for bit.
+
+    Args:
+        channels: C of the input and the output.
+        heads: number of heads; divides channels.
+        reference_size: (H, W) for which the tables hold one row per offset.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W), any H, W >= 1.
+
+    Raises:
+        ValueError: if heads does not divide channels, or a setting is out of range.
+    """
+
+    @checked
+    def __init__(self, channels: Count, *, heads: Count, reference_size: tuple[Count, Count]) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dim_head = split_heads(channels, heads)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.rel_h, self.rel_w = (
+            nn.Parameter(torch.randn(2 * size - 1, self.dim_head) * self.dim_head**-0.5) for size in reference_size
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = split_qkv(self.qkv(x), self.heads)  # 3 × (B, heads, N, d)
+        q = q * self.dim_head**-0.5
+        bias = self.position_logits(q, *x.shape[2:])
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+        return y.transpose(2, 3).reshape(x.shape)
+
+    def position_logits(self, q: Tensor, height: int, width: int) -> Tensor:
+        """Position terms of the logits for scaled queries, (B, heads, N, d) -> (B, heads, N, N)."""
+        grid = q.unflatten(2, (height, width))  # (B, heads, H, W, d)
+        rows = _relative_table(self.rel_h, height).to(q.dtype)  # (H, H, d)
+        columns = _relative_table(self.rel_w, width).to(q.dtype)  # (W, W, d)
+        row_logits = torch.einsum("bnyxd,yid->bnyxi", grid, rows)[..., :, None]
+        column_logits = torch.einsum("bnyxd,xjd->bnyxj", grid, columns)[..., None, :]
+        return (row_logits + column_logits).flatten(4, 5).flatten(2, 3)
+
+
+def split_heads(channels: int, heads: int) -> int:
+    """The width of one head.
+
+    Raises:
+        ValueError: if heads does not divide channels; names the numbers that do.
+    """
+    if channels % heads:
+        divisors = [str(n) for n in range(1, channels + 1) if channels % n == 0]
+        shown = ", ".join(divisors[:8]) + (" …" if len(divisors) > 8 else "")
+        raise ValueError(f"channels ({channels}) must be divisible by heads ({heads}); set model.heads to {shown}")
+    return channels // heads
+
+
+def split_qkv(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, 3C, H, W) -> queries, keys and values, each (B, heads, N, d), N = H·W."""
+    tokens = qkv.flatten(2).unflatten(1, (3, heads, -1))  # (B, 3, heads, d, N)
+    return tokens.transpose(3, 4).unbind(1)
+
+
+def _relative_table(table: Tensor, size: int) -> Tensor:
+    """Rows of `table` for every pair of positions: (2·reference - 1, d) -> (size, size, d), entry [i, j] for j - i.
+
+    The integer product comes before the division, so that at the reference size every row is hit exactly.
+    """
+    centre = (table.shape[0] - 1) // 2
+    offsets = torch.arange(2 * size - 1, device=table.device) - (size - 1)
+    position = (offsets * centre).to(table.dtype) / offsets.amax().clamp(min=1) + centre
+    lower = position.floor()
+    weight = (position - lower).unsqueeze(1)
+    lower = lower.long()
+    upper = (lower + 1).clamp(max=2 * centre)
+    resampled = table[lower] * (1 - weight) + table[upper] * weight  # (2·size - 1, d)
+    index = torch.arange(size, device=table.device)
+    return resampled[index[None, :] - index[:, None] + size - 1]
+
+
+def _zero_batch_norm(channels: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels)
+    nn.init.zeros_(norm.weight)
+    return norm
+
+
+def _feed_forward(channels: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, hidden, 1, bias=False),
+        nn.BatchNorm2d(hidden),
+        nn.ReLU(),
+        nn.Conv2d(hidden, channels, 1, bias=False),
+        _zero_batch_norm(channels),
+    )

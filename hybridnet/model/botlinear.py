@@ -1,0 +1,105 @@
+"""Linear attention for the Bottleneck-Transformer block (BoTLinear)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hybridnet.model.bot import split_heads, split_qkv
+from hybridnet.settings import Count, checked
+
+
+class LinearAttention(nn.Module):
+    """Multi-head attention in O(N) time and memory, with 2-D sine-cosine positions and a local term.
+
+    o_i = φ(q_i)·Σ_j φ(k_j) v_jᵀ / φ(q_i)·Σ_j φ(k_j), y = o + lepe(v). A fixed position table times a learned scalar is
+    added to q and to k. Tokens are row-major, head j owns channels [j·d, (j+1)·d). The core runs in float32.
+
+    Feature maps φ:
+        elu: elu(u) + 1 (Katharopoulos et al., "Transformers are RNNs", arXiv:2006.16236).
+        relu: max(u, 0).
+        softmax: softmax over d of q and over N of k (Shen et al., "Efficient Attention", arXiv:1812.01243).
+        inline: weights (1 + d^-1/2 q_i·(k_j - mean k)) / N (Han et al., "Bridging the Divide", arXiv:2412.06590).
+
+    Deviations: positions on q and k and the local term `lepe` (a depthwise 3×3 convolution of v) stand in for BoT's
+    relative positions. `lepe` starts at zero, or it would drown the attention, whose output is √N times smaller.
+
+    Args:
+        channels: C of the input and the output; divisible by 4.
+        heads: number of heads; divides channels.
+        feature_map: `elu`, `relu`, `softmax` or `inline`.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W), any H, W >= 1.
+
+    Raises:
+        ValueError: if heads or 4 does not divide channels, or a setting is out of range.
+    """
+
+    @checked
+    def __init__(
+        self, channels: Count, *, heads: Count, feature_map: Literal["elu", "relu", "softmax", "inline"]
+    ) -> None:
+        super().__init__()
+        if channels % 4:
+            raise ValueError(f"channels ({channels}) must be divisible by 4 for the sine-cosine positions")
+        self.heads = heads
+        self.dim_head = split_heads(channels, heads)
+        self.feature_map = feature_map
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.position_scale = nn.Parameter(torch.ones(()))
+        self.lepe = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        nn.init.zeros_(self.lepe.weight)
+        nn.init.zeros_(self.lepe.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, dim=1)
+        local = self.lepe(v)
+        with torch.autocast(x.device.type, enabled=False):
+            position = self.position_scale * position_table(x)
+            qkv = torch.cat([q.float() + position, k.float() + position, v.float()], dim=1)
+            y = linear_attention(*split_qkv(qkv, self.heads), feature_map=self.feature_map)
+            y = y.transpose(2, 3).reshape(x.shape)
+        return y + local
+
+
+def linear_attention(q: Tensor, k: Tensor, v: Tensor, *, feature_map: str) -> Tensor:
+    """Attention of queries, keys and values (B, heads, N, d) -> (B, heads, N, d), in O(N)."""
+    num_tokens = k.shape[2]
+    if feature_map == "softmax":
+        return q.softmax(dim=3) @ (k.softmax(dim=2).transpose(2, 3) @ v)
+    if feature_map == "inline":
+        centred = k - k.mean(dim=2, keepdim=True)
+        summary = centred.transpose(2, 3) @ v / num_tokens  # (B, heads, d, d)
+        return q @ summary * q.shape[3] ** -0.5 + v.mean(dim=2, keepdim=True)
+    phi = elu_plus_one if feature_map == "elu" else F.relu
+    q, k = phi(q), phi(k) / num_tokens  # divided by N, so that sums over many tokens stay near 1
+    summary = k.transpose(2, 3) @ v  # (B, heads, d, d)
+    normaliser = q @ k.sum(dim=2).unsqueeze(3)  # (B, heads, N, 1)
+    return q @ summary / (normaliser + 1e-12)
+
+
+def elu_plus_one(u: Tensor) -> Tensor:
+    """elu(u) + 1, written so that a very negative u gives a small positive number instead of cancelling to 0."""
+    return F.relu(u) + torch.exp(-F.relu(-u))
+
+
+def position_table(x: Tensor) -> Tensor:
+    """2-D sine-cosine positions for a map x (B, C, H, W) -> (C, H, W), float32.
+
+    The first C / 2 channels encode y, the others x, each as [sin | cos] of C / 4 frequencies 10000^(-i / (C/4)).
+    """
+    channels, height, width = x.shape[1:]
+    quarter = channels // 4
+    frequencies = 10000.0 ** (-torch.arange(quarter, device=x.device, dtype=torch.float32) / quarter)
+
+    def encode(size: int) -> Tensor:
+        angles = frequencies[:, None] * torch.arange(size, device=x.device, dtype=torch.float32)
+        return torch.cat([angles.sin(), angles.cos()])  # (C/2, size)
+
+    rows = encode(height)[:, :, None].expand(-1, -1, width)
+    columns = encode(width)[:, None, :].expand(-1, height, -1)
+    return torch.cat([rows, columns])

@@ -1,0 +1,46 @@
+"""The plain classifier: backbone, global average pool, dropout, linear layer. Every other model builds on it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from hybridnet.model.backbone import Backbone
+from hybridnet.settings import Count, Rate, checked
+
+
+class PlainClassifier(nn.Module):
+    """Classifies images with a convolutional backbone and no attention.
+
+    Paper: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385.
+
+    Args:
+        backbone: feature extractor with the interface of `hybridnet.model.backbone.Backbone`.
+        num_classes: number of logits.
+        dropout: probability of dropping a pooled feature, 0 <= dropout < 1.
+
+    Shape:
+        (B, 3, H, W) -> (B, num_classes)
+
+    Raises:
+        ValueError: if num_classes < 1 or dropout is out of range.
+    """
+
+    @checked
+    def __init__(self, backbone: Backbone, num_classes: Count, *, dropout: Rate) -> None:
+        super().__init__()
+        self.backbone = backbone
+        # Made before any attention, so that one seed gives every variant the same backbone and the same classifier.
+        self.fc = nn.Linear(backbone.channels[-1], num_classes)
+        self.dropout = nn.Dropout(dropout)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last feature map, (B, 3, H, W) -> (B, C, h, w)."""
+        return self.backbone(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = self.features(images).mean(dim=(2, 3))  # (B, C)
+        return self.fc(self.dropout(pooled))
+
+    def pretrained_parameter_names(self) -> set[str]:
+        """Names of the parameters that a pretrained backbone brings; the optimizer trains the others with head_lr."""
+        return {f"backbone.{name}" for name in self.backbone.pretrained_parameter_names()}

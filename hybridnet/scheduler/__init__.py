@@ -1,0 +1,1 @@
+"""Learning-rate schedules: factors that scale the learning rate of every group, step by step."""

@@ -1,0 +1,102 @@
+"""Where the training runs, and in which precision."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises:
+        ValueError: if PyTorch cannot use it on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device '{name}' is unknown; set trainer.device to auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        build = torch.version.cuda or "none, this is a CPU build"
+        raise ValueError(
+            f"device '{name}' is not available: PyTorch {torch.__version__} (CUDA {build}) sees no GPU; set "
+            "trainer.device=cpu, or check the driver with nvidia-smi and install a PyTorch build for its CUDA version"
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise ValueError(
+            f"device '{name}' is not available: the last GPU is cuda:{last}; set trainer.device=cuda:{last}"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device '{name}' is not available on this machine; set trainer.device=cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device '{name}' is not supported; set trainer.device to auto, cpu, cuda, cuda:1 or mps")
+    return device
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep large blocks instead of giving them back to the kernel and faulting them in at every step.
+
+    On a CPU that is some 60,000 page faults per step of a ResNet-18; without them a step takes about 10 % less time.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
+    libc = ctypes.CDLL(None)
+    libc.mallopt(m_mmap_threshold, 2**30)
+    libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The number format of the forward pass; the weights stay float32.
+
+    Attributes:
+        name: `bf16`, `fp16` or `float32`.
+        device: whose autocast is used.
+    """
+
+    name: str
+    device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The format that the model's input is made in."""
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "float32": torch.float32}[self.name]
+
+    def autocast(self) -> AbstractContextManager:
+        """One path for all formats: switched off for float32."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.name != "float32")
+
+    def grad_scaler(self) -> torch.amp.GradScaler:
+        """Keeps small fp16 gradients from vanishing; switched off, it hands everything through."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+
+
+def find_precision(name: str, device: torch.device) -> Precision:
+    """`auto`: bf16 where the hardware computes in it, else fp16 on a GPU and float32 on a CPU.
+
+    Raises:
+        ValueError: for fp16 on a CPU, which would be slower than float32 and less exact.
+    """
+    if name == "auto":
+        name = "bf16" if _has_bf16(device) else "fp16" if device.type == "cuda" else "float32"
+    if name == "fp16" and device.type == "cpu":
+        raise ValueError("precision 'fp16' needs a GPU; set trainer.precision to auto, bf16 or float32")
+    return Precision(name, device)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        # Without these instructions PyTorch emulates bf16, several times slower than float32.
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch >= 2.11
+        return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "arm_bf16", "bf16"))
+    return False

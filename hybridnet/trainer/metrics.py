@@ -1,0 +1,107 @@
+"""What is measured: sums and counts, so that a short last batch weighs what it should."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class RunningTotals:
+    """Sums over the training steps of an epoch, kept on the device; only `read` waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.num_images = 0
+        self._sums = torch.zeros(2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
+        self._first_bad_step = torch.full((), torch.inf, device=device)
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, *, step: int) -> None:
+        """Add a batch: its mean loss (), logits (B, num_classes) and labels (B,)."""
+        self.num_images += len(labels)
+        loss = loss.detach()
+        num_correct = (logits.detach().argmax(dim=1) == labels).sum()
+        self._sums += torch.stack([loss * len(labels), num_correct.to(loss.dtype)])
+        self._first_bad_step.clamp_(max=torch.where(loss.isfinite(), torch.inf, float(step)))
+
+    def read(self) -> tuple[float, float]:
+        """Mean loss and accuracy so far. Waits for the device.
+
+        Raises:
+            FloatingPointError: if a loss was not finite; its message is the number of the first such step.
+        """
+        loss_sum, num_correct, bad_step = [*self._sums.tolist(), self._first_bad_step.item()]
+        if bad_step != float("inf"):
+            raise FloatingPointError(int(bad_step))
+        return loss_sum / self.num_images, num_correct / self.num_images
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The model's answers on a split.
+
+    Attributes:
+        logits: float32 (N, num_classes), on the CPU.
+        labels: int64 (N,), on the CPU.
+    """
+
+    logits: Tensor
+    labels: Tensor
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits, (N, num_classes)."""
+        return self.logits.softmax(dim=1)
+
+    @property
+    def predictions(self) -> Tensor:
+        """The class with the largest logit, (N,)."""
+        return self.logits.argmax(dim=1)
+
+    def loss(self) -> float:
+        """Mean cross-entropy, summed in float64."""
+        return F.cross_entropy(self.logits.double(), self.labels).item()
+
+    def accuracy(self) -> float:
+        """Share of right predictions."""
+        return (self.predictions == self.labels).double().mean().item()
+
+    def top_k_accuracy(self, k: int) -> float:
+        """Share of pictures whose label is among the k largest logits."""
+        top = self.logits.topk(k, dim=1).indices
+        return (top == self.labels[:, None]).any(dim=1).double().mean().item()
+
+    def confusion(self) -> Tensor:
+        """Counts (num_classes, num_classes); rows are the labels, columns the predictions."""
+        num_classes = self.logits.shape[1]
+        pairs = self.labels * num_classes + self.predictions
+        return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
+
+    def per_class(self) -> dict[str, Tensor]:
+        """Precision, recall, F1 and support of every class, each (num_classes,); 0 where nothing was predicted."""
+        counts = self.confusion().double()
+        hits, predicted, support = counts.diagonal(), counts.sum(dim=0), counts.sum(dim=1)
+        return {
+            "precision": hits / predicted.clamp(min=1),
+            "recall": hits / support.clamp(min=1),
+            "f1": 2 * hits / (predicted + support).clamp(min=1),
+            "support": support,
+        }
+
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that occur among the labels or the predictions."""
+        counts = self.confusion()
+        occurs = counts.sum(dim=0) + counts.sum(dim=1) > 0
+        return self.per_class()["f1"][occurs].mean().item()
+
+    def summary(self) -> dict[str, float]:
+        """`valid_loss`, `valid_acc`, `valid_macro_f1`, and `valid_top5_acc` where there are more than 5 classes."""
+        summary = {
+            "valid_loss": self.loss(),
+            "valid_acc": self.accuracy(),
+            "valid_macro_f1": self.macro_f1(),
+        }
+        if self.logits.shape[1] > 5:
+            summary["valid_top5_acc"] = self.top_k_accuracy(5)
+        return summary

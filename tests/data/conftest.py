@@ -1,0 +1,67 @@
+"""What the data tests share: folders of small pictures with their table, and the data that conf/ builds from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hybridnet import config
+from hybridnet.data.metadata import MetadataImages
+from hybridnet.files import write_json
+
+LABELS = ("leaf", "root", "stem")
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[..., np.ndarray]:
+    """Random pixels (H, W, 3): no two pictures alike, none symmetric."""
+
+    def make(height: int, width: int, *, seed: int = 0) -> np.ndarray:
+        return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+    return make
+
+
+@pytest.fixture
+def write_pair(tmp_path: Path) -> Callable[..., Path]:
+    """Writes metadata.csv from its lines, and label2id.json; returns their folder."""
+
+    def write(lines: Sequence[str], labels: Sequence[str] = LABELS, *, heading: str = "path,label,split") -> Path:
+        folder = tmp_path / "photos"
+        folder.mkdir(exist_ok=True)
+        (folder / "metadata.csv").write_text("\n".join([heading, *lines]) + "\n", encoding="utf-8")
+        write_json(folder / "label2id.json", {label: index for index, label in enumerate(labels)})
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def make_folder(write_pair: Callable[..., Path], noise: Callable[..., np.ndarray]) -> Callable[..., Path]:
+    """Writes noise pictures whose labels take turns, training before validation, and the pair."""
+
+    def make(*, train: int = 14, valid: int = 5, height: int = 20, width: int = 30) -> Path:
+        rows = [(f"{n:02d}.png", LABELS[n % 3], "train" if n < train else "valid") for n in range(train + valid)]
+        folder = write_pair([",".join(row) for row in rows])
+        for number, (name, _, _) in enumerate(rows):
+            Image.fromarray(noise(height, width, seed=number)).save(folder / name)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., MetadataImages]:
+    """The data of a folder with the defaults of conf/ and overrides as a user types them, ready to use."""
+
+    def make(folder: Path, *overrides: str) -> MetadataImages:
+        pair = [f"data.metadata={folder / 'metadata.csv'}", f"data.label2id={folder / 'label2id.json'}"]
+        data = config.build(config.compose("train", ["data=metadata", *pair, *overrides]).data)
+        data.setup()
+        return data
+
+    return make

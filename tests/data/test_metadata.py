@@ -1,0 +1,375 @@
+"""Batches of a user's pictures: which, in what order, and with which pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hybridnet.data.augment import Augment
+from hybridnet.data.batch import Batch
+from hybridnet.data.metadata import MetadataImages
+from hybridnet.errors import InputError
+
+MakeFolder = Callable[..., Path]
+Build = Callable[..., MetadataImages]
+
+# The pictures of make_folder unchanged, so that each is known by its pixels.
+UNCHANGED = ["data/augment=none", "data.image_size=[20,30]", "data.center_crop=1"]
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    neutral = {"horizontal_flip": 0.0, "vertical_flip": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
+    defaults = {
+        "metadata": "nowhere/metadata.csv",
+        "label2id": "nowhere/label2id.json",
+        "image_size": 224,
+        "center_crop": 0.875,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "batch_size": 4,
+        "num_workers": "auto",
+        "pin_memory": False,
+        "train_limit": None,
+        "valid_limit": None,
+        "augment": Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), **neutral),
+        "seed": 0,
+    }
+    return defaults | changes
+
+
+def numbers(batches: Iterable[Batch], folder: Path) -> list[int]:
+    """Which files the unchanged pictures are from."""
+    known = {np.asarray(Image.open(file)).tobytes(): int(file.stem) for file in folder.glob("*.png")}
+    return [known[image.numpy().tobytes()] for batch in batches for image in batch.images]
+
+
+def joined(batches: Iterable[Batch]) -> list[torch.Tensor]:
+    """Pixels, colour changes and labels of an epoch as if it were one batch."""
+    parts = [(batch.images, batch.colour, batch.labels) for batch in batches]
+    return [torch.cat(part) for part in zip(*parts, strict=True)]
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor], *, first: int | None = None) -> bool:
+    return all(torch.equal(a[:first], b[:first]) for a, b in zip(one, other, strict=True))
+
+
+# Which pictures
+
+
+@pytest.mark.parametrize(
+    ("num_train", "batch_size", "sizes"),
+    [
+        (12, 4, [4, 4, 4]),
+        (14, 4, [4, 4, 4, 2]),
+        (13, 4, [4, 4, 4]),  # BatchNorm cannot learn from one picture
+        (5, 1, [1, 1, 1, 1, 1]),
+        (1, 4, [1]),
+        (3, 8, [3]),
+        (9, 8, [8]),
+    ],
+)
+def test_training_batches(
+    num_train: int, batch_size: int, sizes: list[int], make_folder: MakeFolder, build: Build
+) -> None:
+    folder = make_folder(train=num_train, valid=1)
+    data = build(folder, *UNCHANGED, f"data.batch_size={batch_size}")
+    assert data.steps_per_epoch == len(sizes)
+    seen = set()
+    for epoch in range(1, 20):
+        batches = list(data.train_batches(epoch))
+        assert [len(batch) for batch in batches] == sizes
+        files = numbers(batches, folder)
+        assert len(set(files)) == len(files) and set(files) <= set(range(num_train))
+        assert [label for batch in batches for label in batch.labels.tolist()] == [file % 3 for file in files]
+        seen |= set(files)
+    assert seen == set(range(num_train)), "the picture left out of one epoch must come in another"
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"), [(1, [1] * 7), (2, [2, 2, 2, 1]), (3, [3, 3, 1]), (7, [7]), (32, [7])]
+)
+def test_validation_is_every_picture_once_in_the_order_of_the_table(
+    batch_size: int, sizes: list[int], make_folder: MakeFolder, build: Build
+) -> None:
+    folder = make_folder(train=4, valid=7)
+    data = build(folder, *UNCHANGED, f"data.batch_size={batch_size}", "data/augment=photo")
+    for _ in range(2):
+        batches = list(data.valid_batches())
+        assert [len(batch) for batch in batches] == sizes
+        assert numbers(batches, folder) == list(range(4, 11))
+        assert torch.cat([batch.labels for batch in batches]).tolist() == [file % 3 for file in range(4, 11)]
+        assert all(torch.equal(matrix, torch.eye(3, 4)) for batch in batches for matrix in batch.colour)
+
+
+def test_limits(make_folder: MakeFolder, build: Build) -> None:
+    folder = make_folder(train=30, valid=9)
+    data = build(folder, *UNCHANGED, "data.train_limit=12", "data.valid_limit=3", "data.batch_size=5")
+    assert data.steps_per_epoch == 3
+    train, valid = numbers(data.train_batches(1), folder), numbers(data.valid_batches(), folder)
+    assert np.bincount([file % 3 for file in train]).tolist() == [4, 4, 4]
+    assert np.bincount([file % 3 for file in valid]).tolist() == [1, 1, 1]
+    assert valid == sorted(valid) and set(valid) < set(range(30, 39))
+    assert set(train) == set(numbers(data.train_batches(2), folder))
+    unlimited = build(folder, *UNCHANGED, "data.train_limit=100")
+    assert sorted(numbers(unlimited.train_batches(1), folder)) == list(range(30))
+
+
+def test_test_split_is_left_alone(write_pair: Callable[..., Path], noise: Callable, build: Build) -> None:
+    folder = write_pair(["0.png,leaf,test", "1.png,leaf,train", "2.png,root,valid", "3.png,root,train"])
+    for number in range(4):
+        Image.fromarray(noise(20, 30, seed=number)).save(folder / f"{number}.png")
+    data = build(folder, *UNCHANGED)
+    assert sorted(numbers(data.train_batches(1), folder)) == [1, 3]
+    assert numbers(data.valid_batches(), folder) == [2]
+
+
+def test_classes_come_in_the_order_of_their_index(make_folder: MakeFolder, build: Build) -> None:
+    folder = make_folder()
+    (folder / "label2id.json").write_text('{"stem": 0, "leaf": 2, "root": 1}')
+    data = build(folder, *UNCHANGED)
+    assert data.classes == ["stem", "root", "leaf"]
+    assert next(data.valid_batches()).labels.tolist() == [0, 2, 1, 0, 2]
+
+
+# In what order, and with which random changes: a pure function of (seed, epoch, index)
+
+RANDOM = ["data.image_size=[12,16]"]  # with the crops, flips and colours of augment/photo
+
+
+def test_epoch_can_be_repeated(make_folder: MakeFolder, build: Build) -> None:
+    folder = make_folder()
+    data, again = build(folder, *RANDOM), build(folder, *RANDOM)
+    first = joined(data.train_batches(2))
+    np.random.seed(5)
+    torch.manual_seed(5)
+    assert same(joined(data.train_batches(2)), first)
+    assert same(joined(again.train_batches(2)), first), "epoch 2 must not depend on epoch 1 having been read"
+
+
+def test_batch_size_changes_nothing(make_folder: MakeFolder, build: Build) -> None:
+    folder = make_folder(train=14)
+    by_size = [joined(build(folder, *RANDOM, f"data.batch_size={size}").train_batches(1)) for size in (4, 5, 14)]
+    assert same(by_size[0], by_size[1]) and same(by_size[0], by_size[2])
+    one_left_over = joined(build(folder, *RANDOM, "data.batch_size=13").train_batches(1))
+    assert len(one_left_over[0]) == 13 and same(by_size[0], one_left_over, first=13)
+
+
+def test_epochs_and_seeds_differ(make_folder: MakeFolder, build: Build) -> None:
+    folder = make_folder()
+    orders, pixels = set(), set()
+    for seed in (42, 43):
+        data = build(folder, *UNCHANGED, f"seed={seed}")
+        random = build(folder, *RANDOM, f"seed={seed}")
+        for epoch in (1, 2, 3):
+            orders.add(tuple(numbers(data.train_batches(epoch), folder)))
+            pixels |= {image.numpy().tobytes() for image in joined(random.train_batches(epoch))[0]}
+    assert len(orders) == 6
+    assert len(pixels) == 6 * 14, "every picture must be changed in another way in every epoch"
+
+
+def test_copies_of_a_picture_are_changed_differently(
+    write_pair: Callable[..., Path], noise: Callable[..., np.ndarray], build: Build
+) -> None:
+    folder = write_pair(["a.png,leaf,train"] * 14 + ["a.png,leaf,valid"])
+    Image.fromarray(noise(20, 30)).save(folder / "a.png")
+    images, colour, _ = joined(build(folder, *RANDOM).train_batches(1))
+    assert len({image.numpy().tobytes() for image in images}) == 14
+    assert len({matrix.numpy().tobytes() for matrix in colour}) == 14
+
+
+def test_sample_depends_on_epoch_and_index_alone(make_folder: MakeFolder, build: Build) -> None:
+    samples = build(make_folder(), *RANDOM)._train_loader.samples
+    together = joined([samples.__getitems__([(1, 7), (2, 3), (1, 3), (1, 7)])])
+    for place, request in enumerate([(1, 7), (2, 3), (1, 3), (1, 7)]):
+        alone = joined([samples.__getitems__([request])])
+        assert same([part[place : place + 1] for part in together], alone)
+    assert not torch.equal(together[1][1], together[1][2])
+
+
+def test_first_train_batch(make_folder: MakeFolder, build: Build) -> None:
+    data = build(make_folder(), *RANDOM, "data.batch_size=4")
+    assert same(joined([data.first_train_batch()]), joined([next(data.train_batches(1))]))
+
+
+# With which pixels
+
+
+@pytest.mark.parametrize(
+    ("image_size", "center_crop", "rows", "columns"),
+    [
+        ("32", 0.5, slice(16, 48), slice(32, 64)),
+        ("[32,32]", 0.5, slice(16, 48), slice(32, 64)),
+        ("[16,24]", 0.25, slice(24, 40), slice(36, 60)),
+        ("[64,16]", 1.0, slice(0, 64), slice(40, 56)),
+        ("[32,48]", 0.5, slice(16, 48), slice(24, 72)),
+        ("[16,96]", 1.0, slice(24, 40), slice(0, 96)),
+    ],
+)
+def test_evaluation_sees_the_centre(
+    image_size: str,
+    center_crop: float,
+    rows: slice,
+    columns: slice,
+    make_folder: MakeFolder,
+    noise: Callable[..., np.ndarray],
+    build: Build,
+) -> None:
+    folder = make_folder(train=2, valid=1, height=64, width=96)
+    data = build(folder, f"data.image_size={image_size}", f"data.center_crop={center_crop}")
+    batch = next(data.valid_batches())
+    np.testing.assert_array_equal(batch.images[0], noise(64, 96, seed=2)[rows, columns])
+
+
+def quarters(height: int, width: int) -> np.ndarray:
+    """Red, green above blue, white; a black frame an eighth wide."""
+    colours = np.array([[[250, 0, 0], [0, 250, 0]], [[0, 0, 250], [250, 250, 250]]], dtype=np.uint8)
+    picture = colours.repeat(height // 2, axis=0).repeat(width // 2, axis=1)
+    frame = np.ones((height, width), dtype=bool)
+    frame[height // 8 : -(height // 8), width // 8 : -(width // 8)] = False
+    picture[frame] = 0
+    return picture
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+def test_evaluation_of_a_large_picture(extension: str, write_pair: Callable[..., Path], build: Build) -> None:
+    """Reduced by four, without the frame, each quarter where it belongs."""
+    folder = write_pair([f"a.{extension},leaf,train", f"a.{extension},leaf,valid"])
+    options = {"quality": 95, "subsampling": 0} if extension == "jpg" else {}
+    Image.fromarray(quarters(512, 768)).save(folder / f"a.{extension}", **options)
+    data = build(folder, "data.image_size=[96,144]", "data.center_crop=0.75")
+    image = next(data.valid_batches()).images[0].int()
+    inner = {(r, c): image[48 * r + 4 : 48 * r + 44, 72 * c + 4 : 72 * c + 68] for r in (0, 1) for c in (0, 1)}
+    expected = {(0, 0): [250, 0, 0], (0, 1): [0, 250, 0], (1, 0): [0, 0, 250], (1, 1): [250, 250, 250]}
+    for place, colour in expected.items():
+        assert (inner[place] - torch.tensor(colour, dtype=torch.int32)).abs().max() <= 4
+    assert (image[2:-2, 2:-2].sum(dim=-1) > 225).all(), "the black frame must not be seen"
+
+
+@pytest.mark.parametrize(
+    ("horizontal", "vertical", "change"),
+    [(0, 0, lambda a: a), (1, 0, np.fliplr), (0, 1, np.flipud), (1, 1, lambda a: np.fliplr(np.flipud(a)))],
+)
+def test_flips(
+    horizontal: int, vertical: int, change: Callable, make_folder: MakeFolder, noise: Callable, build: Build
+) -> None:
+    flips = [f"data.augment.horizontal_flip={horizontal}", f"data.augment.vertical_flip={vertical}"]
+    data = build(make_folder(train=1, valid=1), *UNCHANGED, *flips)
+    found = next(data.train_batches(1)).images[0]
+    np.testing.assert_array_equal(found, change(noise(20, 30, seed=0)))
+
+
+def test_random_crops_are_parts_of_the_picture(write_pair: Callable[..., Path], build: Build) -> None:
+    """Red grows to the right and green downwards by 4 a pixel: the corners of a crop show where it was taken."""
+    folder = write_pair(["a.png,leaf,train", "a.png,leaf,valid"])
+    rows, columns = np.mgrid[:64, :64] * 4
+    Image.fromarray(np.stack([columns, rows, rows * 0], axis=-1).astype(np.uint8)).save(folder / "a.png")
+    limits = ["data.augment.scale=[0.2,0.5]", "data.augment.horizontal_flip=0", "data.augment.vertical_flip=0"]
+    data = build(folder, "data.image_size=[32,32]", *limits)
+    shares, lefts = [], []
+    for epoch in range(200):
+        image = next(data.train_batches(epoch)).images[0].double()
+        steps = image.diff(dim=1)[:, 4:-4, 0].mean(), image.diff(dim=0)[4:-4, :, 1].mean()
+        width, height = (float(step) * 32 / 4 for step in steps)
+        shares.append(width * height / 64**2)
+        lefts.append(float(image[:, 0, 0].mean()) / 4)
+    assert 0.18 < min(shares) < 0.25 and 0.45 < max(shares) < 0.53
+    assert min(lefts) < 3 and max(lefts) > 20
+
+
+def test_colour_changes_reach_the_input(make_folder: MakeFolder, noise: Callable, build: Build) -> None:
+    amounts = [f"data.augment.{name}=0.5" for name in ("brightness", "contrast", "saturation")]
+    data = build(make_folder(train=1, valid=1), *UNCHANGED, *amounts)
+    batch = next(data.train_batches(1))
+    np.testing.assert_array_equal(batch.images[0], noise(20, 30, seed=0))
+    assert not torch.equal(batch.colour[0], torch.eye(3, 4))
+    matrix = batch.colour[0].numpy().astype(float)
+    changed = np.clip(batch.images[0].numpy() / 255 @ matrix[:, :3].T + matrix[:, 3], 0, 1)
+    expected = (changed - data.mean) / data.std
+    np.testing.assert_allclose(data.to_input(batch, torch.float32)[0].permute(1, 2, 0), expected, atol=2e-6)
+
+
+def test_input_of_the_model(make_folder: MakeFolder, build: Build) -> None:
+    data = build(make_folder(), "data.image_size=[12,16]", "data.batch_size=4")
+    batch = next(data.train_batches(1))
+    assert (batch.images.shape, batch.images.dtype) == ((4, 12, 16, 3), torch.uint8)
+    images = data.to_input(batch, torch.bfloat16)
+    assert (images.shape, images.dtype) == ((4, 3, 12, 16), torch.bfloat16)
+
+
+def test_preprocessing_is_plain(make_folder: MakeFolder, build: Build) -> None:
+    assert build(make_folder()).preprocessing() == {
+        "image_size": [224, 224],
+        "center_crop": 0.875,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+    found = build(make_folder(), "data.image_size=[12,16]", "data.mean=[0,0.5,1]").preprocessing()
+    assert found["image_size"] == [12, 16] and type(found["image_size"]) is list
+    assert found["mean"] == [0, 0.5, 1] and type(found["mean"]) is list
+
+
+# What is refused
+
+
+def test_nothing_is_read_before_setup() -> None:
+    data = MetadataImages(**settings())
+    with pytest.raises(InputError, match=r"data\.metadata=nowhere/metadata\.csv: no such file"):
+        data.setup()
+
+
+def test_bad_pictures_are_told_before_training(make_folder: MakeFolder, build: Build) -> None:
+    folder = make_folder(train=4, valid=2)
+    (folder / "02.png").unlink()
+    (folder / "05.png").write_text("no picture")
+    with pytest.raises(InputError) as error:
+        build(folder)
+    text = str(error.value)
+    assert text.startswith(f"error: unusable images in data.metadata={folder / 'metadata.csv'}: 2 of them\n")
+    assert f"{folder / '02.png'}: no such file" in text and f"{folder / '05.png'}: is none of" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": 0}, "image_size: expected .*, got 0"),
+        ({"image_size": (12, 16, 3)}, "image_size: expected"),
+        ({"image_size": True}, "image_size: expected .*, got True"),
+        ({"image_size": 12.5}, "image_size: expected .*, got 12.5"),
+        ({"center_crop": 0}, "center_crop: must be .*, got 0"),
+        ({"center_crop": 1.5}, "center_crop: must be .*, got 1.5"),
+        ({"mean": (0.5, 0.5)}, "mean: expected .*, got 2 values"),
+        ({"mean": (124, 116, 104)}, "mean: must be >= 0 and <= 1, got 124"),
+        ({"std": (0.0, 0.2, 0.2)}, "std: must be > 0, got 0.0"),
+        ({"batch_size": 0}, "batch_size: must be >= 1, got 0"),
+        ({"batch_size": "auto"}, "batch_size: expected an integer, got 'auto'"),
+        ({"num_workers": -1}, "num_workers: expected .*, got -1"),
+        ({"num_workers": "many"}, "num_workers: expected .* or auto, got 'many'"),
+        ({"pin_memory": "yes"}, "pin_memory: expected true or false or auto, got 'yes'"),
+        ({"train_limit": 0}, "train_limit: expected .* or null, got 0"),
+        ({"valid_limit": 1.5}, "valid_limit: expected .* or null, got 1.5"),
+        ({"seed": -1}, "seed: must be >= 0, got -1"),
+        ({"seed": -1, "batch_size": 0}, "batch_size: .*; seed: "),
+    ],
+)
+def test_wrong_setting_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MetadataImages(**settings(**change))
+
+
+def test_constructor_has_no_defaults() -> None:
+    """Defaults live in conf/data/metadata.yaml only."""
+    with pytest.raises(TypeError, match="missing a required .*argument: 'seed'"):
+        MetadataImages(**{name: value for name, value in settings().items() if name != "seed"})
+
+
+@pytest.mark.parametrize("asked", [True, False, "auto"])
+def test_memory_is_pinned_only_for_a_gpu(asked: bool | str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_gpu in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
+        assert MetadataImages(**settings(pin_memory=asked)).pin_memory is (bool(asked) and has_gpu)

@@ -1,0 +1,116 @@
+"""Initial weights: what is read from where, what fits, and what is said about the rest. No test uses the network."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hybridnet.errors import InputError
+from hybridnet.model.backbone import weights
+
+URL = "https://example.invalid/resnet18.pth"
+
+
+def small_net() -> nn.Module:
+    return nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 4, 1, bias=False), bn1=nn.BatchNorm2d(4)))
+
+
+def some_state() -> dict[str, Tensor]:
+    return {"conv1.weight": torch.randn(4, 3, 1, 1), "bn1.weight": torch.randn(4)}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("wrap", ["", "model", "state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
+def test_reads_a_file(wrap: str, prefix: str, tmp_path: Path) -> None:
+    state = some_state()
+    content: dict[str, Any] = {f"{prefix}{name}": value for name, value in state.items()}
+    if "backbone" in prefix:
+        content["fc.weight"] = torch.zeros(2, 4)  # the rest of the model is not the backbone's
+    torch.save({wrap: content, "epoch": 3} if wrap else content, tmp_path / "weights.pth")
+    assert_same(weights.read(str(tmp_path / "weights.pth")), state)
+
+
+def test_reads_the_best_model_of_a_run_folder(tmp_path: Path) -> None:
+    state = some_state()
+    torch.save({"model": state}, tmp_path / "best_model.pt")
+    torch.save({"model": {"conv1.weight": torch.zeros(1)}}, tmp_path / "last.pt")
+    assert_same(weights.read(str(tmp_path)), state)
+
+
+def test_refuses_what_is_missing_or_empty(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing checkpoint in .*best_model\.pt: no such file"):
+        weights.read(str(tmp_path))
+    with pytest.raises(InputError, match=r"missing checkpoint in .*absent\.pth: no such file"):
+        weights.read(str(tmp_path / "absent.pth"))
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    with pytest.raises(InputError, match=r"model\.backbone\.weights=.*empty\.pth: the file holds no tensors"):
+        weights.read(str(tmp_path / "empty.pth"))
+
+
+def test_loads_what_fits_and_reports_the_rest() -> None:
+    net = small_net()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = {"conv1.weight": torch.randn(4, 3, 1, 1), "bn1.weight": torch.randn(5), "fc.weight": torch.randn(2, 4)}
+    lines = weights.load_into(net, state, source="somewhere")
+    assert lines == [
+        "backbone weights from somewhere: loaded 1 of 6 tensors",
+        "  not loaded, another shape: bn1.weight (5,) there, (4,) here",
+        "  not in the file, left as initialised: bn1.bias, bn1.running_mean, bn1.running_var, bn1.num_batches_tracked",
+        "  in the file, not used: fc.weight",
+    ]
+    after = net.state_dict()
+    assert torch.equal(after.pop("conv1.weight"), state["conv1.weight"])
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_says_nothing_more_when_all_fits() -> None:
+    source, net = small_net(), small_net()
+    lines = weights.load_into(net, source.state_dict(), source="somewhere")
+    assert lines == ["backbone weights from somewhere: loaded 6 of 6 tensors"]
+    assert_same(net.state_dict(), source.state_dict())
+
+
+def test_long_lists_are_shortened() -> None:
+    state = {"conv1.weight": torch.zeros(4, 3, 1, 1)} | {f"extra{i}": torch.zeros(1) for i in range(11)}
+    last = weights.load_into(small_net(), state, source="somewhere")[-1]
+    assert last.endswith("extra6, extra7 and 3 more")
+
+
+def test_refuses_weights_of_another_network() -> None:
+    state = {"conv1.weight": torch.zeros(4, 3, 7, 7), "fc.weight": torch.zeros(2, 4)}
+    with pytest.raises(InputError, match=r"weights=somewhere: none of its 2 tensors fits this backbone\nhint: choose"):
+        weights.load_into(small_net(), state, source="somewhere")
+
+
+@pytest.mark.parametrize("error", [URLError("no route to host"), OSError("no route to host")])
+def test_without_a_network_a_hint_is_given(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
+    with pytest.raises(InputError, match=rf"cannot download {URL} \(no route to host\)") as caught:
+        weights.download(URL)
+    assert "hint: put the file into" in str(caught.value) and "model.backbone.weights=" in str(caught.value)
+
+
+def test_a_download_runs_no_code_and_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, asked = some_state(), {}
+
+    def fake(url: str, **options: Any) -> dict[str, Tensor]:
+        asked.update(options, url=url)
+        return state
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fake)
+    assert_same(weights.download(URL), state)
+    assert asked == {"url": URL, "map_location": "cpu", "check_hash": True, "weights_only": True}

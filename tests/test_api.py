@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import hybridnet
+from hybridnet import config
+from hybridnet.checkpoint import save_checkpoint
+from hybridnet.errors import InputError
+
+
+def test_a_model_is_created_with_overrides() -> None:
+    model = hybridnet.create_model("hybrid", num_classes=4, overrides=["model.heads=8", "model.size=lite"])
+    assert model.blocks.botlinear.attention.heads == 8
+    assert model.training
+    assert model(torch.rand(2, 3, 64, 96)).shape == (2, 4)
+
+
+def test_blocks_do_not_share_parameters() -> None:
+    first = hybridnet.create_model("bot", num_classes=2)
+    second = hybridnet.create_model("bot", num_classes=2)
+    assert not {id(p) for p in first.parameters()} & {id(p) for p in second.parameters()}
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "overrides", "message"),
+    [
+        ("hybird", 4, [], "did you mean model=hybrid?"),
+        ("hybrid", 0, [], "num_classes=0: must be >= 1"),
+        ("hybrid", 4, ["model.heads=3"], "must be divisible by heads"),
+        ("plain", 4, ["model.backbone.weights=nowhere.pt"], "missing checkpoint in nowhere.pt"),
+    ],
+)
+def test_wrong_arguments_are_value_errors(name: str, num_classes: int, overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        hybridnet.create_model(name, num_classes=num_classes, overrides=overrides)
+    assert message in str(caught.value)
+
+
+def _save(path: Path, module: torch.nn.Module, **changes: object) -> None:
+    cfg = config.compose("train", ["model=ca"])
+    save_checkpoint(
+        path, {"model": module.state_dict(), "model_config": config.plain(cfg.model), "num_classes": 3} | changes
+    )
+
+
+def test_a_saved_model_is_loaded_in_eval_mode(tmp_path: Path) -> None:
+    model = hybridnet.create_model("ca", num_classes=3).eval()
+    _save(tmp_path / "best_model.pt", model)
+    images = torch.rand(2, 3, 64, 96)
+    for source in (tmp_path, tmp_path / "best_model.pt", str(tmp_path)):
+        loaded = hybridnet.load_model(source)
+        assert not loaded.training
+        assert torch.equal(loaded(images), model(images))
+
+
+def test_loading_needs_no_pretrained_weights_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("asked the network"))
+    cfg = config.compose("train", ["model=ca", "model.pretrained=true"])
+    _save(tmp_path / "a.pt", hybridnet.create_model("ca", num_classes=3), model_config=config.plain(cfg.model))
+    hybridnet.load_model(tmp_path / "a.pt")
+
+
+def test_a_checkpoint_cannot_name_a_function_to_run(tmp_path: Path) -> None:
+    evil = {"_target_": "torch.hub.load", "repo_or_dir": "x/y", "model": "z"}
+    _save(tmp_path / "a.pt", hybridnet.create_model("ca", num_classes=3), model_config=evil)
+    with pytest.raises(InputError, match=r"'torch\.hub\.load' is not a class of torch modules"):
+        hybridnet.load_model(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_classes": 5}, "size mismatch"),
+        ({"model": {}}, "Missing key"),
+        (
+            {"model_config": {"_target_": "hybridnet.model.plain.PlainClassifier"}},
+            "unusable checkpoint",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    _save(tmp_path / "a.pt", hybridnet.create_model("ca", num_classes=3), **changes)
+    with pytest.raises(InputError, match=message):
+        hybridnet.load_model(tmp_path / "a.pt")
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.pt", {"something": 1})
+    with pytest.raises(InputError, match="has no entry 'model_config'"):
+        hybridnet.load_model(tmp_path / "a.pt")
+
+
+def test_the_package_has_no_other_attributes() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'create_models'"):
+        _ = hybridnet.create_models

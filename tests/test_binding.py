@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hybridnet.binding import all_keys, module_faults, nearest, setting_faults, target_faults, without_knobs
+
+ALLOWED = ("hybridnet.", "torch.")
+CA = {"_target_": "hybridnet.model.ca.CoordinateAttention", "_partial_": True, "reduction": 32, "identity_init": True}
+KEYS = ["model.heads", "model.stem", "model.stage", "trainer.epochs", "trainer.patience", "optimizer.base_lr", "seed"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("trainer.epoch", "trainer.epochs"),
+        ("epochs", "trainer.epochs"),
+        ("optim.base_lr", "optimizer.base_lr"),
+        ("base-lr", "optimizer.base_lr"),
+        ("sed", "seed"),
+        ("model.head", "model.heads"),
+        ("model.reduction", ""),
+        ("zzz", ""),
+    ],
+)
+def test_the_nearest_key(typed: str, meant: str) -> None:
+    assert nearest(typed, KEYS) == meant
+
+
+def test_all_keys_are_dotted_and_without_hydras_own() -> None:
+    assert list(all_keys({"a": {"_target_": "x", "b": {"c": 1}}})) == ["a", "a.b", "a.b.c"]
+
+
+@pytest.mark.parametrize("target", ["os.system", "subprocess.run", "hybridnet_evil.x", None])
+def test_a_target_elsewhere_is_not_allowed(target: str | None) -> None:
+    (fault,) = target_faults({"model": {"part": {"_target_": target}}}, allowed=ALLOWED)
+    assert (fault.what, fault.where) == ("target not allowed", "model.part._target_")
+    assert "extra_targets" in fault.hint
+
+
+def test_a_target_that_does_not_exist_is_named() -> None:
+    (fault,) = target_faults([{"_target_": "hybridnet.model.ca.Nothing"}], allowed=ALLOWED)
+    assert fault.what == "unknown target"
+    assert "hybridnet.model.ca.Nothing" in fault.cause
+
+
+def _faults(**changes: Any) -> dict[str, str]:
+    node = {key: value for key, value in (CA | changes).items() if value != "removed"}
+    return {key: fault.cause for key, fault in setting_faults({"ca": node}, {"ca": node}).items()}
+
+
+def test_a_node_that_fits_has_no_faults() -> None:
+    assert _faults() == {}
+
+
+def test_unknown_missing_and_wrong_keys_are_all_found() -> None:
+    assert _faults(reductions=3, identity_init="removed", reduction=0) == {
+        "ca.reductions": "hybridnet.model.ca.CoordinateAttention does not take it",
+        "ca.identity_init": "must be given",
+        "ca.reduction": "must be >= 1, got 0",
+    }
+
+
+def test_what_is_given_when_building_is_not_missing() -> None:
+    assert "ca.channels" not in _faults()
+
+
+def test_a_value_that_comes_from_a_knob_is_reported_as_the_knob() -> None:
+    raw = {"model": {"reduction": 0, "ca": CA | {"reduction": "${model.reduction}"}}}
+    resolved = {"model": {"reduction": 0, "ca": CA | {"reduction": 0}}}
+    (fault,) = setting_faults(raw, resolved).values()
+    assert fault.where == "model.reduction=0"
+
+
+def test_a_knob_needs_no_place_in_the_signature_but_somebody_must_use_it() -> None:
+    unused = {"ca": CA | {"knob": 1}}
+    assert list(setting_faults(unused, unused)) == ["ca.knob"]
+    used = {"ca": CA | {"knob": 8, "reduction": "${ca.knob}"}}
+    assert setting_faults(used, {"ca": CA | {"knob": 8, "reduction": 8}}) == {}
+    assert without_knobs({"ca": CA | {"knob": 8}}) == {"ca": CA}
+
+
+def test_inside_a_partial_target_every_target_is_partial() -> None:
+    """Otherwise Hydra builds it once, and blocks share its parameters."""
+    attention = {"_target_": "hybridnet.model.bot.SelfAttention", "heads": 4, "reference_size": [7, 7]}
+    block = {"_target_": "hybridnet.model.bot.BoTBlock", "_partial_": True, "size": "lite", "attention": attention}
+    (fault,) = setting_faults({"block": block}, {"block": block}).values()
+    assert fault.where == "block.attention._partial_=false"
+
+
+@pytest.mark.parametrize("target", ["torch.hub.load", "torch.load", "hybridnet.launch.launch", "os.system", 3])
+def test_from_a_file_only_module_classes_are_built(target: object) -> None:
+    (fault,) = module_faults({"backbone": {"_target_": target}})
+    assert fault.what == "target not allowed"
+    assert list(module_faults({"ca": CA, "linear": {"_target_": "torch.nn.Linear"}})) == []

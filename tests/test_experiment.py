@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from hybridnet import config, experiment
+from hybridnet.errors import Fault, InputError
+
+
+def _faults(*overrides: str) -> list[Fault]:
+    cfg = config.compose("train", list(overrides))
+    defaults = config.compose("train", config.group_choices(overrides))
+    try:
+        experiment.check(cfg, defaults=defaults)
+    except InputError as error:
+        return list(error.faults)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "cause"),
+    [
+        ("trainer.epochs=ten", "trainer.epochs=ten", "expected an integer, got 'ten'"),
+        ("trainer.epochs=0", "trainer.epochs=0", "must be >= 1, got 0"),
+        ("optimizer.base_lr=abc", "optimizer.base_lr=abc", "expected a number, got 'abc'"),
+        ("optimizer.base_lr=null", "optimizer.base_lr=null", "expected a number, got null"),
+        ("optimizer.base_lr=-1", "optimizer.base_lr=-1", "must be >= 0, got -1"),
+        ("model.dropout=1.0", "model.dropout=1.0", "must be >= 0 and < 1, got 1.0"),
+        ("model.reduction=0", "model.reduction=0", "must be >= 1, got 0"),
+        ("model.size=big", "model.size=big", "expected lite or full, got 'big'"),
+        ("data.batch_size=0", "data.batch_size=0", "must be >= 1, got 0"),
+        ("monitor=acc", "monitor=acc", "expected valid_acc or valid_loss or valid_macro_f1, got 'acc'"),
+        ("seed=-1", "seed=-1", "must be >= 0, got -1"),
+        ("+foo=1", "foo", "nothing takes it"),
+        ("~trainer.epochs", "trainer.epochs", "must be given"),
+        ("model.heads=3", "model", "channels (512) must be divisible by heads (3)"),
+        ("model.stage=5", "model", "stage (5) must lie between 1 and 4"),
+        ("data.augment.scale=[0.9,0.5]", "data", "scale ([0.9, 0.5]) must be [smallest, largest] with largest <= 1"),
+        ("trainer.precision=fp16", "trainer", "precision 'fp16' needs a GPU"),
+        ("trainer.device=gpu", "trainer", "device 'gpu' is unknown"),
+        (
+            "data.image_size=32",
+            "data.image_size=32",
+            "at 32×32 pixels the backbone's map is 1×1; at least 2×2",
+        ),
+        ("data.image_size=[224,32]", "data.image_size=[224, 32]", "at 224×32 pixels the backbone's map is 7×1"),
+    ],
+)
+def test_a_wrong_value_is_named_before_data_are_read(override: str, where: str, cause: str) -> None:
+    faults = _faults("trainer.device=cpu", override)
+    assert [fault.where for fault in faults] == [where]
+    assert faults[0].cause.startswith(cause)
+
+
+def test_all_faults_come_in_one_message() -> None:
+    faults = _faults(
+        "model.heads=3", "model.dropout=1.5", "data.image_size=8", "trainer.epochs=0", "seed=x", "optimizer.eps=0"
+    )
+    assert {fault.where for fault in faults} == {
+        "model",
+        "model.dropout=1.5",
+        "data.image_size=8",
+        "trainer.epochs=0",
+        "seed=x",
+        "optimizer.eps=0",
+    }
+
+
+def test_a_fault_has_the_default_as_an_example() -> None:
+    (fault,) = _faults("trainer.epochs=ten")
+    assert fault.hint == "for instance trainer.epochs=10"
+
+
+def test_the_hint_for_heads_names_the_numbers_that_divide_the_width() -> None:
+    (fault,) = _faults("model.heads=3", "model.size=lite")
+    assert fault.cause == "channels (128) must be divisible by heads (3)"
+    assert fault.hint == "set model.heads to 1, 2, 4, 8, 16, 32, 64, 128"
+
+
+def test_a_small_picture_fits_the_small_stem() -> None:
+    (fault,) = _faults("data.image_size=32")
+    assert "model.stem=small" in fault.hint
+    assert _faults("data.image_size=32", "model.stem=small") == []
+    assert _faults("data.image_size=32", "model.stage=3") == []
+
+
+@pytest.mark.parametrize("model", ["plain", "eca", "ca", "bot", "botlinear", "hybrid"])
+@pytest.mark.parametrize("size", ["64", "448", "[64,320]"])
+def test_every_model_takes_every_size(model: str, size: str) -> None:
+    assert _faults(f"model={model}", f"data.image_size={size}") == []

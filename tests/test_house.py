@@ -1,0 +1,129 @@
+"""The rules that hold the project together: who may import whom, and conf/ ↔ hybridnet/ ↔ tests/."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "hybridnet"
+
+# What each part may import besides the standard library and itself. The longest matching name decides.
+SHARED = {"hybridnet.errors", "hybridnet.settings", "hybridnet.files"}
+MAY_IMPORT = {
+    "hybridnet": {"hybridnet.api"},
+    "hybridnet.errors": set(),
+    "hybridnet.settings": set(),
+    "hybridnet.files": set(),
+    "hybridnet.binding": SHARED | {"torch"},
+    "hybridnet.checkpoint": SHARED | {"torch"},
+    "hybridnet.console": {"rich"},
+    "hybridnet.figures": SHARED | {"matplotlib", "numpy", "PIL"},
+    "hybridnet.model": SHARED | {"torch", "hybridnet.model", "hybridnet.checkpoint"},
+    "hybridnet.optimizer": SHARED | {"torch", "hybridnet.optimizer"},
+    "hybridnet.scheduler": SHARED | {"torch", "hybridnet.scheduler"},
+    "hybridnet.trainer": SHARED | {"torch", "hybridnet.trainer"},
+    "hybridnet.data": SHARED | {"torch", "torchvision", "numpy", "pandas", "PIL", "sklearn", "hybridnet.data"},
+    "hybridnet.config": SHARED | {"hydra", "omegaconf", "hybridnet.binding"},
+    "hybridnet.experiment": SHARED | {"torch", "hybridnet.config"},
+    "hybridnet.api": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.checkpoint"},
+    "hybridnet.run": SHARED
+    | {"torch", "hybridnet.__version__", "hybridnet.checkpoint", "hybridnet.console", "hybridnet.figures"}
+    | {"hybridnet.trainer"},
+}
+ENTRY_POINTS = {"hybridnet.launch", "hybridnet.prepare"}
+
+
+def _module(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: write absolute imports"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _allowed(module: str) -> set[str] | None:
+    matches = [name for name in MAY_IMPORT if module == name or (module.startswith(f"{name}.") and name != "hybridnet")]
+    return MAY_IMPORT[max(matches, key=len)] if matches else None
+
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=_module)
+def test_imports_follow_the_directions(file: Path) -> None:
+    module = _module(file)
+    if module in ENTRY_POINTS:
+        return
+    allowed = _allowed(module)
+    assert allowed is not None, f"say in MAY_IMPORT what {module} may import"
+    for name in _imports(file):
+        is_standard = name.partition(".")[0] in {*sys.stdlib_module_names, "__future__"}
+        fits = any(name == other or name.startswith(f"{other}.") for other in allowed)
+        assert is_standard or fits, f"{module} must not import {name}"
+
+
+def test_only_config_and_entry_points_import_hydra() -> None:
+    users = {_module(f) for f in SOURCES if any(n.split(".")[0] in ("hydra", "omegaconf") for n in _imports(f))}
+    assert users == {"hybridnet.config", "hybridnet.launch"}
+
+
+def test_checkpoints_are_read_in_one_place_and_nothing_runs_code() -> None:
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "yaml.load", "pickle.load", "pickle.loads"), file
+                assert called != "torch.load" or file.name == "checkpoint.py", file
+                weights_only = [ast.unparse(k.value) for k in node.keywords if k.arg == "weights_only"]
+                if called in ("torch.load", "torch.hub.load_state_dict_from_url"):
+                    assert weights_only == ["True"], file
+
+
+GROUPS = sorted(f for f in (ROOT / "conf").rglob("*.yaml") if f.parent != ROOT / "conf")
+
+
+def _targets(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from (value for key, value in node.items() if key == "_target_")
+        for value in node.values():
+            yield from _targets(value)
+
+
+def test_there_are_groups() -> None:
+    assert {f.parent.name for f in GROUPS} >= {"model", "backbone", "data", "optimizer", "scheduler", "trainer"}
+
+
+@pytest.mark.parametrize("file", GROUPS, ids=lambda f: str(f.relative_to(ROOT / "conf")))
+def test_a_yaml_has_its_code_and_its_test_in_the_same_place(file: Path) -> None:
+    """conf/X/Y.yaml ↔ hybridnet/X/Y.py ↔ tests/X/test_Y.py.
+
+    Presets of one class share a file that is named by what they have in common (resnet18, resnet34 -> resnet) or by
+    their folder (data/augment/photo -> data/augment).
+    """
+    path = file.relative_to(ROOT / "conf").with_suffix("")
+    if path.parts[0] == "experiment":  # presets of everything: no code of their own
+        return
+    homes = [path, path.with_name(path.name.rstrip("0123456789")), path.parent]
+    home = next((h for h in homes if (PACKAGE / h).with_suffix(".py").is_file()), None)
+    assert home is not None, f"{file} has no code in hybridnet/{path.parent}"
+    assert (ROOT / "tests" / home.parent / f"test_{home.name}.py").is_file(), f"{file} has no test"
+    targets = list(_targets(yaml.safe_load(file.read_text(encoding="utf-8"))))
+    assert all(t.startswith((f"hybridnet.{path.parts[0]}.", "torch.", "torchvision.")) for t in targets)
+
+
+@pytest.mark.parametrize("file", [f for f in SOURCES if f.name != "__init__.py"], ids=_module)
+def test_every_module_has_its_test(file: Path) -> None:
+    path = file.relative_to(PACKAGE)
+    assert (ROOT / "tests" / path.parent / f"test_{path.name}").is_file()

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from sklearn import metrics as reference
+
+from hybridnet.trainer.metrics import Evaluation, RunningTotals
+
+CPU = torch.device("cpu")
+
+
+def test_a_short_last_batch_weighs_what_it_should() -> None:
+    totals = RunningTotals(CPU)
+    logits = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
+    totals.add(torch.tensor(1.0), logits, torch.tensor([0, 0, 1]), step=1)
+    totals.add(torch.tensor(5.0), logits[:1], torch.tensor([1]), step=2)
+    assert totals.num_images == 4
+    assert totals.read() == ((3 * 1.0 + 1 * 5.0) / 4, 2 / 4)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_the_first_step_with_a_bad_loss_is_named(bad: float) -> None:
+    totals = RunningTotals(CPU)
+    for step, loss in enumerate([1.0, 2.0, bad, 3.0, bad], start=11):
+        totals.add(torch.tensor(loss), torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64), step=step)
+    with pytest.raises(FloatingPointError, match="^13$"):
+        totals.read()
+
+
+def _random(num_images: int = 301, num_classes: int = 7) -> Evaluation:
+    """Classes of different frequency; class 5 never occurs and class 6 is never predicted."""
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 3, 4, 6])[torch.randint(9, (num_images,))]
+    logits = torch.randn(num_images, num_classes) + 2 * torch.nn.functional.one_hot(labels, num_classes)
+    logits[:, 5:] = -9.0
+    return Evaluation(logits, labels)
+
+
+def test_everything_agrees_with_scikit_learn() -> None:
+    evaluation = _random()
+    labels, predictions = evaluation.labels.numpy(), evaluation.predictions.numpy()
+    precision, recall, f1, support = reference.precision_recall_fscore_support(
+        labels, predictions, labels=range(7), zero_division=0
+    )
+    per_class = evaluation.per_class()
+    assert per_class["precision"].tolist() == pytest.approx(precision.tolist())
+    assert per_class["recall"].tolist() == pytest.approx(recall.tolist())
+    assert per_class["f1"].tolist() == pytest.approx(f1.tolist())
+    assert per_class["support"].tolist() == support.tolist()
+    summary = evaluation.summary()
+    assert summary["valid_acc"] == pytest.approx(reference.accuracy_score(labels, predictions), abs=1e-15)
+    assert summary["valid_macro_f1"] == pytest.approx(
+        reference.f1_score(labels, predictions, average="macro", zero_division=0)
+    )
+    probabilities = evaluation.logits.double().softmax(dim=1).numpy()
+    assert summary["valid_loss"] == pytest.approx(reference.log_loss(labels, probabilities, labels=range(7)))
+    assert summary["valid_top5_acc"] == pytest.approx(
+        reference.top_k_accuracy_score(labels, evaluation.logits.numpy(), k=5, labels=range(7))
+    )
+    expected = reference.confusion_matrix(labels, predictions, labels=range(7))
+    assert evaluation.confusion().tolist() == expected.tolist()
+
+
+def test_rows_of_the_confusion_matrix_are_labels() -> None:
+    evaluation = Evaluation(torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 0, 1]))
+    assert evaluation.confusion().tolist() == [[0, 2], [0, 1]]
+
+
+def test_top5_needs_more_than_five_classes() -> None:
+    evaluation = Evaluation(torch.randn(4, 5), torch.tensor([0, 1, 2, 3]))
+    assert "valid_top5_acc" not in evaluation.summary()
+
+
+def test_the_loss_of_even_logits_is_the_log_of_the_number_of_classes() -> None:
+    assert Evaluation(torch.zeros(3, 4), torch.tensor([0, 1, 3])).loss() == pytest.approx(math.log(4), abs=1e-15)

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hybridnet.errors import TrainingError
+from hybridnet.trainer.supervised import Clock, State, Trainer
+
+SETTINGS: dict[str, Any] = {
+    "epochs": 3,
+    "patience": 0,
+    "device": "cpu",
+    "precision": "float32",
+    "channels_last": True,
+    "clip_norm": math.inf,
+    "log_every": 2,
+    "monitor": "valid_acc",
+    "plot": False,
+}
+
+
+class TinyBatch:
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> TinyBatch:
+        return TinyBatch(self.images.to(device), self.labels.to(device))
+
+
+class TinyData:
+    """23 random pictures of 3 classes in batches of 5: the last batch has 3."""
+
+    steps_per_epoch = 5
+
+    def __init__(self, *, scale: float = 1.0) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.images = torch.randn(23, 3, 8, 10, generator=generator) * scale
+        self.labels = torch.randint(3, (23,), generator=generator)
+
+    def train_batches(self, epoch: int) -> Iterator[TinyBatch]:
+        order = torch.randperm(23, generator=torch.Generator().manual_seed(epoch))
+        return (TinyBatch(self.images[i], self.labels[i]) for i in order.split(5))
+
+    def valid_batches(self) -> Iterator[TinyBatch]:
+        return (TinyBatch(i, y) for i, y in zip(self.images.split(5), self.labels.split(5), strict=True))
+
+    def to_input(self, batch: TinyBatch, dtype: torch.dtype) -> Tensor:
+        return batch.images.to(dtype)
+
+
+class Recorder:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int]] = []
+        self.best_models: list[dict[str, Tensor]] = []
+        self.checkpoints: list[dict[str, Any]] = []
+
+    def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
+        assert images_per_second > 0
+        self.steps.append((epoch, step))
+
+    def best(self, model: dict[str, Tensor], row: dict[str, float]) -> None:
+        self.best_models.append(copy.deepcopy(model))
+
+    def epoch(self, state: State, checkpoint: dict[str, Any]) -> None:
+        self.checkpoints.append(copy.deepcopy(checkpoint))
+
+
+def _model() -> nn.Module:
+    torch.manual_seed(3)
+    # No bias before the BatchNorm: its gradient is rounding noise, which AdamW would blow up.
+    convolution = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+    return nn.Sequential(convolution, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, 3))
+
+
+def _fit(
+    model: nn.Module | None = None, data: TinyData | None = None, lr: float = 1e-2, **settings: Any
+) -> tuple[State, Recorder, nn.Module]:
+    model = model or _model()
+    optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "name": "all"}], lr=lr)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    recorder = Recorder()
+    trainer = Trainer(**SETTINGS | settings)
+    state = trainer.fit(model, data or TinyData(), optimizer=optimizer, scheduler=scheduler, recorder=recorder)
+    return state, recorder, model
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_tiny_set_is_learned_to_the_last_picture(precision: str) -> None:
+    """float32 and bf16 share the path; labels are random, so this is memory, not luck."""
+    state, _, _ = _fit(epochs=30, precision=precision)
+    assert state.history[-1]["valid_acc"] == 1.0
+    assert state.history[-1]["train_acc"] == 1.0
+    assert state.history[-1]["train_loss"] < 0.1
+
+
+def test_the_loop_is_the_textbook_loop() -> None:
+    """Weights, losses and accuracies of two epochs equal a plain PyTorch loop's."""
+    state, _, model = _fit(epochs=2, lr=1e-3)
+    reference, data = _model(), TinyData()
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=1e-3)
+    rows = []
+    for epoch in (1, 2):
+        reference.train()
+        loss_sum = num_correct = 0.0
+        for batch in data.train_batches(epoch):
+            optimizer.zero_grad()
+            logits = reference(batch.images)
+            loss = nn.functional.cross_entropy(logits, batch.labels)
+            loss.backward()
+            optimizer.step()
+            loss_sum += loss.item() * len(batch)
+            num_correct += (logits.argmax(1) == batch.labels).sum().item()
+        reference.eval()
+        with torch.no_grad():
+            logits = reference(data.images)
+        valid_loss = nn.functional.cross_entropy(logits, data.labels).item()
+        valid_acc = (logits.argmax(1) == data.labels).float().mean().item()
+        rows.append((loss_sum / 23, num_correct / 23, valid_loss, valid_acc))
+    for ours, theirs in zip(state.history, rows, strict=True):
+        names = ("train_loss", "train_acc", "valid_loss", "valid_acc")
+        assert [ours[name] for name in names] == pytest.approx(theirs, rel=1e-4)
+    for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_run_repeats_bit_for_bit() -> None:
+    first, second = _fit()[0], _fit()[0]
+    assert first.history == second.history
+
+
+def test_gradients_are_clipped_to_the_norm() -> None:
+    """With SGD the step is lr·gradient, so its norm shows the clip."""
+    model, trainer = _model(), Trainer(**SETTINGS | {"epochs": 1, "clip_norm": 0.01})
+    before = [p.detach().clone() for p in model.parameters()]
+    data = TinyData()
+    data.train_batches = lambda epoch: iter([TinyBatch(data.images[:5], data.labels[:5])])
+    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "name": "all"}], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    data.steps_per_epoch = 1
+    trainer.fit(model, data, optimizer=optimizer, scheduler=scheduler, recorder=Recorder())
+    moved = torch.cat([(p - b).flatten() for p, b in zip(model.parameters(), before, strict=True)])
+    assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_device_is_read_only_every_log_every_steps_and_at_the_end() -> None:
+    _, recorder, _ = _fit(epochs=2, log_every=2)
+    assert recorder.steps == [(1, 2), (1, 4), (1, 5), (2, 2), (2, 4), (2, 5)]
+
+
+def test_time_and_pictures_are_counted() -> None:
+    state, _, _ = _fit(epochs=2)
+    assert (state.epoch, state.step, state.num_images) == (2, 10, 46)
+    assert 0 < state.wait_seconds < state.train_seconds
+
+
+def test_the_clock_counts_waiting_for_data_and_stops_with_the_last_batch() -> None:
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.02)
+            yield number
+
+    clock = Clock(slow())
+    for _ in clock:
+        time.sleep(0.01)
+    seconds = clock.seconds
+    time.sleep(0.02)
+    assert clock.seconds == seconds
+    assert 0.06 <= clock.wait_seconds <= seconds - 0.03
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_saving() -> None:
+    data = TinyData()
+    data.images[7] = math.nan
+    recorder = Recorder()
+    model, trainer = _model(), Trainer(**SETTINGS)
+    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "name": "all"}], lr=0.125)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    order = torch.randperm(23, generator=torch.Generator().manual_seed(1)).tolist()
+    step = order.index(7) // 5 + 1
+    message = rf"not finite at epoch 1, step {step} \(learning rates: all 0\.125\); try optimizer\.base_lr"
+    with pytest.raises(TrainingError, match=message):
+        trainer.fit(model, data, optimizer=optimizer, scheduler=scheduler, recorder=recorder)
+    assert recorder.checkpoints == [] and recorder.best_models == []
+
+
+def test_weights_that_become_nan_in_the_last_step_are_not_saved() -> None:
+    model, recorder = _model(), Recorder()
+    data = TinyData()
+    data.valid_batches = lambda: iter([TinyBatch(data.images * math.nan, data.labels)])
+    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "name": "all"}], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    with pytest.raises(TrainingError, match="validation loss is not finite after epoch 1"):
+        Trainer(**SETTINGS).fit(model, data, optimizer=optimizer, scheduler=scheduler, recorder=recorder)
+    assert recorder.checkpoints == [] and recorder.best_models == []
+
+
+class _Scripted(Trainer):
+    """Reports given validation accuracies, and losses of 1 - accuracy."""
+
+    script: list[float]
+
+    def evaluate(self, model: nn.Module, data: Any) -> Any:
+        accuracy = self.script.pop(0)
+
+        class Answer:
+            def summary(self) -> dict[str, float]:
+                return {"valid_acc": accuracy, "valid_loss": 1 - accuracy, "valid_macro_f1": accuracy}
+
+        return Answer()
+
+
+def _scripted(script: list[float], **settings: Any) -> tuple[State, Recorder]:
+    model, recorder = _model(), Recorder()
+    trainer = _Scripted(**SETTINGS | {"epochs": len(script)} | settings)
+    trainer.script = list(script)
+    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "name": "all"}], lr=0.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    return trainer.fit(model, TinyData(), optimizer=optimizer, scheduler=scheduler, recorder=recorder), recorder
+
+
+@pytest.mark.parametrize("monitor", ["valid_acc", "valid_loss", "valid_macro_f1"])
+def test_the_best_epoch_is_the_first_with_the_best_value(monitor: str) -> None:
+    state, recorder = _scripted([0.2, 0.6, 0.5, 0.6, 0.4], monitor=monitor)
+    assert state.best_epoch == 2
+    assert state.best_row["valid_acc"] == 0.6
+    assert len(recorder.best_models) == 2
+    assert len(recorder.checkpoints) == 5
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(2, 4), (3, 5), (0, 6), (-1, 6)])
+def test_patience_counts_epochs_without_improvement(patience: int, epochs: int) -> None:
+    state, _ = _scripted([0.2, 0.6, 0.5, 0.5, 0.5, 0.5], patience=patience)
+    assert state.epoch == epochs
+
+
+def test_the_checkpoint_is_complete_and_plain() -> None:
+    _, recorder, model = _fit(epochs=2)
+    last = recorder.checkpoints[-1]
+    assert set(last) == {"model", "optimizer", "scheduler", "scaler", "state", "random"}
+    assert last["state"]["epoch"] == 2 and len(last["state"]["history"]) == 2
+    assert all(torch.equal(last["model"][name], value) for name, value in model.state_dict().items())
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="epochs: must be >= 1, got 0; log_every: must be >= 1, got 0"):
+        Trainer(**SETTINGS | {"epochs": 0, "log_every": 0})
