@@ -1,6 +1,6 @@
 """Train a model: compose the configuration, check it, build its parts, fit, and write the summary.
 
-python train.py [model=…] [data=…] [optimizer=…] [scheduler=…] [trainer=…] [experiment=…] [key=value …]
+Usage: python train.py [model=…] [data=…] [optimizer=…] [scheduler=…] [trainer=…] [experiment=…] [key=value …]
 """
 
 from __future__ import annotations

@@ -68,6 +68,8 @@ class RunFolder:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             if not stopped and not isinstance(error, InputError):
                 log.error(f"failed; {self.folder / 'train.log'} has the traceback", exc_info=error)
+            if stopped:
+                log.info(f"stopped; {_short(self.folder)} holds the epochs that were finished")
             self._write_status("stopped" if stopped else "failed", error=f"{type(error).__name__}: {error}")
         self._lock.close()
 

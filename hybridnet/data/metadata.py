@@ -17,7 +17,7 @@ from hybridnet.data.batch import Batch, Normalize
 from hybridnet.data.image import open_rgb
 from hybridnet.data.loader import Loader, Request, Samples, collate
 from hybridnet.data.table import Split
-from hybridnet.settings import Count, Positive, Probability, Range, checked
+from hybridnet.settings import Count, Natural, Positive, Probability, Range, checked
 
 Size = tuple[int, int]  # height, width
 ORDER, CHANGES = 0, 1  # of the random streams: without them picture 0's changes would repeat the order's bits
@@ -59,12 +59,12 @@ class MetadataImages:
         mean: tuple[Probability, Probability, Probability],
         std: tuple[Positive, Positive, Positive],
         batch_size: Count,
-        num_workers: Annotated[int, Range(minimum=0)] | Literal["auto"],
+        num_workers: Natural | Literal["auto"],
         pin_memory: bool | Literal["auto"],
         train_limit: Count | None,
         valid_limit: Count | None,
         augment: Augment,
-        seed: Annotated[int, Range(minimum=0)],
+        seed: Natural,
     ) -> None:
         self.metadata, self.label2id_file = Path(metadata), Path(label2id)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
