@@ -210,9 +210,16 @@ def _override_faults(config_name: str, overrides: Sequence[Override]) -> list[Fa
     known_keys = keys(base)
     for override in overrides:
         key = override.key_or_group
-        if override in groups or key.startswith("hydra") or key in known_keys:
+        if override in groups or key.startswith("hydra"):
             continue
-        faults += _key_faults(override, known_keys)
+        group = key.replace(".", "/")
+        if group != key and isinstance(override.value(), str) and loader.get_group_options(group):
+            hint = f"did you mean {group}={override.value()}?"
+            faults.append(
+                Fault("wrong value", f"{key}={override.value()}", f"a file of conf/{group} is chosen by /", hint)
+            )
+        elif key not in known_keys:
+            faults += _key_faults(override, known_keys)
     return faults
 
 

@@ -47,7 +47,7 @@ def plot_history(path: Path, history: Sequence[dict[str, float]], *, best_epoch:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(fontsize=9, edgecolor="none", framealpha=0.85)
     figure.suptitle(title, fontsize=11)
     _save(figure, path)
 
@@ -98,7 +98,7 @@ def plot_samples(path: Path, images: np.ndarray, *, labels: Sequence[str], title
         axes.axis("off")
     for axes, image, label in zip(figure.axes, images, labels, strict=False):
         axes.imshow(image, interpolation="nearest" if width < 100 else "antialiased")
-        axes.set_title(label if len(label) <= 20 else f"{label[:19]}…", fontsize=7.5, pad=2)
+        axes.set_title(label if len(label) <= 24 else f"{label[:23]}…", fontsize=7, pad=2)
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
 
@@ -111,5 +111,5 @@ def show(path: Path) -> bool:
 
 def _save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160, facecolor="white")
+    figure.savefig(buffer, format="png", dpi=200, facecolor="white")
     write_with(path, lambda stream: stream.write(buffer.getvalue()))

@@ -32,7 +32,9 @@ def launch(function: Callable[[DictConfig], float], config_name: str, *, check: 
     """
     with _errors_as_exit_codes() as errors:
         arguments = _command_line(config_name)
-        if not (arguments.help or arguments.hydra_help or arguments.cfg or arguments.info):
+        if arguments.cfg or arguments.info:
+            config.compose(config_name, arguments.overrides, config_dirs=_config_dirs(arguments))
+        elif not (arguments.help or arguments.hydra_help):
             _preflight(config_name, arguments, check=check)
         if arguments.multirun:
             errors.are_input = False  # from here on a job's wrong input is a job that failed
@@ -110,7 +112,7 @@ def _command_line(config_name: str) -> argparse.Namespace:
 
 
 def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:
-    config_dirs = [arguments.config_dir] if arguments.config_dir else []
+    config_dirs = _config_dirs(arguments)
     for overrides in _jobs(config_name, arguments, config_dirs):
         cfg = config.compose(config_name, overrides, config_dirs=config_dirs)
         choices = config.group_choices(overrides, config_dirs=config_dirs)
@@ -125,6 +127,10 @@ def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check)
         run_dir = next((o.partition("=")[2] for o in overrides if o.startswith("hydra.run.dir=")), None)
         if run_dir and not arguments.multirun:
             _refuse_used_folder(Path(run_dir))
+
+
+def _config_dirs(arguments: argparse.Namespace) -> list[str]:
+    return [arguments.config_dir] if arguments.config_dir else []
 
 
 def _jobs(config_name: str, arguments: argparse.Namespace, config_dirs: Sequence[str]) -> Sequence[Sequence[str]]:

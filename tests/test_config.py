@@ -74,6 +74,8 @@ def test_the_guides_options_have_its_defaults() -> None:
         ("model/backbone=resnet81", "did you mean model/backbone=resnet18?"),
         ("experiment=quik", "did you mean experiment=quick?"),
         ("modle=plain", "did you mean model?"),
+        ("model.backbone=resnet50", "did you mean model/backbone=resnet50?"),
+        ("data.augment=gentle", "did you mean data/augment=gentle?"),
         ("data.batch_size=[1", "unreadable override in data.batch_size=[1"),
         ("optimizer.base_lr", "unreadable override in optimizer.base_lr"),
     ],

@@ -176,6 +176,16 @@ def test_weights_of_an_earlier_run_are_taken_and_told(command: Run, tmp_path: Pa
     second = command("train.py", *one_epoch, "model.backbone.weights=first", "hydra.run.dir=second")
     assert second.returncode == 0, second.stderr
     assert "backbone weights from first: loaded 120 of 120 tensors" in second.stdout
+    assert "in the file, not used: fc.weight, fc.bias" in second.stdout
+
+
+def test_showing_the_configuration_names_mistakes_too(command: Run) -> None:
+    shown = command("train.py", "--cfg", "job", "model=ca", "model.reduction=8")
+    assert shown.returncode == 0
+    assert "reduction: 8" in shown.stdout
+    wrong = command("train.py", "--cfg", "job", "trainer.epoch=3")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: unknown key in trainer.epoch")
 
 
 def test_help_says_what_can_be_chosen(command: Run) -> None:

@@ -29,18 +29,23 @@ def download(url: str) -> dict[str, Tensor]:
 
 
 def read(source: str) -> dict[str, Tensor]:
-    """Read a state dict from a file, or the backbone's part of the best model of a run folder.
+    """Read a state dict, from a file or the best model of a run folder, with the backbone's names as torchvision's.
+
+    What does not belong to the backbone keeps its name, so that `load_into` says that it was not used.
 
     Raises:
         InputError: if the file is missing or damaged, or holds no tensors.
     """
     content = load_checkpoint(best_model_file(Path(source)))
     state = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
-    state = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+    state = {
+        name.removeprefix("module.").removeprefix("backbone."): value
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
     if not state:
         raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", "the file holds no tensors"))
-    own = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
-    return own or state
+    return state
 
 
 def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> list[str]:

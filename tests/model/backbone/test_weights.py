@@ -36,7 +36,8 @@ def test_reads_a_file(wrap: str, prefix: str, tmp_path: Path) -> None:
     state = some_state()
     content: dict[str, Any] = {f"{prefix}{name}": value for name, value in state.items()}
     if "backbone" in prefix:
-        content["fc.weight"] = torch.zeros(2, 4)  # the rest of the model is not the backbone's
+        content["fc.weight"] = torch.zeros(2, 4)
+        state["fc.weight"] = content["fc.weight"]  # not the backbone's: kept, so that it is told as not used
     torch.save({wrap: content, "epoch": 3} if wrap else content, tmp_path / "weights.pth")
     assert_same(weights.read(str(tmp_path / "weights.pth")), state)
 
