@@ -66,11 +66,10 @@ def expand(config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[
             raise InputError(Fault("wrong sweep", "the command line", str(error))) from error
 
 
-def swept_keys(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The keys of overrides with several values, and of those with one."""
+def constant_keys(overrides: Sequence[str]) -> list[str]:
+    """The keys of those overrides that have the same value in every job of a sweep."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    swept = [o.get_key_element() for o in parsed if o.is_sweep_override()]
-    return swept, [o.get_key_element() for o in parsed if not o.is_sweep_override()]
+    return [override.key_or_group for override in parsed if not override.is_sweep_override()]
 
 
 def group_choices(overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -216,7 +215,7 @@ def _override_faults(config_name: str, overrides: Sequence[Override]) -> list[Fa
         if group != key and isinstance(override.value(), str) and loader.get_group_options(group):
             hint = f"did you mean {group}={override.value()}?"
             faults.append(
-                Fault("wrong value", f"{key}={override.value()}", f"a file of conf/{group} is chosen by /", hint)
+                Fault("wrong value", f"{key}={override.value()}", f"a file of conf/{group} is chosen with /", hint)
             )
         elif key not in known_keys:
             faults += _key_faults(override, known_keys)

@@ -38,8 +38,8 @@ def launch(function: Callable[[DictConfig], float], config_name: str, *, check: 
             _preflight(config_name, arguments, check=check)
         if arguments.multirun:
             errors.are_input = False  # from here on a job's wrong input is a job that failed
-            _, constant = config.swept_keys(arguments.overrides)
-            sys.argv.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(constant)}]")
+            constant = config.constant_keys(arguments.overrides)  # would only make the jobs' folder names long
+            sys.argv.append(f"hydra.job.config.override_dirname.exclude_keys={constant}")
         job = function if arguments.multirun else _quietly_failing(function)
         hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name=config_name)(job)()
 

@@ -67,9 +67,11 @@ class RunFolder:
         else:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             if not stopped and not isinstance(error, InputError):
-                log.error(f"failed; {self.folder / 'train.log'} has the traceback", exc_info=error)
+                log.error(f"failed; {_short(self.folder) / 'train.log'} has the traceback", exc_info=error)
             if stopped:
-                log.info(f"stopped; {_short(self.folder)} holds the epochs that were finished")
+                has_epochs = (self.folder / "last.pt").exists()
+                rest = f"; {_short(self.folder)} holds the finished epochs" if has_epochs else " in the first epoch"
+                log.info(f"stopped{rest}")
             self._write_status("stopped" if stopped else "failed", error=f"{type(error).__name__}: {error}")
         self._lock.close()
 
@@ -83,7 +85,7 @@ class RunFolder:
         write_json(
             self.folder / "environment.json",
             {
-                "command": [sys.executable, *sys.argv],
+                "command": sys.orig_argv,
                 "working_directory": str(Path.cwd()),
                 "seed": seed,
                 "device": str(device),
@@ -283,7 +285,7 @@ def _package_versions() -> dict[str, str]:
 
 
 def _peak_memory_bytes() -> int:
-    """Of the GPU where one was used, else of this process."""
+    """Of the GPU during this run where one was used, else of this process, which may have had other runs before."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
     try:

@@ -107,11 +107,9 @@ def test_a_multirun_is_expanded_in_order() -> None:
     ]
 
 
-def test_swept_keys_are_told_from_constant_ones() -> None:
-    assert config.swept_keys(["model.heads=2,4", "data=digits", "seed=range(3)"]) == (
-        ["model.heads", "seed"],
-        ["data"],
-    )
+def test_constant_keys_are_told_from_swept_ones() -> None:
+    overrides = ["model.heads=2,4", "data=digits", "seed=range(3)", "++trainer.epochs=1", "model/backbone=resnet34"]
+    assert config.constant_keys(overrides) == ["data", "trainer.epochs", "model/backbone"]
 
 
 def test_only_choices_of_files_are_kept() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,19 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> Non
         stream.write(b"new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
+
+
+def test_the_content_is_on_the_disk_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, sizes = tmp_path / "a.txt", []
+    sync = os.fsync
+
+    def record(descriptor: int) -> None:
+        sizes.append((os.fstat(descriptor).st_size, path.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    write_text(path, "whole")
+    assert sizes[0] == (len("whole"), False)
 
 
 def test_json_holds_no_nan_or_infinity(tmp_path: Path) -> None:

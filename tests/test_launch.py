@@ -7,8 +7,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import hybridnet
 from hybridnet.data import load_image
@@ -88,7 +90,7 @@ def test_wrong_input_found_later_is_also_code_2(command: Run, overrides: list[st
 
 def test_one_run_leaves_a_complete_folder(command: Run, tmp_path: Path, small: list[str]) -> None:
     folder = tmp_path / "run"
-    result = command("train.py", *small, "trainer.plot=false", f"hydra.run.dir={folder}")
+    result = command("train.py", *small, "trainer.precision=float32", f"hydra.run.dir={folder}")
     assert result.returncode == 0, result.stderr
     assert {path.name for path in folder.iterdir()} == FILES
     assert _json(folder / "status.json")["status"] == "complete"
@@ -101,42 +103,47 @@ def test_one_run_leaves_a_complete_folder(command: Run, tmp_path: Path, small: l
         name: best[name] for name in ("valid_acc", "valid_loss", "train_acc", "train_loss")
     }
     assert len((folder / "predictions.csv").read_text().splitlines()) == 1 + 9
-    assert str(folder) in result.stdout.replace("\n", "") or "run" in result.stdout
-    assert "epoch 2/2" in result.stdout
+    assert "run folder" in result.stdout and "epoch 2/2" in result.stdout
+    assert _json(folder / "environment.json")["command"][1:2] == [str(Path(__file__).parents[1] / "train.py")]
 
     _the_best_model_gives_the_stored_predictions(folder, tmp_path / "stripes")
-    again = command("train.py", *small, f"hydra.run.dir={folder}")
+    composed = (folder / ".hydra" / "overrides.yaml").read_text()
+    again = command("train.py", *small, "seed=7", f"hydra.run.dir={folder}")
     assert again.returncode == 2
     assert again.stderr.startswith(f"error: used run folder in {folder}: it holds another run")
     assert _json(folder / "metrics.json") == metrics
+    assert (folder / ".hydra" / "overrides.yaml").read_text() == composed, "refused before Hydra writes anything"
 
 
 def _the_best_model_gives_the_stored_predictions(folder: Path, images: Path) -> None:
-    """In float32, from the run folder alone: what a user of the model would compute."""
-    content = torch.load(folder / "best_model.pt", weights_only=True)
-    recipe = content["preprocessing"]
+    """From the run folder alone, by hand: what a user of the model would compute."""
+    recipe = torch.load(folder / "best_model.pt", weights_only=True)["preprocessing"]
     height, width = recipe["image_size"]
-    assert (height, width) == (40, 48) and list(content["label2id"]) == ["horizontal", "none", "vertical"]
+    mean, std = (torch.tensor(recipe[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    crop_height = 28 * recipe["center_crop"]  # the pictures are 36×28, wider than 48×40: the height limits
+    crop_width = crop_height * width / height
+    box = (18 - crop_width / 2, 14 - crop_height / 2, 18 + crop_width / 2, 14 + crop_height / 2)
     model = hybridnet.load_model(folder)
     header, *rows = [line.split(",") for line in (folder / "predictions.csv").read_text().splitlines()]
-    assert header[:3] == ["path", "label", "prediction"]
-    for row in rows:
-        pixels = torch.from_numpy(load_image(images / row[0]).copy()).permute(2, 0, 1)[None].float() / 255
-        h, w = 28 * recipe["center_crop"], 28 * recipe["center_crop"] * width / height
-        top, left = round((28 - h) / 2), round((36 - w) / 2)
-        crop = pixels[:, :, top : 28 - top, left : 36 - left]
-        crop = torch.nn.functional.interpolate(crop, (height, width), mode="bilinear", antialias=True)
-        mean, std = (torch.tensor(recipe[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    assert header == ["path", "label", "prediction", *(f"probability_{x}" for x in ("horizontal", "none", "vertical"))]
+    for path, _, _, *stored in rows:
+        picture = Image.fromarray(load_image(images / path)).resize((width, height), Image.Resampling.BILINEAR, box=box)
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
-            probabilities = model((crop - mean) / std).softmax(dim=1)[0]
-        stored = torch.tensor([float(value) for value in row[3:]])
-        assert torch.allclose(probabilities, stored, atol=0.15), "crop and precision differ a little, no more"
+            probabilities = model((pixels - mean) / std).softmax(dim=1)[0]
+        assert probabilities.tolist() == pytest.approx([float(value) for value in stored], abs=1e-4)
 
 
 def test_a_multirun_gives_a_folder_for_each_job(command: Run, tmp_path: Path, small: list[str]) -> None:
     constant = [o for o in small if not o.startswith("trainer.epochs")]
     result = command(
-        "train.py", "-m", *constant, "trainer.epochs=1", "model.heads=2,4", "model.dropout=0.1,0.2", "hydra.sweep.dir=s"
+        "train.py",
+        "-m",
+        *constant,
+        "++trainer.epochs=1",
+        "model.heads=2,4",
+        "model.dropout=0.1,0.2",
+        "hydra.sweep.dir=s",
     )
     assert result.returncode == 0, result.stderr
     folders = sorted(path.name for path in (tmp_path / "s").iterdir() if path.is_dir())
@@ -151,6 +158,15 @@ def test_a_multirun_gives_a_folder_for_each_job(command: Run, tmp_path: Path, sm
         assert _json(tmp_path / "s" / name / "status.json")["status"] == "complete"
     log = (tmp_path / "s" / folders[3] / "train.log").read_text()
     assert log.count("epoch 1/1") == 1, "each job's log has its own lines"
+
+
+def test_one_seed_gives_one_history(command: Run, tmp_path: Path, small: list[str]) -> None:
+    """Also after other jobs in the same process, and another seed another history."""
+    result = command("train.py", "-m", *small, "seed=1,2,1", "hydra.sweep.dir=s")
+    assert result.returncode == 0, result.stderr
+    first, other, again = (path.read_text() for path in sorted((tmp_path / "s").glob("*/history.json")))
+    assert first == again
+    assert first != other
 
 
 def test_a_failed_job_leaves_its_traceback_and_the_others_run(command: Run, tmp_path: Path, small: list[str]) -> None:

@@ -39,6 +39,18 @@ def test_an_error_is_told_and_passed_on(tmp_path: Path, error: BaseException, st
     assert type(error).__name__ in str(_status(tmp_path)["error"])
 
 
+@pytest.mark.parametrize(("has_epochs", "words"), [(True, "holds the finished epochs"), (False, "in the first epoch")])
+def test_an_interrupted_run_says_whether_epochs_were_finished(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, has_epochs: bool, words: str
+) -> None:
+    caplog.set_level("INFO")
+    with pytest.raises(KeyboardInterrupt), RunFolder(tmp_path):
+        if has_epochs:
+            (tmp_path / "last.pt").touch()
+        raise KeyboardInterrupt
+    assert words in caplog.text
+
+
 @pytest.mark.parametrize("result", ["history.json", "last.pt", "best_model.pt", "metrics.json"])
 def test_a_folder_with_results_is_refused_and_left_alone(tmp_path: Path, result: str) -> None:
     (tmp_path / result).write_text("precious")

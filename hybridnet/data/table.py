@@ -18,6 +18,8 @@ COLUMNS = ("path", "label", "split")
 LISTED = 20
 PREPARE = "python -m hybridnet.prepare root=<folder of class folders> out=<folder> makes both files"
 
+REPAIR = "repair these files or remove their rows; hybridnet.prepare leaves such files out"
+
 
 @dataclass(frozen=True)
 class Split:
@@ -118,7 +120,7 @@ def check_files(splits: Iterable[Split], where: str) -> None:
     if found:
         listed = "".join(f"\n  {fault.where}: {fault.cause}" for fault in found[:LISTED])
         more = f"\n  … and {len(found) - LISTED} more" if len(found) > LISTED else ""
-        raise InputError(Fault("unusable images", where, f"{len(found)} of them{listed}{more}"))
+        raise InputError(Fault("unusable images", where, f"{len(found)} of them{listed}{more}", REPAIR))
 
 
 def _list_rows(mask: Iterable[bool], rows: dict[str, list], column: str) -> str:

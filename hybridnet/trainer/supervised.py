@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from hybridnet.errors import TrainingError
 from hybridnet.settings import Count, Positive, checked
-from hybridnet.trainer.device import find_device, find_precision, keep_freed_memory
+from hybridnet.trainer.device import find_device, find_precision, prepare_memory
 from hybridnet.trainer.metrics import Evaluation, RunningTotals
 
 ADVICE = "try optimizer.base_lr and optimizer.head_lr ten times lower, trainer.clip_norm=1 or trainer.precision=float32"
@@ -134,8 +134,7 @@ class Trainer:
         Raises:
             TrainingError: if a loss is not finite; nothing of that epoch is saved.
         """
-        if self.device.type == "cpu":
-            keep_freed_memory()
+        prepare_memory(self.device)
         state = State()
         scaler = self.precision.grad_scaler()
         while state.epoch < self.epochs and state.epoch - state.best_epoch < self.patience:

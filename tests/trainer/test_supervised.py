@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hybridnet.errors import TrainingError
+from hybridnet.trainer.device import Precision
 from hybridnet.trainer.supervised import Clock, State, Trainer
 
 SETTINGS: dict[str, Any] = {
@@ -152,6 +153,41 @@ def test_gradients_are_clipped_to_the_norm() -> None:
     trainer.fit(model, data, optimizer=optimizer, scheduler=scheduler, recorder=Recorder())
     moved = torch.cat([(p - b).flatten() for p, b in zip(model.parameters(), before, strict=True)])
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+class _Scaler:
+    """What GradScaler does for fp16 on a GPU, on any device: the loss times 1024, the gradients divided again."""
+
+    def __init__(self) -> None:
+        self.is_unscaled = False
+
+    def scale(self, loss: Tensor) -> Tensor:
+        self.is_unscaled = False
+        return loss * 1024
+
+    def unscale_(self, optimizer: torch.optim.Optimizer) -> None:
+        assert not self.is_unscaled
+        self.is_unscaled = True
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad /= 1024
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        if not self.is_unscaled:
+            self.unscale_(optimizer)
+        optimizer.step()
+
+    def update(self) -> None: ...
+
+    def state_dict(self) -> dict[str, float]:
+        return {}
+
+
+def test_scaled_gradients_are_clipped_as_if_they_were_not_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the two places where well-known loops went wrong in their mixed-precision branch."""
+    plain = _fit(clip_norm=0.01)[0]
+    monkeypatch.setattr(Precision, "grad_scaler", lambda self: _Scaler())
+    assert _fit(clip_norm=0.01)[0].history == plain.history
 
 
 def test_the_device_is_read_only_every_log_every_steps_and_at_the_end() -> None:
