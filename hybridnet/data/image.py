@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -30,6 +31,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)
 
 
 def load_image(path: str | Path) -> np.ndarray:
@@ -61,14 +63,26 @@ def open_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
         return _to_rgb(_upright(image))
 
 
-def check_header(path: str | Path) -> tuple[int, int]:
-    """Width and height as the file says, without decoding it.
+class Header(NamedTuple):
+    """What a file says of its picture: upright width and height in pixels, Pillow's mode, and the format."""
+
+    width: int
+    height: int
+    mode: str
+    format: str
+
+
+def read_header(path: str | Path) -> Header:
+    """Look at a picture without decoding it.
 
     Raises:
         InputError: as `load_image`, for what the header shows.
     """
-    with _readable(path) as image:
-        return image.size
+    with _readable(path) as image, _explained(path):
+        width, height = image.size
+        if _orientation(image) in SIDEWAYS:
+            width, height = height, width
+        return Header(width, height, image.mode, image.format)
 
 
 def _readable(path: str | Path) -> Image.Image:
@@ -105,12 +119,15 @@ def _cause(error: Exception) -> str:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Pillow's `exif_transpose` without writing the metadata anew, which fails where another entry is damaged."""
-    try:
-        orientation = image.getexif().get(ORIENTATION)
-    except Exception:  # damaged metadata, of which Pillow raises many kinds; the pixels are not: they stand as stored
-        return image
-    method = UPRIGHT.get(orientation)
+    method = UPRIGHT.get(_orientation(image))
     return image if method is None else image.transpose(method)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:  # damaged metadata, of which Pillow raises many kinds; the pixels are not: they stand as stored
+        return None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

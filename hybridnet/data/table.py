@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from hybridnet.data.image import check_header
+from hybridnet.data.image import read_header
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import read_json
 
@@ -180,7 +180,7 @@ def _is_safe(path: str) -> bool:
 
 def _header_fault(file: Path) -> Fault | None:
     try:
-        check_header(file)
+        read_header(file)
     except InputError as error:
         return error.faults[0]
     return None

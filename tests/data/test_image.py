@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridnet.data.image import check_header, load_image, open_rgb
+from hybridnet.data.image import load_image, open_rgb, read_header
 from hybridnet.errors import InputError
 
 HEIGHT, WIDTH = 7, 11
 ORIENTATION = 0x0112
-READERS = [load_image, check_header]
+READERS = [load_image, read_header]
 
 Writer = Callable[[Path], np.ndarray]  # writes a picture and returns the RGB that a reader should see
 
@@ -235,7 +235,7 @@ def test_pixels(write: Writer, name: str, tolerance: int, tmp_path: Path) -> Non
     assert found.shape == expected.shape
     # Half a level for the rounding of `expected`, which is not always whole.
     assert np.abs(found - expected.astype(float)).max() <= tolerance + (0.5 if tolerance else 0)
-    assert check_header(tmp_path / name) == (found.shape[1], found.shape[0])
+    assert read_header(tmp_path / name)[:2] == (found.shape[1], found.shape[0])
 
 
 def test_path_may_be_text(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_too_many_pixels_are_refused(
 
 def test_header_is_enough_for_the_size(tmp_path: Path) -> None:
     cut(tmp_path / "a.jpg")
-    assert check_header(tmp_path / "a.jpg") == (64, 64)
+    assert read_header(tmp_path / "a.jpg")[:2] == (64, 64)
 
 
 class Meeting(os.PathLike):
@@ -420,8 +420,8 @@ def test_reading_in_threads_leaves_the_warnings_as_they_were(tmp_path: Path) -> 
         assert first_ended.wait(10)
 
     before = list(warnings.filters)
-    first = threading.Thread(target=check_header, args=[Meeting(tmp_path / "a.png", first_opened)])
-    second = threading.Thread(target=check_header, args=[Meeting(tmp_path / "a.png", second_opened)])
+    first = threading.Thread(target=read_header, args=[Meeting(tmp_path / "a.png", first_opened)])
+    second = threading.Thread(target=read_header, args=[Meeting(tmp_path / "a.png", second_opened)])
     first.start()
     assert first_began.wait(10)
     second.start()
