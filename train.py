@@ -41,14 +41,15 @@ def _train(cfg: DictConfig, run: Any) -> float:
 
     from hybridnet import experiment
     from hybridnet.checkpoint import load_checkpoint
-    from hybridnet.console import Display
+    from hybridnet.console import Display, track
     from hybridnet.run import Recorder, log
 
     experiment.check(cfg)
     torch.manual_seed(cfg.seed)
     trainer = config.build(cfg.trainer)
     data = config.build(cfg.data)
-    data.setup()
+    data.setup(device=trainer.device, track=track)
+    run.write_left_out(data.left_out)
     run.write_environment(device=trainer.device, precision=trainer.precision.name, seed=cfg.seed)
 
     model = experiment.build_model(cfg, num_classes=len(data.classes))
@@ -81,7 +82,12 @@ def _train(cfg: DictConfig, run: Any) -> float:
     evaluation = trainer.evaluate(model, data)
     run.write_predictions(evaluation, paths=data.valid.paths, classes=data.classes)
     metrics = run.write_metrics(
-        state, evaluation, classes=data.classes, num_parameters=num_parameters, monitor=cfg.monitor
+        state,
+        evaluation,
+        classes=data.classes,
+        num_parameters=num_parameters,
+        num_leaked=data.num_leaked,
+        monitor=cfg.monitor,
     )
     run.draw(state, evaluation, data, title=name)
     run.print_summary(metrics)

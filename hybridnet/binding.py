@@ -12,6 +12,8 @@ from typing import Any
 from hybridnet import settings
 from hybridnet.errors import Fault
 
+MISSING = "???"  # Hydra's word for a value that the user must give
+PLACEHOLDER = "\0missing"  # stands for it where references are resolved
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -41,6 +43,15 @@ def all_keys(node: Any, prefix: str = "") -> Iterator[str]:
             if not str(key).startswith("_"):
                 yield f"{prefix}{key}"
                 yield from all_keys(value, f"{prefix}{key}.")
+
+
+def missing_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of nested dictionaries whose value the user must give."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from missing_keys(value, f"{prefix}{key}.")
+        elif value == MISSING:
+            yield f"{prefix}{key}"
 
 
 def _nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -99,7 +110,7 @@ def setting_faults(raw: Any, resolved: Any) -> dict[str, Fault]:
 
     Args:
         raw: the configuration with its interpolations.
-        resolved: the same with their values.
+        resolved: the same with their values, and PLACEHOLDER for missing ones.
     """
     sources = set(_references(raw))
     found: dict[str, Fault] = {}
@@ -117,6 +128,8 @@ def _references(raw: Any) -> Iterator[str]:
 
 
 def _binding_faults(raw: Any, resolved: Any, path: str, *, sources: set[str], is_partial: bool) -> Iterator[Fault]:
+    if isinstance(raw, str):
+        return  # a reference to a list or a node, which is judged where it stands
     if isinstance(resolved, list):
         for index, (raw_item, item) in enumerate(zip(raw, resolved, strict=True)):
             yield from _binding_faults(raw_item, item, f"{path}[{index}]", sources=sources, is_partial=is_partial)
@@ -140,22 +153,39 @@ def _node_faults(
     if is_partial and not resolved.get("_partial_", False):
         cause = "a target inside a partial one must be partial too, or blocks would share its parameters"
         yield Fault("wrong value", f"{prefix}_partial_=false", cause, f"set {prefix}_partial_=true")
-    for key in given:
+    for key, value in given.items():
         if key not in taken and f"{prefix}{key}" not in sources:
-            match = nearest(key, list(taken))
-            hint = f"did you mean {prefix}{match}?" if match else f"choose from {', '.join(taken)}"
-            yield Fault("unknown key", f"{prefix}{key}", f"{resolved['_target_']} does not take it", hint)
+            yield from _unknown_key_faults(f"{prefix}{key}", value, resolved["_target_"], sources=sources)
     for name, parameter in taken.items():
         # By the style of this project settings are keyword-only, and what comes before them is given at build time.
         needed = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
-        if given.get(name) == "???" or (needed and name not in given):
-            yield Fault("missing value", f"{prefix}{name}", "must be given", f"{prefix}{name}=<value>")
-    judged = {key: value for key, value in given.items() if value != "???" and not _has_target(value)}
+        if given.get(name) == PLACEHOLDER or (needed and name not in given):
+            key = _source(raw.get(name), f"{prefix}{name}")
+            yield Fault("missing value", key, "must be given", f"{key}=<value>")
+    judged = {key: value for key, value in given.items() if value != PLACEHOLDER and not _has_target(value)}
     for name, why in settings.faults(_locate(resolved["_target_"]), judged).items():
-        source = REFERENCE.fullmatch(raw[name]) if isinstance(raw[name], str) else None
-        key = source.group(1) if source else f"{prefix}{name}"
+        key = _source(raw[name], f"{prefix}{name}")
         shown = "null" if given[name] is None else given[name]
         yield Fault("wrong value", f"{key}={shown}", why)
+
+
+def _source(raw: Any, key: str) -> str:
+    """The knob that a value comes from, or else the value's own key."""
+    source = REFERENCE.fullmatch(raw) if isinstance(raw, str) else None
+    return source.group(1) if source else key
+
+
+def _unknown_key_faults(key: str, value: Any, target: str, *, sources: set[str]) -> Iterator[Fault]:
+    """A key that the target does not take; of a group of knobs (the doctor's `data`) those that nobody uses."""
+    children = [f"{key}.{child}" for child in value] if isinstance(value, Mapping) else []
+    knobs = [child for child in children if child in sources]
+    prefix = key.removesuffix(key.rpartition(".")[2])
+    choices = knobs or [f"{prefix}{name}" for name in settings.parameters(_locate(target))]
+    for unused in [child for child in children if child not in sources] if knobs else [key]:
+        match = nearest(unused, choices)
+        names = ", ".join(choice.rpartition(".")[2] for choice in choices)
+        hint = f"did you mean {match}?" if match else f"choose from {names}"
+        yield Fault("unknown key", unused, f"{target} does not take it", hint)
 
 
 def _has_target(value: Any) -> bool:

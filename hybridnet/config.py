@@ -123,8 +123,11 @@ def find_faults(cfg: DictConfig) -> dict[str, Fault]:
         The fault of each key. Where a value comes from a knob by interpolation, the key is the knob's.
     """
     raw = OmegaConf.to_container(cfg, resolve=False)
+    known = cfg.copy()
+    for key in binding.missing_keys(raw):
+        OmegaConf.update(known, key, binding.PLACEHOLDER)  # a reference to a missing value could not be resolved
     try:
-        resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+        resolved = OmegaConf.to_container(known, resolve=True)
     except OmegaConfBaseException as error:
         key = str(error.full_key) if error.full_key else "the configuration"
         return {key: Fault("broken reference", key, str(error).splitlines()[0])}

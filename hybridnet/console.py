@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import rich
+from rich import progress
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0  # when the output is a file
 
@@ -27,6 +31,11 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         rich.get_console().print(record.getMessage(), soft_wrap=True, highlight=False, markup=False)
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
+    """The items, with a bar on a terminal that shows how many there were."""
+    return progress.track(items, description, total=total, transient=True, disable=not rich.get_console().is_terminal)
 
 
 class Display:

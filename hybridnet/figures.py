@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -16,6 +18,8 @@ from PIL import Image
 from hybridnet.files import write_with
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it announces that it made a font cache
+
+matplotlib.rcParams["text.parse_math"] = False  # a class may be called "$5 or $10"
 
 # Okabe and Ito's colours: distinct in print and for the colour-blind.
 TRAIN, VALID, BEST = "#0072B2", "#D55E00", "#555555"
@@ -58,6 +62,7 @@ def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], ti
     Args:
         counts: integers (num_classes, num_classes); rows are labels, columns predictions.
     """
+    classes = [_short(name, 40) for name in classes]
     num_classes = len(classes)
     side = min(16.0, 3.2 + 0.5 * num_classes)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
@@ -98,7 +103,31 @@ def plot_samples(path: Path, images: np.ndarray, *, labels: Sequence[str], title
         axes.axis("off")
     for axes, image, label in zip(figure.axes, images, labels, strict=False):
         axes.imshow(image, interpolation="nearest" if width < 100 else "antialiased")
-        axes.set_title(label if len(label) <= 24 else f"{label[:23]}…", fontsize=7, pad=2)
+        axes.set_title(_short(label, 24), fontsize=7, pad=2)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def plot_classes(path: Path, classes: Mapping[str, Sequence[np.ndarray]], *, title: str, columns: int) -> None:
+    """One row of pictures for each class, below its name.
+
+    Args:
+        path: of the PNG.
+        classes: by name, uint8 arrays (S, S, 3), all of one size; at most `columns` of them are shown.
+        title: above the pictures.
+        columns: of the figure.
+    """
+    side = next(len(picture) for pictures in classes.values() for picture in pictures)
+    gap = max(1, side // 32)
+    figure = Figure(figsize=(1.25 * columns, 0.4 + 1.45 * len(classes)))
+    figure.set_layout_engine("constrained", w_pad=0.05, h_pad=0.03)
+    for axes, (name, pictures) in zip(figure.subplots(len(classes), squeeze=False).flat, classes.items(), strict=True):
+        strip = np.full((side, columns * (side + gap), 3), 255, dtype=np.uint8)
+        for number, picture in enumerate(pictures[:columns]):
+            strip[:, number * (side + gap) :][:, :side] = picture
+        axes.imshow(strip, interpolation="antialiased")
+        axes.axis("off")
+        axes.set_title(_short(name, 80), fontsize=9, loc="left", pad=3)
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
 
@@ -109,7 +138,13 @@ def show(path: Path) -> bool:
         return image.show(title=path.name) is not False
 
 
+def _short(name: str, limit: int) -> str:
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
+
+
 def _save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200, facecolor="white")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it; the rest is right
+        figure.savefig(buffer, format="png", dpi=200, facecolor="white")
     write_with(path, lambda stream: stream.write(buffer.getvalue()))

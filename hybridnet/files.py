@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 @contextmanager
@@ -32,6 +39,13 @@ def write_text(path: Path, text: str) -> None:
         stream.write(text.encode("utf-8"))
 
 
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV table as text, with \\n line ends."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as readable JSON; a number that JSON cannot hold (NaN, infinity) becomes null."""
     write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -50,6 +64,30 @@ def write_with(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Let `write` fill the file; for libraries that save to a stream."""
     with replacing(path) as stream:
         write(stream)
+
+
+def try_lock(stream: IO) -> bool:
+    """Lock an open file until it is closed; False if another process, or another place of this one, holds it.
+
+    The system frees the lock of a process that was killed. Always True on Windows, which has no such locks.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def locked(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock on `path`, a file that is made for it; calls `on_wait` before waiting for another holder."""
+    with path.open("w", encoding="utf-8") as stream:
+        if not try_lock(stream):
+            on_wait()
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def _finite(content: Any) -> Any:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +19,7 @@ from hybridnet import __version__
 from hybridnet.checkpoint import save_checkpoint
 from hybridnet.console import Display, duration, print_table
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import write_json, write_text
+from hybridnet.files import csv_text, try_lock, write_json, write_text
 from hybridnet.trainer.metrics import Evaluation
 from hybridnet.trainer.supervised import State
 
@@ -53,7 +51,8 @@ class RunFolder:
             hint = "choose another place with hydra.run.dir=<folder>"
             raise InputError(Fault("unusable run folder", str(self.folder), error.strerror or "", hint)) from error
         try:
-            _lock(self._lock)
+            if not try_lock(self._lock):
+                raise InputError(_used(self.folder))
             refuse_used_folder(self.folder)
         except BaseException:
             self._lock.close()
@@ -102,11 +101,15 @@ class RunFolder:
             },
         )
 
+    def write_left_out(self, rows: Sequence[tuple[int, str, str, str]]) -> None:
+        """Write `left_out.csv`: line, path, split and cause of every row of the table that is not used."""
+        (self.folder / "left_out.csv").unlink(missing_ok=True)  # of a run that failed here before its first results
+        if rows:
+            write_text(self.folder / "left_out.csv", csv_text([("line", "path", "split", "cause"), *rows]))
+
     def write_predictions(self, evaluation: Evaluation, *, paths: list[str], classes: list[str]) -> None:
         """Write `predictions.csv`: path, label, prediction and the probability of each class."""
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["path", "label", "prediction", *(f"probability_{name}" for name in classes)])
+        rows = [["path", "label", "prediction", *(f"probability_{name}" for name in classes)]]
         answers = zip(
             paths,
             evaluation.labels.tolist(),
@@ -115,11 +118,18 @@ class RunFolder:
             strict=True,
         )
         for path, label, prediction, probabilities in answers:
-            rows.writerow([path, classes[label], classes[prediction], *(f"{p:.6f}" for p in probabilities)])
-        write_text(self.folder / "predictions.csv", text.getvalue())
+            rows.append([path, classes[label], classes[prediction], *(f"{p:.6f}" for p in probabilities)])
+        write_text(self.folder / "predictions.csv", csv_text(rows))
 
     def write_metrics(
-        self, state: State, evaluation: Evaluation, *, classes: list[str], num_parameters: int, monitor: str
+        self,
+        state: State,
+        evaluation: Evaluation,
+        *,
+        classes: list[str],
+        num_parameters: int,
+        num_leaked: int,
+        monitor: str,
     ) -> dict[str, Any]:
         """Write `metrics.json`: the best epoch's figures, from the best model as it was saved; returns them."""
         best = state.best_row
@@ -140,6 +150,7 @@ class RunFolder:
             "data_wait_seconds": state.wait_seconds,
             "peak_memory_bytes": _peak_memory_bytes(),
             "num_valid": len(evaluation.labels),
+            "num_leaked": num_leaked,
             "per_class": {
                 label: {name: per_class[name][i].item() for name in names} for i, label in enumerate(classes)
             },
@@ -226,22 +237,6 @@ def refuse_used_folder(folder: Path) -> None:
     """
     if any((folder / name).exists() for name in RESULTS):
         raise InputError(_used(folder))
-
-
-def _lock(stream: TextIO) -> None:
-    """Hold the folder as long as the file is open; the system frees the lock of a process that was killed.
-
-    Raises:
-        InputError: if another process, or another run in this one, holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: folders have microseconds in their names
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise InputError(_used(Path(stream.name).parent)) from error
 
 
 def _used(folder: Path) -> Fault:

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from hybridnet.binding import all_keys, module_faults, nearest, setting_faults, target_faults, without_knobs
+from hybridnet.binding import (
+    PLACEHOLDER,
+    all_keys,
+    missing_keys,
+    module_faults,
+    nearest,
+    setting_faults,
+    target_faults,
+    without_knobs,
+)
 
 ALLOWED = ("hybridnet.", "torch.")
 CA = {"_target_": "hybridnet.model.ca.CoordinateAttention", "_partial_": True, "reduction": 32, "identity_init": True}
@@ -81,6 +90,27 @@ def test_a_knob_needs_no_place_in_the_signature_but_somebody_must_use_it() -> No
     assert without_knobs({"ca": CA | {"knob": 8}}) == {"ca": CA}
 
 
+def test_a_group_of_knobs_is_fine_but_somebody_must_use_each_of_them() -> None:
+    raw = CA | {"knobs": {"width": 8}, "reduction": "${knobs.width}"}
+    resolved = raw | {"reduction": 8}
+    assert setting_faults(raw, resolved) == {}
+    assert without_knobs(resolved) == CA | {"reduction": 8}
+    more = {"knobs": {"width": 8, "widht": 4, "zzz": 1}}
+    found = setting_faults(raw | more, resolved | more)
+    assert {key: fault.hint for key, fault in found.items()} == {
+        "knobs.widht": "did you mean knobs.width?",
+        "knobs.zzz": "choose from width",
+    }
+    (fault,) = setting_faults(CA | {"knobs": {"width": 8}}, CA | {"knobs": {"width": 8}}).values()
+    assert (fault.where, fault.hint) == ("knobs", "choose from channels, reduction, identity_init")
+
+
+def test_a_wrong_value_of_a_group_of_knobs_is_reported_as_the_knob() -> None:
+    raw = {"node": CA | {"knobs": {"width": 0}, "reduction": "${node.knobs.width}"}}
+    (fault,) = setting_faults(raw, {"node": CA | {"knobs": {"width": 0}, "reduction": 0}}).values()
+    assert fault.where == "node.knobs.width=0"
+
+
 def test_inside_a_partial_target_every_target_is_partial() -> None:
     """Otherwise Hydra builds it once, and blocks share its parameters."""
     attention = {"_target_": "hybridnet.model.bot.SelfAttention", "heads": 4, "reference_size": [7, 7]}
@@ -94,3 +124,17 @@ def test_from_a_file_only_module_classes_are_built(target: object) -> None:
     (fault,) = module_faults({"backbone": {"_target_": target}})
     assert fault.what == "target not allowed"
     assert list(module_faults({"ca": CA, "linear": {"_target_": "torch.nn.Linear"}})) == []
+
+
+def test_a_missing_knob_is_named_instead_of_what_it_feeds() -> None:
+    raw = {"data": {"root": "???", "ca": CA | {"reduction": "${data.root}"}}}
+    resolved = {"data": {"root": PLACEHOLDER, "ca": CA | {"reduction": PLACEHOLDER}}}
+    assert list(missing_keys(raw)) == ["data.root"]
+    (fault,) = setting_faults(raw, resolved).values()
+    assert str(fault) == "error: missing value in data.root: must be given\nhint: data.root=<value>"
+
+
+def test_a_list_that_comes_from_a_knob_is_judged_where_it_is_used() -> None:
+    raw = {"sizes": [1, 2], "ca": CA | {"reduction": "${sizes}"}}
+    (fault,) = setting_faults(raw, raw | {"ca": CA | {"reduction": [1, 2]}}).values()
+    assert (fault.where, fault.cause) == ("sizes=[1, 2]", "expected an integer, got [1, 2]")

@@ -20,6 +20,7 @@ def _choices() -> Iterator[str]:
 
 
 CHOICES = list(_choices())
+NEEDED = {"data=cifar10": ["model.stem=small"], "data=folder": ["data.root=photos"]}
 
 
 def test_every_yaml_is_a_choice() -> None:
@@ -30,11 +31,12 @@ def test_every_yaml_is_a_choice() -> None:
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_yaml_composes_binds_and_builds(choice: str) -> None:
     """Every key is taken by its target, every value fits, and every part can be built."""
-    experiment.check(config.compose("train", [choice]))
+    experiment.check(config.compose("train", [choice, *NEEDED.get(choice, [])]))
 
 
-def test_prepare_binds() -> None:
+def test_commands_bind() -> None:
     assert config.find_faults(config.compose("prepare", ["root=a", "out=b"])) == {}
+    assert config.find_faults(config.compose("doctor", ["data.fold=1"])) == {}
 
 
 def test_the_guides_options_have_its_defaults() -> None:

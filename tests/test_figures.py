@@ -51,3 +51,23 @@ def test_samples_are_shown_in_their_colours(tmp_path: Path, num_images: int, sha
     images[..., 0] = 200
     figures.plot_samples(path, images, labels=["x"] * num_images, title="batch")
     assert _has_colour(_pixels(path), "#c80000")
+
+
+def test_each_class_has_a_row_of_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "samples.png"
+    red, blue = np.zeros((2, 64, 64, 3), dtype=np.uint8)
+    red[..., 0], blue[..., 2] = 200, 200
+    figures.plot_classes(path, {"red": [red] * 9, "blue": [blue] * 2}, title="photos", columns=4)
+    pixels = _pixels(path)
+    is_red, is_blue = (np.abs(pixels - colour).sum(axis=2) < 12 for colour in ((200, 0, 0), (0, 0, 200)))
+    assert np.flatnonzero(is_red.any(axis=1)).max() < np.flatnonzero(is_blue.any(axis=1)).min()
+    assert is_red.sum() == pytest.approx(2 * is_blue.sum(), rel=0.1), "at most four of them are shown"
+
+
+@pytest.mark.parametrize("name", ["$5 or $10", "$x^$", "葉", "a_b^c", "x" * 200, ""])
+def test_any_name_can_be_written(name: str, tmp_path: Path) -> None:
+    picture = np.zeros((8, 8, 3), dtype=np.uint8)
+    figures.plot_classes(tmp_path / "a.png", {name: [picture]}, title=name, columns=8)
+    figures.plot_samples(tmp_path / "b.png", picture[None], labels=[name], title=name)
+    figures.plot_confusion(tmp_path / "c.png", np.eye(2, dtype=int), classes=[name, "b"], title="hybrid")
+    assert all(_pixels(path).size for path in tmp_path.iterdir())

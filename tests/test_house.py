@@ -36,7 +36,7 @@ MAY_IMPORT = {
     | {"torch", "hybridnet.__version__", "hybridnet.checkpoint", "hybridnet.console", "hybridnet.figures"}
     | {"hybridnet.trainer"},
 }
-ENTRY_POINTS = {"hybridnet.launch", "hybridnet.prepare"}
+ENTRY_POINTS = {"hybridnet.doctor", "hybridnet.launch", "hybridnet.prepare"}
 
 
 def _module(file: Path) -> str:

@@ -121,13 +121,14 @@ def _the_best_model_gives_the_stored_predictions(folder: Path, images: Path) -> 
     height, width = recipe["image_size"]
     mean, std = (torch.tensor(recipe[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
     crop_height = 28 * recipe["center_crop"]  # the pictures are 36×28, wider than 48×40: the height limits
-    crop_width = crop_height * width / height
-    box = (18 - crop_width / 2, 14 - crop_height / 2, 18 + crop_width / 2, 14 + crop_height / 2)
+    crop_width, crop_height = round(crop_height * width / height), round(crop_height)
+    left, top = (36 - crop_width) // 2, (28 - crop_height) // 2
     model = hybridnet.load_model(folder)
     header, *rows = [line.split(",") for line in (folder / "predictions.csv").read_text().splitlines()]
     assert header == ["path", "label", "prediction", *(f"probability_{x}" for x in ("horizontal", "none", "vertical"))]
     for path, _, _, *stored in rows:
-        picture = Image.fromarray(load_image(images / path)).resize((width, height), Image.Resampling.BILINEAR, box=box)
+        crop = load_image(images / path)[top : top + crop_height, left : left + crop_width]
+        picture = Image.fromarray(crop).resize((width, height), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             probabilities = model((pixels - mean) / std).softmax(dim=1)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 
 from hybridnet.data.table import check_files, read_label2id, read_metadata
 from hybridnet.errors import InputError
-from hybridnet.prepare import prepare, split_by_class
+from hybridnet.prepare import prepare
 
 Photos = Callable[..., Path]
 
@@ -29,39 +30,59 @@ def photos(tmp_path: Path) -> Photos:
         root = tmp_path / name
         for label, pictures in classes.items():
             names = [f"{n:02d}.png" for n in range(pictures)] if isinstance(pictures, int) else pictures
-            for number, file in enumerate(names):
-                add_picture(root / label / file, number)
+            for file in names:
+                add_picture(root / label / file)
         return root
 
     return make
 
 
-def add_picture(path: Path, number: int = 0) -> None:
+def add_picture(path: Path, pixels: np.ndarray | None = None) -> None:
+    """A picture of its own for every name and folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".bmp": "BMP", ".webp": "WEBP"}
-    pixels = np.full((6, 8, 3), number, dtype=np.uint8)
+    if pixels is None:
+        pixels = noise(zlib.crc32("/".join(path.parts[-2:]).encode()))
     Image.fromarray(pixels).save(path, format=kind.get(path.suffix.lower(), "PNG"))
 
 
+def noise(seed: int, height: int = 6, width: int = 8) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
 def call(root: Path | str, out: Path | str, **settings: Any) -> Path:
-    defaults = {"valid": 0.2, "test": 0.0, "seed": 42, "overwrite": False}
+    defaults = {
+        "valid": 0.2,
+        "test": 0.0,
+        "folds": 0,
+        "groups": None,
+        "on_duplicates": "keep",
+        "seed": 42,
+        "overwrite": False,
+    }
     prepare(root=str(root), out=str(out), **defaults | settings)
     return Path(out)
 
 
-def rows_of(folder: Path) -> list[tuple[str, str, str]]:
+def rows_of(folder: Path) -> list[tuple[str, ...]]:
+    """Path, label, split, group and, with folds, fold."""
     with (folder / "metadata.csv").open(newline="", encoding="utf-8") as stream:
         heading, *rows = csv.reader(stream)
-    assert heading == ["path", "label", "split"]
+    assert heading in (["path", "label", "split", "group"], ["path", "label", "split", "group", "fold"])
     return [tuple(row) for row in rows]
 
 
+def column(folder: Path, number: int) -> dict[str, str]:
+    """Of each picture, by its path below the class folders' parent."""
+    return {"/".join(Path(row[0]).parts[-2:]): row[number] for row in rows_of(folder)}
+
+
 def shares(folder: Path) -> dict[tuple[str, str], int]:
-    return dict(Counter((label, split) for _, label, split in rows_of(folder)))
+    return dict(Counter((label, split) for _, label, split, *_ in rows_of(folder)))
 
 
-def contents(folder: Path) -> tuple[bytes, bytes]:
-    return (folder / "metadata.csv").read_bytes(), (folder / "label2id.json").read_bytes()
+def contents(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in ("metadata.csv", "label2id.json", "report.txt")]
 
 
 def test_every_class_is_split_alike(photos: Photos, tmp_path: Path) -> None:
@@ -115,9 +136,9 @@ def test_result_can_be_read(photos: Photos, tmp_path: Path) -> None:
 def test_paths_are_relative_where_the_pictures_lie_below_the_table(photos: Photos, tmp_path: Path) -> None:
     root = photos(cat=3, dog=3)
     below = [f"photos/{label}/{n:02d}.png" for label in ("cat", "dog") for n in range(3)]
-    assert [path for path, _, _ in rows_of(call(root, tmp_path))] == below
-    assert [path for path, _, _ in rows_of(call(root, root))] == [path.removeprefix("photos/") for path in below]
-    elsewhere = [path for path, _, _ in rows_of(call(root, tmp_path / "data"))]
+    assert [path for path, *_ in rows_of(call(root, tmp_path))] == below
+    assert [path for path, *_ in rows_of(call(root, root))] == [path.removeprefix("photos/") for path in below]
+    elsewhere = [path for path, *_ in rows_of(call(root, tmp_path / "data"))]
     assert elsewhere == [str(tmp_path.resolve() / path) for path in below]
 
 
@@ -143,10 +164,13 @@ def test_junk_is_listed_and_left_out(photos: Photos, tmp_path: Path, capsys: pyt
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     start = lines.index("8 files left out:")
     listed = lines[start + 1 : start + 7]
-    assert listed[0].startswith(f"{root / 'cat' / 'cut.png'}: ") and "truncated" in listed[0]
-    assert listed[1].startswith(f"{root / 'dog' / 'empty.jpg'}: is none of JPEG")
-    assert listed[2] == f"{root / 'on_top.png'}: lies in root itself, not in the folder of a class"
-    assert listed[3:] == ["1 × .ini: no pictures", "2 × .xml: no pictures", "2 × no extension: no pictures"]
+    assert listed[:3] == ["1 × .ini: no pictures", "2 × .xml: no pictures", "2 × no extension: no pictures"]
+    assert listed[3].startswith("cat/cut.png: ") and "truncated" in listed[3]
+    assert listed[4].startswith("dog/empty.jpg: is empty")
+    assert listed[5] == "on_top.png: lies in root itself, not in the folder of a class"
+    text = (out / "report.txt").read_text()
+    for line in ("dog/2.XML: is none of JPEG", "cat/.DS_Store: is hidden", "desktop.ini: lies in root itself"):
+        assert f"\n  {line}" in text
 
 
 def test_many_damaged_pictures_are_counted(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,19 +179,23 @@ def test_many_damaged_pictures_are_counted(photos: Photos, tmp_path: Path, capsy
         (root / "cat" / f"bad{number:02d}.jpg").touch()
     call(root, tmp_path / "data")
     lines = capsys.readouterr().out.splitlines()
-    assert "23 files left out:" in lines and "  … and 3 more pictures" in lines
+    assert "23 files left out:" in lines and "  … and 3 more, see report.txt" in lines
     assert sum("bad" in line for line in lines) == 20
 
 
 def test_report(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    call(photos(cat=20, dog=10), tmp_path, test=0.1)
-    lines = capsys.readouterr().out.splitlines()
+    root = photos(cat=20, dog=10)
+    call(root, tmp_path, test=0.1)
+    output = capsys.readouterr().out
+    lines = output.splitlines()
     words = [line.split() for line in lines]
-    assert "30 pictures" in [line.strip() for line in lines]
+    assert f"30 pictures of 2 classes in {root}" in lines
     assert ["class", "train", "valid", "test"] in words
     assert ["cat", "14", "4", "2"] in words and ["dog", "7", "2", "1"] in words
+    assert "no picture is a copy of another" in lines
     pair = f"data.metadata={tmp_path / 'metadata.csv'} data.label2id={tmp_path / 'label2id.json'}"
     assert f"  python train.py data=metadata {pair}" in lines
+    assert (tmp_path / "report.txt").read_text() in output
 
 
 def test_same_seed_same_bytes(photos: Photos, tmp_path: Path) -> None:
@@ -175,31 +203,8 @@ def test_same_seed_same_bytes(photos: Photos, tmp_path: Path) -> None:
     first = contents(call(root, tmp_path / "a"))
     assert contents(call(root, tmp_path / "b")) == first
     other = contents(call(root, tmp_path / "c", seed=43))
-    assert other[0] != first[0] and other[1] == first[1]
+    assert other[0] != first[0] and other[1:] == first[1:]
     assert shares(tmp_path / "c") == shares(tmp_path / "a")
-
-
-def test_split_is_drawn_at_random() -> None:
-    """Each picture comes into validation as often as any other."""
-    labels = ["cat"] * 20 + ["dog"] * 10
-    drawn = np.array([[s == "valid" for s in split_by_class(labels, valid=0.2, test=0.0, seed=n)] for n in range(400)])
-    assert np.abs(drawn.mean(axis=0) - 0.2).max() < 0.08  # 4 σ
-    assert len({row.tobytes() for row in drawn}) > 390
-
-
-@pytest.mark.parametrize(
-    ("count", "valid", "test", "expected"),
-    [
-        (2, 0.1, 0.0, (1, 1, 0)),
-        (3, 0.1, 0.1, (1, 1, 1)),
-        (10, 0.25, 0.0, (8, 2, 0)),
-        (100, 0.15, 0.15, (70, 15, 15)),
-        (7, 0.2, 0.2, (5, 1, 1)),
-    ],
-)
-def test_shares_by_hand(count: int, valid: float, test: float, expected: tuple[int, int, int]) -> None:
-    found = Counter(split_by_class(["cat"] * count, valid=valid, test=test, seed=0))
-    assert (found["train"], found["valid"], found["test"]) == expected
 
 
 def test_other_content_is_not_replaced(photos: Photos, tmp_path: Path) -> None:
@@ -247,11 +252,17 @@ def pictures_on_top(photos: Photos) -> Path:
 @pytest.mark.parametrize(
     ("make", "settings", "message"),
     [
-        (no_folder, {}, r"missing folder in root=.*photos: no such folder"),
+        (no_folder, {}, r"missing folder in root=.*photos: no such folder or table"),
         (no_pictures, {}, r"no pictures in root=.*photos: 1 files, none usable\nhint: root must have one folder"),
         (pictures_on_top, {}, r"no pictures in root=.*photos: 3 files, none usable\nhint: root must have one folder"),
-        (lambda p: p(cat=5, dog=1), {}, "too few pictures in class 'dog': 1 pictures are too few for two splits"),
-        (lambda p: p(cat=5, dog=2), {"test": 0.1}, "class 'dog': 2 pictures are too few for three splits"),
+        (lambda p: p(cat=5, dog=1), {}, "too few pictures in class 'dog': 1 group of pictures is too few for 2 splits"),
+        (lambda p: p(cat=5, dog=2), {"test": 0.1}, "class 'dog': 2 groups of pictures are too few for 3 splits"),
+        (lambda p: p(cat=5, dog=4), {"folds": 5}, r"class 'dog': 4 groups .* for 5 splits \(0, 1, 2, 3, 4\)"),
+        (
+            lambda p: p(cat=5),
+            {"folds": 1},
+            "wrong value in folds=1: one fold leaves nothing to train on\nhint: folds=5",
+        ),
         (lambda p: p(cat=5), {"valid": 0.0}, "in valid, test: valid=0.0 and test=0.0 must leave .*valid must be > 0"),
         (lambda p: p(cat=5), {"valid": 0.5, "test": 0.5}, "valid=0.5 and test=0.5 must leave something for training"),
     ],
@@ -268,6 +279,7 @@ def test_what_is_refused(
     ("settings", "message"),
     [
         ({"valid": 1.0}, "valid: must be >= 0 and < 1, got 1.0"),
+        ({"on_duplicates": "ask"}, "on_duplicates: expected keep or drop, got 'ask'"),
         ({"seed": -1, "overwrite": "yes"}, "seed: must be >= 0, got -1; overwrite: expected true or false, got 'yes'"),
     ],
 )
@@ -283,7 +295,7 @@ def test_command(photos: Photos, tmp_path: Path, command: Callable) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert "python train.py data=metadata data.metadata=data/metadata.csv" in result.stdout
     expected = contents(call(tmp_path / "photos", tmp_path / "again"))
-    assert contents(tmp_path / "data") == expected
+    assert contents(tmp_path / "data")[:2] == expected[:2]
 
 
 @pytest.mark.parametrize(
@@ -347,3 +359,162 @@ def test_out_that_is_a_file_is_told(photos: Photos, tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(InputError, match="data"):
         call(photos(cat=5), tmp_path / "data")
+
+
+def add_copies(root: Path) -> None:
+    """Of cat/00.png the same file, a larger one that is rotated, and one that is encoded anew."""
+    pixels = np.asarray(Image.open(root / "cat" / "00.png"))
+    (root / "cat" / "orig").mkdir()
+    (root / "cat" / "orig" / "same.png").write_bytes((root / "cat" / "00.png").read_bytes())
+    add_picture(root / "cat" / "rotated" / "large.PNG", np.rot90(pixels, 3).repeat(16, 0).repeat(16, 1))
+    add_picture(root / "cat" / "anew.bmp", pixels)
+
+
+def test_copies_stay_in_one_split(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = photos(cat=10, dog=10)
+    add_copies(root)
+    (root / "cat" / "turned").write_bytes((root / "cat" / "rotated" / "large.PNG").read_bytes())
+    for seed in range(8):
+        out = call(root, tmp_path / f"{seed}", seed=seed)
+        splits, groups = column(out, 2), column(out, 3)
+        copies = ["cat/00.png", "orig/same.png", "rotated/large.PNG", "cat/anew.bmp", "cat/turned"]
+        assert len({splits[name] for name in copies}) == 1
+        assert {groups[name] for name in copies} == {"0"}
+        assert list(dict.fromkeys(groups.values())) == [str(number) for number in range(20)]
+    assert (
+        "1 group of copies with 5 pictures; beside the first of each: 2 the same file, 1 encoded anew or resized, "
+        "1 rotated or mirrored; the largest has 5:\n"
+        "  cat/00.png = cat/anew.bmp = cat/orig/same.png = cat/rotated/large.PNG = cat/turned\n"
+    ) in capsys.readouterr().out
+
+
+def test_drop_keeps_the_largest_copy(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = photos(cat=10, dog=10)
+    add_copies(root)
+    (root / "dog" / "copy.png").write_bytes((root / "dog" / "03.png").read_bytes())
+    out = call(root, tmp_path / "data", on_duplicates="drop")
+    names = {"/".join(Path(row[0]).parts[-2:]) for row in rows_of(out)}
+    assert len(names) == 20 and {"rotated/large.PNG", "dog/03.png"} < names
+    assert not names & {"cat/00.png", "orig/same.png", "cat/anew.bmp", "dog/copy.png"}
+    assert [row[3] for row in rows_of(out)] == [str(number) for number in range(20)]
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("4 copies left out:")
+    assert lines[start + 1 : start + 5] == [
+        "  cat/00.png: copy of cat/rotated/large.PNG",
+        "  cat/anew.bmp: copy of cat/rotated/large.PNG",
+        "  cat/orig/same.png: copy of cat/rotated/large.PNG",
+        "  dog/copy.png: copy of dog/03.png",
+    ]
+
+
+def test_copies_with_different_labels(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = photos(cat=6, dog=6)
+    (root / "dog" / "odd.png").write_bytes((root / "cat" / "05.png").read_bytes())
+    out = call(root, tmp_path / "keep")
+    assert column(out, 2)["cat/05.png"] == column(out, 2)["dog/odd.png"]
+    lines = capsys.readouterr().out.splitlines()
+    warning = next(line for line in lines if line.startswith("warning: 1 group of copies with different labels"))
+    assert lines[lines.index(warning) + 1] == "  cat/05.png = dog/odd.png"
+    names = column(call(root, tmp_path / "drop", on_duplicates="drop"), 1)
+    assert len(names) == 11 and not names.keys() & {"cat/05.png", "dog/odd.png"}
+    lines = capsys.readouterr().out.splitlines()
+    assert "  cat/05.png: copies of one picture are labelled cat, dog" in lines
+    assert "  dog/odd.png: copies of one picture are labelled cat, dog" in lines
+
+
+def test_class_that_dropping_empties_is_told(photos: Photos, tmp_path: Path) -> None:
+    root = photos(cat=6, dog=6)
+    for number in range(2):
+        (root / "eel").mkdir(exist_ok=True)
+        (root / "eel" / f"{number}.png").write_bytes((root / "cat" / f"{number:02d}.png").read_bytes())
+    with pytest.raises(InputError, match="too few pictures in class 'eel': on_duplicates=drop leaves out all of its"):
+        call(root, tmp_path / "data", on_duplicates="drop")
+
+
+def test_copies_count_once(photos: Photos, tmp_path: Path) -> None:
+    root = photos(cat=6, dog=1)
+    for number in range(5):
+        (root / "dog" / f"copy{number}.png").write_bytes((root / "dog" / "00.png").read_bytes())
+    with pytest.raises(
+        InputError, match="'dog': 1 group of pictures is too few for 2 splits .*; copies of one picture"
+    ):
+        call(root, tmp_path / "data")
+
+
+def test_folds(photos: Photos, tmp_path: Path) -> None:
+    root = photos(cat=26, dog=13)
+    add_copies(root)
+    out = call(root, tmp_path / "data", folds=5, test=0.2, valid=0.0)
+    rows = rows_of(out)
+    assert {(split, fold) for _, _, split, _, fold in rows} == {
+        ("test", ""),
+        ("valid", "0"),
+        *(("train", str(fold)) for fold in range(1, 5)),
+    }
+    counts = Counter((label, fold) for _, label, _, _, fold in rows)
+    assert [counts["cat", fold] for fold in ("", "0", "1", "2", "3", "4")] == pytest.approx([6, 5, 5, 5, 5, 5], abs=1.5)
+    assert sorted(counts["dog", fold] for fold in ("", "0", "1", "2", "3", "4")) == [2, 2, 2, 2, 2, 3]
+    places = column(out, 4)
+    assert len({places[name] for name in ("cat/00.png", "orig/same.png", "rotated/large.PNG", "cat/anew.bmp")}) == 1
+    label2id = read_label2id(out / "label2id.json")
+    assert {name: len(split) for name, split in read_metadata(out / "metadata.csv", label2id).items()} == Counter(
+        row[2] for row in rows
+    )
+
+
+def test_folds_without_test_split(photos: Photos, tmp_path: Path) -> None:
+    root = photos(cat=10, dog=5)
+    rows = rows_of(call(root, tmp_path / "data", folds=5))
+    assert Counter(row[4] for row in rows) == {str(fold): 3 for fold in range(5)}
+    assert rows_of(call(root, tmp_path / "other", folds=5, seed=43)) != rows
+
+
+def test_groups_by_expression(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"plant{number % 5}_{number}.png" for number in range(20)]
+    root = photos(cat=[*names, "alone.png"], dog=[name.replace("plant", "tree") for name in names])
+    (root / "cat" / "tree9.png").write_bytes((root / "cat" / "plant1_1.png").read_bytes())
+    out = call(root, tmp_path / "data", groups=r"(?:plant|tree)(\d)")
+    line = r"groups=(?:plant|tree)(\d): 6 groups with 41 pictures; without a group: 1; joined with the copies: "
+    line += "6 groups, the largest with 9"
+    assert line in capsys.readouterr().out.splitlines()
+    groups = column(out, 3)
+    assert len(set(groups.values())) == 6  # the copy joins 1 and 9
+    assert groups["cat/plant1_6.png"] == groups["dog/tree1_11.png"] == groups["cat/tree9.png"]
+    out = call(root, tmp_path / "again", groups=r"[a-z]+\d")
+    groups, splits = column(out, 3), column(out, 2)
+    assert len(set(groups.values())) == 11
+    assert groups["cat/tree9.png"] == groups["cat/plant1_6.png"] != groups["cat/plant2_2.png"]  # joined by the copy
+    assert len({(groups[name], splits[name]) for name in groups}) == 11
+
+
+def test_table_with_column_of_groups(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = photos(**{"all": 24})
+    lines = [f"photos/all/{n:02d}.png,{'cat' if n < 12 else 'dog'},{n // 3},?" for n in range(24)]
+    (tmp_path / "list.csv").write_text("path,label,leaf,note\n" + "\n".join(lines) + "\nphotos/none.png,cat,,\n")
+    out = call(tmp_path / "list.csv", tmp_path, groups="leaf")
+    rows = rows_of(out)
+    assert [row[:2] for row in rows] == [tuple(line.split(",")[:2]) for line in lines]
+    assert [row[3] for row in rows] == [str(n // 3) for n in range(24)]
+    assert len({row[2:4] for row in rows}) == 8
+    assert shares(out) == {("cat", "train"): 9, ("cat", "valid"): 3, ("dog", "train"): 9, ("dog", "valid"): 3}
+    assert "  photos/none.png: no such file" in capsys.readouterr().out.splitlines()
+    (root / "plants.csv").write_text("path,plant\n" + "".join(f"all/{n:02d}.png,{n // 6}\n" for n in range(24)))
+    other = call(tmp_path / "list.csv", tmp_path / "other", groups=f"{root / 'plants.csv'}:plant")
+    assert [row[3] for row in rows_of(other)] == [str(n // 6) for n in range(24)]
+
+
+def test_table_without_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\na.png,cat\n")
+    with pytest.raises(InputError, match="1 files, none usable\nhint: paths in the table are relative to its folder"):
+        call(tmp_path / "list.csv", tmp_path / "data")
+
+
+def test_command_with_groups_and_folds(photos: Photos, tmp_path: Path, command: Callable) -> None:
+    """The expression as the yaml says it is typed."""
+    photos(cat=[f"plant{n // 2}_{n}.png" for n in range(12)])
+    settings = ["folds=3", 'groups="plant(\\d+)"', "on_duplicates=drop"]
+    result = command("-m", "hybridnet.prepare", "root=photos", "out=data", *settings)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "groups=plant(\\d+): 6 groups with 12 pictures; without a group: 0; joined" in result.stdout
+    assert [row[3] for row in rows_of(tmp_path / "data")] == [str(n // 2) for n in range(12)]
+    assert len({row[3:] for row in rows_of(tmp_path / "data")}) == 6

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import shutil
+import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hybridnet.errors import InputError
 from hybridnet.files import read_json, write_json
@@ -118,18 +123,34 @@ def test_predictions_have_one_row_per_picture(tmp_path: Path) -> None:
     assert float(rows[0]["probability_brown spot"]) == pytest.approx(0.119203, abs=1e-6)
 
 
+def test_rows_that_are_left_out_are_listed(tmp_path: Path) -> None:
+    rows = [(3, "a,b.jpg", "train", 'says "no"'), (17, "ü.jpg", "valid", "no such file")]
+    with RunFolder(tmp_path) as run:
+        run.write_left_out(rows)
+    with (tmp_path / "left_out.csv").open(encoding="utf-8", newline="") as stream:
+        heading, *found = csv.reader(stream)
+    assert heading == ["line", "path", "split", "cause"]
+    assert found == [[str(line), *rest] for line, *rest in rows]
+
+
+def test_where_nothing_is_left_out_there_is_no_list(tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as run:
+        run.write_left_out([])
+    assert not (tmp_path / "left_out.csv").exists()
+
+
 def test_metrics_are_those_of_the_evaluation_and_the_best_epoch(tmp_path: Path) -> None:
     row = {"train_acc": 0.9, "train_loss": 0.3, "valid_acc": 2 / 3}
     state = State(epoch=4, step=40, best_epoch=2, history=[{}, row, {}, {}], train_seconds=2.0, num_images=120)
     with RunFolder(tmp_path) as run:
-        run.write_metrics(state, _evaluation(), classes=["a", "b"], num_parameters=7, monitor="valid_acc")
+        run.write_metrics(state, _evaluation(), classes=["a", "b"], num_parameters=7, num_leaked=2, monitor="valid_acc")
     metrics = read_json(tmp_path / "metrics.json")
     assert metrics["valid_acc"] == pytest.approx(2 / 3)
     assert (metrics["train_acc"], metrics["train_loss"], metrics["best_epoch"]) == (0.9, 0.3, 2)
     assert metrics["train_images_per_second"] == 60.0
     assert metrics["per_class"]["b"] == pytest.approx({"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2})
     assert metrics["confusion_matrix"] == [[1, 0], [1, 1]]
-    assert metrics["num_parameters"] == 7
+    assert (metrics["num_parameters"], metrics["num_valid"], metrics["num_leaked"]) == (7, 3, 2)
     assert metrics["peak_memory_bytes"] > 1e6
 
 
@@ -140,3 +161,42 @@ def test_the_environment_is_written(tmp_path: Path) -> None:
     assert environment["seed"] == 3
     assert environment["packages"]["torch"] == str(torch.__version__).partition("+")[0]
     assert {"command", "device", "precision", "git_commit", "python", "threads"} <= set(environment)
+
+
+def _with_bad_pictures(folder: Path) -> list[str]:
+    """Ten pictures that can be used, one missing, one damaged, and one of training that is also for validation."""
+    rng, lines = np.random.default_rng(0), ["path,label,split"]
+    for number in range(12):
+        Image.fromarray(rng.integers(0, 256, (70, 90, 3)).astype(np.uint8)).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{'ab'[number % 2]},{'train' if number < 8 else 'valid'}")
+    (folder / "3.png").unlink()
+    (folder / "10.png").write_bytes((folder / "10.png").read_bytes()[:-999])
+    shutil.copy(folder / "8.png", folder / "2.png")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    write_json(folder / "label2id.json", {"a": 0, "b": 1})
+    return [
+        *("train.py", "model=plain", "data=metadata", "data.image_size=64", "data.batch_size=4", "trainer.epochs=1"),
+        *(f"data.metadata={folder / 'metadata.csv'}", f"data.label2id={folder / 'label2id.json'}"),
+        *(f"data.cache_dir={folder / 'cache'}", "trainer.device=cpu", "hydra.run.dir=run"),
+    ]
+
+
+def test_a_run_leaves_out_what_it_is_told_to(
+    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = command(*_with_bad_pictures(tmp_path), "data.on_bad_image=skip", "data.on_leak=keep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 pictures cannot be used and are left out; left_out.csv lists them" in done.stdout
+    assert "1 validation pictures have copies in training" in done.stdout
+    with (tmp_path / "run" / "left_out.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["line"], row["path"], row["split"]) for row in rows] == [
+        ("5", "3.png", "train"),
+        ("12", "10.png", "valid"),
+    ]
+    assert rows[0]["cause"] == "no such file"
+    assert "truncated" in rows[1]["cause"]
+    metrics = read_json(tmp_path / "run" / "metrics.json")
+    assert (metrics["num_valid"], metrics["num_leaked"]) == (3, 1)
+    with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        assert [row["path"] for row in csv.DictReader(stream)] == ["8.png", "9.png", "11.png"]

@@ -1,8 +1,8 @@
-"""Random changes of the training pictures: crop, flips and colour."""
+"""Random changes of the training pictures: crop, flips, rotation, colour, and mixing two pictures."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,20 +10,47 @@ from hybridnet.settings import NonNegative, Positive, Probability, checked
 
 # ITU-R BT.601 luma, the weights of Pillow's and torchvision's grey.
 LUMA = np.array([0.299, 0.587, 0.114])
-Box = tuple[float, float, float, float]
+CROP_TRIES = 10
+Size = tuple[int, int]  # height, width
+
+
+@dataclass
+class Changes:
+    """What is done to the pictures of a batch; first axis B.
+
+    Attributes:
+        boxes: int64 (B, 4), left, top, right and bottom of the crop in pixels of each picture.
+        flips: bool (B, 2), whether to mirror left-right and top-bottom.
+        colour: float32 (B, 3, 4), affine map of RGB in [0, 1].
+        angles: float32 (B,), counter-clockwise rotation in degrees.
+        blends: float32 (B,), the share of a picture's own pixels; the rest is its partner's (mixup). 1 for none.
+        patches: float32 (B, 4), left, top, right and bottom, as shares of width and height, of the part that is
+            replaced by the partner's (CutMix). All 0 for none.
+    """
+
+    boxes: np.ndarray
+    flips: np.ndarray
+    colour: np.ndarray
+    angles: np.ndarray
+    blends: np.ndarray
+    patches: np.ndarray
 
 
 class Augment:
-    """Draws the crop, the flips and the colour change of one picture.
+    """Draws the changes of a batch of training pictures.
 
-    The crop follows Szegedy et al., "Going Deeper with Convolutions", arXiv:1409.4842.
+    The crop follows Szegedy et al., "Going Deeper with Convolutions", arXiv:1409.4842; mixup is arXiv:1710.09412 and
+    CutMix arXiv:1905.04899. Where both are on, each picture gets one of the two, with equal chances.
 
     Args:
         scale: smallest and largest share of the picture's area that a crop keeps.
         ratio: narrowest and widest width/height of a crop, relative to the model's input.
         horizontal_flip: probability of a mirrored picture.
         vertical_flip: probability of a picture upside down.
+        rotation: largest angle in degrees, to either side; what lies outside is filled by reflection.
         brightness, contrast, saturation: the factor is drawn from [1 - x, 1 + x] (never below 0).
+        mixup: alpha of the Beta distribution that the partner's share is drawn from; 0 for none.
+        cutmix: alpha of the Beta distribution that the patch's area is drawn from; 0 for none.
 
     Raises:
         ValueError: if a setting is out of range, or a smallest value exceeds its largest.
@@ -37,56 +64,114 @@ class Augment:
         ratio: tuple[Positive, Positive],
         horizontal_flip: Probability,
         vertical_flip: Probability,
+        rotation: NonNegative,
         brightness: NonNegative,
         contrast: NonNegative,
         saturation: NonNegative,
+        mixup: NonNegative,
+        cutmix: NonNegative,
     ) -> None:
         if not scale[0] <= scale[1] <= 1:
             raise ValueError(f"scale ({list(scale)}) must be [smallest, largest] with largest <= 1")
         if ratio[0] > ratio[1]:
             raise ValueError(f"ratio ({list(ratio)}) must be [narrowest, widest]")
+        if rotation > 180:
+            raise ValueError(f"rotation ({rotation}) must be <= 180 degrees")
         self.scale, self.ratio = scale, ratio
-        self.horizontal_flip, self.vertical_flip = horizontal_flip, vertical_flip
+        self.flips = np.array([horizontal_flip, vertical_flip])
+        self.rotation = rotation
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
+        self.mixup, self.cutmix = _BetaDistribution(mixup), _BetaDistribution(cutmix)
 
-    def draw_crop(self, rng: np.random.Generator, size: tuple[int, int], *, aspect: float) -> Box:
-        """A random box (left, top, right, bottom) in pixels of a picture of `size` (width, height).
+    def draw(self, randoms: np.ndarray, sizes: np.ndarray, *, aspect: float) -> Changes:
+        """The changes of a batch.
 
-        The box's shape varies around `aspect` (width/height). Where no box fits in ten tries, as in a very long
-        picture, the largest centred box of that aspect is taken.
+        Args:
+            randoms: (B, NUM_RANDOMS) in [0, 1).
+            sizes: (B, 2), height and width of each picture.
+            aspect: width/height of the model's input.
         """
-        width, height = size
-        for _ in range(10):
-            area = width * height * rng.uniform(*self.scale)
-            shape = aspect * math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
-            box_width, box_height = math.sqrt(area * shape), math.sqrt(area / shape)
-            if box_width <= width and box_height <= height:
-                left, top = rng.uniform(0, width - box_width), rng.uniform(0, height - box_height)
-                return left, top, left + box_width, top + box_height
-        return centre_box(size, aspect=aspect, share=1.0)
+        tries, rest = randoms[:, : 4 * CROP_TRIES].reshape(-1, CROP_TRIES, 4), randoms[:, 4 * CROP_TRIES :].T
+        blends, patches = self._draw_mixing(*rest[6:11])
+        return Changes(
+            boxes=self._draw_boxes(tries, sizes, aspect=aspect),
+            flips=self.flips > rest[:2].T,
+            colour=self._draw_colour(*rest[2:5]),
+            angles=(self.rotation * (2 * rest[5] - 1)).astype(np.float32),
+            blends=blends,
+            patches=patches,
+        )
 
-    def draw_flips(self, rng: np.random.Generator) -> tuple[bool, bool]:
-        """Whether to mirror left-right and top-bottom."""
-        horizontal, vertical = rng.random(2) < (self.horizontal_flip, self.vertical_flip)
-        return bool(horizontal), bool(vertical)
+    def _draw_boxes(self, tries: np.ndarray, sizes: np.ndarray, *, aspect: float) -> np.ndarray:
+        """Random boxes whose shape varies around `aspect`; the first of ten that fits into the picture.
 
-    def draw_colour(self, rng: np.random.Generator) -> np.ndarray:
-        """A colour change as an affine map (3, 4) of RGB in [0, 1]: saturation, then brightness, then contrast.
+        Where none does, as in a very long picture, the largest centred box is taken.
+        """
+        height, width = sizes.T[:, :, None]
+        area = height * width * _between(*self.scale, tries[..., 0])
+        shape = aspect * np.exp(_between(*np.log(self.ratio), tries[..., 1]))
+        box_height, box_width = np.rint(np.sqrt(area / shape)).clip(1), np.rint(np.sqrt(area * shape)).clip(1)
+        fits = (box_height <= height) & (box_width <= width)
+        left, top = (tries[..., 2] * (width - box_width + 1)) // 1, (tries[..., 3] * (height - box_height + 1)) // 1
+        boxes = np.stack([left, top, left + box_width, top + box_height], axis=-1)
+        first = boxes[np.arange(len(boxes)), fits.argmax(axis=1)]
+        return np.where(fits.any(axis=1)[:, None], first, centre_boxes(sizes, aspect=aspect, share=1.0)).astype(int)
+
+    def _draw_colour(self, saturation: np.ndarray, brightness: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+        """Colour changes as affine maps (B, 3, 4) of RGB in [0, 1]: saturation, then brightness, then contrast.
 
         All three are affine, so the whole batch is changed by one matrix product on the training device. Contrast is
         taken about mid-grey instead of each picture's mean, which would need a pass over its pixels.
         """
         amounts = (self.saturation, self.brightness, self.contrast)
-        saturation, brightness, contrast = (rng.uniform(max(0.0, 1 - x), 1 + x) for x in amounts)
-        matrix = contrast * brightness * (saturation * np.eye(3) + (1 - saturation) * np.tile(LUMA, (3, 1)))
-        offset = np.full((3, 1), (1 - contrast) * 0.5)
-        return np.hstack([matrix, offset]).astype(np.float32)
+        randoms = (saturation, brightness, contrast)
+        s, b, c = (_between(max(0.0, 1 - x), 1 + x, r)[:, None, None] for x, r in zip(amounts, randoms, strict=True))
+        matrix = c * b * (s * np.eye(3) + (1 - s) * np.tile(LUMA, (3, 1)))
+        offset = np.broadcast_to((1 - c) * 0.5, (len(matrix), 3, 1))
+        return np.concatenate([matrix, offset], axis=2).astype(np.float32)
+
+    def _draw_mixing(
+        self, choice: np.ndarray, blend: np.ndarray, area: np.ndarray, x: np.ndarray, y: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A picture keeps at least half of itself, so that its own label stays the most likely one."""
+        cuts = choice < (0.5 if self.mixup.alpha and self.cutmix.alpha else float(self.cutmix.alpha > 0))
+        own = np.where(cuts, 1.0, self.mixup.quantile(blend))
+        side = np.sqrt(np.where(cuts, 1 - self.cutmix.quantile(area), 0.0))
+        left, top = np.where(cuts, (x, y), 0.0) * (1 - side)
+        return own.astype(np.float32), np.stack([left, top, left + side, top + side], axis=-1).astype(np.float32)
 
 
-def centre_box(size: tuple[int, int], *, aspect: float, share: float) -> Box:
-    """The centred box with the given width/height whose longer fitting side spans `share` of the picture's."""
-    width, height = size
-    box_width = min(width, height * aspect) * share
-    box_height = box_width / aspect
-    left, top = (width - box_width) / 2, (height - box_height) / 2
-    return left, top, left + box_width, top + box_height
+NUM_RANDOMS = 4 * CROP_TRIES + 11
+
+
+class _BetaDistribution:
+    """max(p, 1 - p) of p ~ Beta(alpha, alpha); always 1 for alpha = 0, where the distribution ends at 0 and 1."""
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+        # A table of quantiles spares a dependency on the inverse of the incomplete beta function.
+        drawn = np.random.default_rng(0).beta(alpha, alpha, size=2**16) if alpha else np.ones(1)
+        self.table = np.sort(np.maximum(drawn, 1 - drawn)) if alpha else drawn
+
+    def quantile(self, random: np.ndarray) -> np.ndarray:
+        return self.table[(random * len(self.table)).astype(int)]
+
+
+def centre_boxes(sizes: np.ndarray, *, aspect: float, share: float) -> np.ndarray:
+    """The centred boxes with the given width/height whose limiting side spans `share` of the picture's.
+
+    Args:
+        sizes: (B, 2), height and width of each picture.
+
+    Returns:
+        int64 (B, 4): left, top, right, bottom, at least one pixel wide and high.
+    """
+    height, width = sizes.T
+    box_width = np.rint(np.minimum(width, height * aspect) * share).clip(1, width)
+    box_height = np.rint(np.minimum(height, width / aspect) * share).clip(1, height)
+    left, top = (width - box_width) // 2, (height - box_height) // 2
+    return np.stack([left, top, left + box_width, top + box_height], axis=-1).astype(int)
+
+
+def _between(low: float, high: float, random: np.ndarray) -> np.ndarray:
+    return low + (high - low) * random

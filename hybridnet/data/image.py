@@ -21,7 +21,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-ORIENTATION = 0x0112  # the number of the EXIF entry
+ORIENTATION = 0x0112  # numbers of EXIF and TIFF entries
+PHOTOMETRIC, WHITE_IS_ZERO = 0x0106, 0
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,6 +53,30 @@ def load_image(path: str | Path) -> np.ndarray:
     return np.array(open_rgb(path))
 
 
+def load_reduced(path: str | Path, *, crop_side: int, short_side: int) -> np.ndarray:
+    """`load_image`, no larger than crops of it need: the short side is at most `short_side`.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that leaves its short side at `crop_side` or more, which is
+    several times faster; only what is still larger than `short_side` is resized.
+
+    Returns:
+        uint8 array (H, W, 3), of the size that `reduced_size` tells.
+    """
+    image = open_rgb(path, short_side=crop_side)
+    size = _fitted(image.size, short_side)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.asarray(image)
+
+
+def reduced_size(path: str | Path, *, crop_side: int, short_side: int) -> tuple[int, int]:
+    """Height and width of what `load_reduced` returns, without decoding it."""
+    with _readable(path) as image, _explained(path):
+        image.draft(None, (crop_side, crop_side))
+        width, height = _fitted(image.size, short_side)
+        return (width, height) if _is_sideways(image) else (height, width)
+
+
 def open_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
     """`load_image` as a Pillow image. With `short_side`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long
     as its short side stays at least that long: much faster for photos that are cropped and resized anyway.
@@ -80,16 +105,25 @@ def read_header(path: str | Path) -> Header:
     """
     with _readable(path) as image, _explained(path):
         width, height = image.size
-        if _orientation(image) in SIDEWAYS:
+        if _is_sideways(image):
             width, height = height, width
         return Header(width, height, image.mode, image.format)
+
+
+def _fitted(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """Width and height of the same shape whose short side is at most `short_side`."""
+    scale = min(1.0, short_side / min(size))
+    return tuple(max(1, round(side * scale)) for side in size)
 
 
 def _readable(path: str | Path) -> Image.Image:
     with _explained(path):
         if Path(path).exists() and not Path(path).is_file():  # opening a named pipe would wait for ever
             raise ValueError("is a folder" if Path(path).is_dir() else "is not a regular file")
+        if not Path(path).stat().st_size:
+            raise ValueError("is empty (0 bytes)")
         image = Image.open(path, formats=FORMATS)
+        image.filename = ""  # else Pillow maps a plain TIFF, and reads its rows in the length of the turned ones
         if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
             image.close()
             raise Image.DecompressionBombError
@@ -123,6 +157,11 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
+def _is_sideways(image: Image.Image) -> bool:
+    """Whether the header's width is the height; Pillow has turned a TIFF's already."""
+    return image.format != "TIFF" and _orientation(image) in SIDEWAYS
+
+
 def _orientation(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(ORIENTATION)
@@ -134,11 +173,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("has floating-point pixels, whose range is not known; save it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.int64)
-        if deep.min() < 0 or deep.max() > 65535:
-            raise ValueError("has more than 16 bits per pixel, whose range is not known; save it with 8 or 16 bits")
-        return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+        return _grey_of_16_bits(image)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _grey_of_16_bits(image: Image.Image) -> Image.Image:
+    deep = np.asarray(image).astype(np.int64)
+    if deep.min() < 0 or deep.max() > 65535:
+        raise ValueError("has more than 16 bits per pixel, whose range is not known; save it with 8 or 16 bits")
+    if image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        deep = 65535 - deep  # Pillow does so for 8 bits only
+    deep[deep == image.info.get("transparency", -1)] = 65535  # the one transparent value of a PNG, on white
+    return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")

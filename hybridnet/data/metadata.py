@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from hybridnet.data import table
-from hybridnet.data.augment import Augment, centre_box
-from hybridnet.data.batch import Batch, Normalize
-from hybridnet.data.image import open_rgb
-from hybridnet.data.loader import Loader, Request, Samples, collate
+from hybridnet.data.augment import Augment, Size
+from hybridnet.data.batch import Batch, Normalize, mixed, rotated
+from hybridnet.data.loader import Loader
+from hybridnet.data.resident import LARGEST_SHARE, ResidentPictures
+from hybridnet.data.samples import ImageSamples
+from hybridnet.data.selection import select
+from hybridnet.data.source import Source, Track, ensure
+from hybridnet.data.store import Pictures, Reduction, in_bytes, open_store
 from hybridnet.data.table import Split
 from hybridnet.settings import Count, Natural, Positive, Probability, Range, checked
 
-Size = tuple[int, int]  # height, width
-ORDER, CHANGES = 0, 1  # of the random streams: without them picture 0's changes would repeat the order's bits
-_IDENTITY = np.eye(3, 4, dtype=np.float32)
+log = logging.getLogger(__name__)
+
+CPU = torch.device("cpu")
+ORDER = 0  # of the random streams
+
+
+def silently(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+    """Shows no progress."""
+    return items
 
 
 class MetadataImages:
@@ -30,15 +41,28 @@ class MetadataImages:
     The order of the samples and every random change are a pure function of (seed, epoch, index).
 
     Args:
+        source: makes the two files that follow at first use; null where the user has made them.
         metadata: table with the columns path, label, split (train, valid or test).
         label2id: JSON object from label to class index.
+        fold: with a number, rows whose column `fold` has it are for validation and those of other folds for training;
+            null for the column `split`.
         image_size: of the model's input in pixels: one number, or [height, width].
         center_crop: share of the picture, along the side that limits it, that evaluation looks at.
         mean, std: of each colour channel in [0, 1], for normalisation; the defaults in the yaml are ImageNet's.
         batch_size: pictures per step.
-        num_workers: `auto` for threads of this process, 0 for none, else the number of worker processes.
+        num_workers: `auto` for the threads that are fastest here, 0 for none, else the number of worker processes.
         pin_memory: page-locked memory for batches, which only a GPU has a use for; `auto` is on where there is one.
         train_limit, valid_limit: use at most so many samples, every class keeping its share; null for all.
+        on_bad_image: what to do about pictures that cannot be decoded: `error` or `skip`.
+        on_leak: what to do about training pictures that are copies of validation pictures (the same bytes, encoded
+            anew, scaled, rotated by a multiple of 90°, or mirrored): `error`; `skip`, which does not train on them; or
+            `keep`.
+        cache: `store` keeps every picture decoded; `none` decodes it each time.
+        cache_dir: folder of the stores and of what is known about the files; null for the user's cache folder.
+        resident: keep the pictures in the training device's memory and cut them there; `auto` on a GPU with room, if
+            they are in a store.
+        sampler: `shuffle`, every picture once in an epoch, or `balanced`, every class equally often.
+        class_weights: of the loss: `none`, or `balanced`, in inverse proportion to the number of training pictures.
         augment: random changes of the training pictures.
         seed: of the order, the limits and the random changes.
 
@@ -52,8 +76,10 @@ class MetadataImages:
     def __init__(
         self,
         *,
+        source: Source | None,
         metadata: str,
         label2id: str,
+        fold: Natural | None,
         image_size: Count | tuple[Count, Count],
         center_crop: Annotated[float, Range(above=0, maximum=1)],
         mean: tuple[Probability, Probability, Probability],
@@ -63,10 +89,19 @@ class MetadataImages:
         pin_memory: bool | Literal["auto"],
         train_limit: Count | None,
         valid_limit: Count | None,
+        on_bad_image: Literal["error", "skip"],
+        on_leak: Literal["error", "skip", "keep"],
+        cache: Literal["store", "none"],
+        cache_dir: str | None,
+        resident: bool | Literal["auto"],
+        sampler: Literal["shuffle", "balanced"],
+        class_weights: Literal["none", "balanced"],
         augment: Augment,
         seed: Natural,
     ) -> None:
+        self.source = source
         self.metadata, self.label2id_file = Path(metadata), Path(label2id)
+        self.fold = fold
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.image_size: Size = (height, width)
         self.center_crop = center_crop
@@ -76,23 +111,58 @@ class MetadataImages:
         self.num_workers = num_workers
         self.pin_memory = bool(pin_memory) and torch.cuda.is_available()
         self.train_limit, self.valid_limit = train_limit, valid_limit
+        self.on_bad_image, self.on_leak = on_bad_image, on_leak
+        self.cache, self.cache_dir = cache, Path(cache_dir).expanduser() if cache_dir else user_cache()
+        self.resident = resident
+        self.sampler, self.class_weights = sampler, class_weights
         self.augment = augment
         self.seed = seed
 
-    def setup(self) -> None:
-        """Read the table, look at every picture's header, and make the loaders.
+    def setup(self, *, device: torch.device = CPU, track: Track = silently) -> None:
+        """Read the table, decode every picture once if that was not done before, and make the loaders.
+
+        Args:
+            device: that will train.
+            track: called with an iterable, a description and a length; shows the progress.
 
         Raises:
-            InputError: if the table, the labels or a picture cannot be used; nothing was trained yet.
+            InputError: if the table, the labels or a picture cannot be used, or validation pictures are trained on;
+                nothing was trained yet.
         """
+        self.read_tables(track=track)
+        self.open_pictures(device=device, track=track)
+
+    def read_tables(self, *, track: Track) -> None:
+        """Read the labels and the splits."""
+        if self.source:
+            ensure(self.source, self.metadata, self.label2id_file, track=track)
         table.require_file(self.metadata, "data.metadata")
         self.label2id = table.read_label2id(self.label2id_file)
-        splits = table.read_metadata(self.metadata, self.label2id)
+        splits = table.read_metadata(self.metadata, self.label2id, fold=self.fold)
         self.train = table.choose(splits["train"], self.train_limit, seed=self.seed)
         self.valid = table.choose(splits["valid"], self.valid_limit, seed=self.seed)
-        table.check_files([self.train, self.valid], where=f"data.metadata={self.metadata}")
-        self._train_loader = self._loader(self.train, self.augment)
-        self._valid_loader = self._loader(self.valid, None)
+
+    def open_pictures(self, *, device: torch.device, track: Track) -> None:
+        """Open or build the store of both splits, leave out what cannot be used, and make the loaders."""
+        store = open_store(
+            [*self.train.files, *self.valid.files],
+            Reduction(max(self.image_size), round(max(self.image_size) / self.center_crop)),
+            cache_dir=self.cache_dir,
+            table=self.metadata,
+            keep_pixels=self.cache == "store",
+            track=track,
+        )
+        selection = select(
+            store,
+            self.train,
+            self.valid,
+            table=self.metadata,
+            on_bad_image=self.on_bad_image,
+            on_leak=self.on_leak,
+        )
+        self.train, self.valid = selection.train, selection.valid
+        self.left_out, self.num_leaked = selection.left_out, selection.num_leaked
+        self._make_loaders(*selection.pictures, device)
 
     @property
     def classes(self) -> list[str]:
@@ -110,8 +180,7 @@ class MetadataImages:
 
     def first_train_batch(self) -> Batch:
         """The first batch of the first epoch."""
-        order = self._train_order(1)[: self.batch_size]
-        return self._train_loader.samples.__getitems__([(1, int(index)) for index in order])
+        return self._train_loader.samples.make(self._train_loader.requests(1, self._train_order(1))[0])
 
     def valid_batches(self) -> Iterator[Batch]:
         """The validation batches, in the order of the table, every picture exactly once."""
@@ -119,7 +188,26 @@ class MetadataImages:
 
     def to_input(self, batch: Batch, dtype: torch.dtype) -> Tensor:
         """The model's input, (B, 3, H, W) in `dtype`, on the batch's device."""
-        return self.normalize(batch, dtype)
+        images = batch.images
+        if images is None:
+            images = self._resident.cut(batch.crops)
+        if batch.angles is not None:
+            images = rotated(images, batch.angles)
+        inputs = self.normalize(images, batch.colour, dtype)
+        return inputs if batch.mixing is None else mixed(inputs, batch.mixing)
+
+    def targets(self, batch: Batch) -> Tensor:
+        """The share of each class in each picture, float32 (B, num_classes); more than one only where it was mixed."""
+        return batch.targets(len(self.label2id))
+
+    def loss_weights(self) -> Tensor:
+        """The weight of each class in the loss, float32 (num_classes,); their mean over the training pictures is 1."""
+        counts = np.bincount(self.train.labels, minlength=len(self.label2id))
+        if self.class_weights == "none":
+            return torch.ones(len(counts))
+        # A class may have no picture within train_limit: its weight is of no consequence then.
+        present = np.count_nonzero(counts)
+        return torch.from_numpy(len(self.train) / (present * np.maximum(counts, 1))).float()
 
     def preprocessing(self) -> dict[str, list[float] | float]:
         """What a user of the model must do to a picture, in plain types."""
@@ -131,60 +219,63 @@ class MetadataImages:
         }
 
     def _train_order(self, epoch: int) -> np.ndarray:
-        order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(len(self.train))
+        rng = np.random.default_rng([ORDER, self.seed, epoch])
+        order = _balanced(self.train.labels, rng) if self.sampler == "balanced" else rng.permutation(len(self.train))
         # BatchNorm cannot normalise one value: a picture that is left over alone waits for another epoch.
         left_over_alone = self.batch_size > 1 and len(order) > 1 and len(order) % self.batch_size == 1
         return order[:-1] if left_over_alone else order
 
-    def _loader(self, split: Split, augment: Augment | None) -> Loader:
-        samples = ImageSamples(split, self.image_size, center_crop=self.center_crop, augment=augment, seed=self.seed)
-        return Loader(samples, batch_size=self.batch_size, num_workers=self.num_workers, pin_memory=self.pin_memory)
+    def _make_loaders(self, train: Pictures, valid: Pictures, device: torch.device) -> None:
+        self._resident = None
+        if self._is_resident(train, valid, device):
+            self._resident = ResidentPictures([train, valid], self.image_size, device=device)
+        self._train_loader = self._loader(train, self.train, self.augment, device)
+        self._valid_loader = self._loader(valid, self.valid, None, device)
+
+    def _is_resident(self, train: Pictures, valid: Pictures, device: torch.device) -> bool:
+        if self.resident != "auto" or device.type != "cuda" or self.cache == "none":
+            return self.resident is True
+        num_bytes, free = ResidentPictures.num_bytes([train, valid]), torch.cuda.mem_get_info(device)[0]
+        fits = num_bytes <= LARGEST_SHARE * free
+        log.info(
+            f"the pictures take {in_bytes(num_bytes)} of {in_bytes(free)} on {device}{'' if fits else ': too much'}"
+        )
+        return fits
+
+    def _loader(self, pictures: Pictures, split: Split, augment: Augment | None, device: torch.device) -> Loader:
+        first_row = 0 if split is self.train else len(self.train)
+        samples = ImageSamples(
+            pictures,
+            split.labels,
+            self.image_size,
+            center_crop=self.center_crop,
+            augment=augment,
+            seed=self.seed,
+            first_row=first_row if self._resident else None,
+        )
+        num_workers = 0 if self._resident and self.num_workers == "auto" else self.num_workers
+        return Loader(
+            samples,
+            batch_size=self.batch_size,
+            num_workers=num_workers,
+            pin_memory=self.pin_memory,
+            is_ahead=device.type != "cpu",
+        )
 
 
-class ImageSamples(Samples):
-    """Decodes, crops and flips the pictures of one split.
+def user_cache() -> Path:
+    """`hybridnet` in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(home) / "hybridnet"
 
-    Args:
-        split: the pictures.
-        image_size: (height, width) of the result.
-        center_crop: see MetadataImages.
-        augment: random changes, or None for the centred crop of evaluation.
-        seed: of the random changes.
-    """
 
-    def __init__(
-        self, split: Split, image_size: Size, *, center_crop: float, augment: Augment | None, seed: int
-    ) -> None:
-        self.split = split
-        self.image_size = image_size
-        self.center_crop = center_crop
-        self.augment = augment
-        self.seed = seed
-        self.short_side = round(max(image_size) / center_crop)
-
-    def __getitems__(self, requests: Sequence[Request]) -> Batch:
-        return collate(self._sample, requests)
-
-    def _sample(self, request: Request) -> tuple[np.ndarray, np.ndarray, int]:
-        epoch, index = request
-        image = open_rgb(self.split.files[index], short_side=self.short_side)
-        pixels, colour = self._changed(image, epoch, index)
-        return pixels, colour, int(self.split.labels[index])
-
-    def _changed(self, image: Image.Image, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        height, width = self.image_size
-        if self.augment is None:
-            box = centre_box(image.size, aspect=width / height, share=self.center_crop)
-            return self._resized(image, box), _IDENTITY
-        rng = np.random.default_rng([CHANGES, self.seed, epoch, index])
-        pixels = self._resized(image, self.augment.draw_crop(rng, image.size, aspect=width / height))
-        horizontal, vertical = self.augment.draw_flips(rng)
-        pixels = pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1]
-        return pixels, self.augment.draw_colour(rng)
-
-    def _resized(self, image: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
-        height, width = self.image_size
-        # float32 rounding may push a box a hair past the edge, which Pillow refuses.
-        left, top, right, bottom = box
-        inside = (max(left, 0.0), max(top, 0.0), min(right, image.width), min(bottom, image.height))
-        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=inside))
+def _balanced(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many places as there are samples, every class in as many of them; a class's samples take turns."""
+    classes = np.unique(labels)
+    shares = np.full(len(classes), len(labels) // len(classes)) + (np.arange(len(classes)) < len(labels) % len(classes))
+    drawn = []
+    for label, share in zip(rng.permutation(classes), shares, strict=True):
+        members = np.flatnonzero(labels == label)
+        rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
+        drawn.append(np.concatenate(rounds)[:share])
+    return rng.permutation(np.concatenate(drawn))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -10,15 +12,18 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from hybridnet.data.image import read_header
+from hybridnet.data.labels import read_label2id as read_label2id
+from hybridnet.data.rows import COLUMNS as COLUMNS
+from hybridnet.data.rows import LISTED as LISTED
+from hybridnet.data.rows import PREPARE, Row, lines_of, listing, read_rows
+from hybridnet.data.rows import require_file as require_file
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import read_json
 
 SPLITS = ("train", "valid", "test")
-COLUMNS = ("path", "label", "split")
-LISTED = 20
-PREPARE = "python -m hybridnet.prepare root=<folder of class folders> out=<folder> makes both files"
-
-REPAIR = "repair these files or remove their rows; hybridnet.prepare leaves such files out"
+REPAIR = (
+    "repair these files or remove their rows, or leave them out with data.on_bad_image=skip; "
+    "python -m hybridnet.doctor data.metadata=<file> data.label2id=<file> lists all that is wrong"
+)
 
 
 @dataclass(frozen=True)
@@ -29,84 +34,182 @@ class Split:
         paths: as the CSV has them.
         files: where they are.
         labels: int64 (N,), class indices.
+        lines: of the CSV, counted from 1.
     """
 
     paths: list[str]
     files: list[Path]
     labels: np.ndarray
+    lines: list[int]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def take(self, indices: np.ndarray) -> Split:
         """The samples at `indices`."""
-        return Split([self.paths[i] for i in indices], [self.files[i] for i in indices], self.labels[indices])
+        lists = ([values[i] for i in indices] for values in (self.paths, self.files, self.lines))
+        paths, files, lines = lists
+        return Split(paths, files, self.labels[indices], lines)
 
 
-def require_file(path: Path, option: str) -> None:
-    """Raises InputError, with what to do, if the file that `option` names is not there."""
-    if not path.is_file():
-        raise InputError(Fault("missing file", f"{option}={path}", "no such file", PREPARE))
-
-
-def read_label2id(path: Path) -> dict[str, int]:
-    """Read the labels, ordered by their class index.
-
-    Raises:
-        InputError: if the file is missing, is not a JSON object from label to index, or the indices are not 0 … n-1.
-    """
-    where = f"data.label2id={path}"
-    require_file(path, "data.label2id")
-    try:
-        label2id = read_json(path)
-    except ValueError as error:
-        raise InputError(Fault("unreadable file", where, f"not JSON in UTF-8 ({error})")) from error
-    example = 'write an object from label to class index, such as {"blast": 0, "healthy": 1}'
-    if not isinstance(label2id, dict) or not label2id:
-        raise InputError(Fault("wrong content", where, f"expected an object, got {type(label2id).__name__}", example))
-    if any(isinstance(index, bool) or not isinstance(index, int) for index in label2id.values()):
-        raise InputError(Fault("wrong content", where, "every class index must be an integer", example))
-    if sorted(label2id.values()) != list(range(len(label2id))):
-        expected = f"0 … {len(label2id) - 1} without gaps or doubles"
-        cause = f"the class indices must be {expected}, got {sorted(label2id.values())}"
-        raise InputError(Fault("wrong content", where, cause, example))
-    return dict(sorted(label2id.items(), key=lambda item: item[1]))
-
-
-def read_metadata(path: Path, label2id: dict[str, int]) -> dict[str, Split]:
+def read_metadata(path: Path, label2id: dict[str, int], *, fold: int | None = None) -> dict[str, Split]:
     """Read the table and return its splits; relative paths are relative to the table's folder.
 
+    Args:
+        path: of the table.
+        label2id: class index of every label.
+        fold: with a number, the column `fold` decides: these rows are for validation, those of other folds for
+            training, and rows without a fold are the test split. Without, the column `split` decides.
+
     Raises:
-        InputError: if the file is missing or is no such table, a row has an unknown label or split, or a path that is
-            empty, a URL, or contains `..`; lists the first 20 lines of each kind and the count.
+        InputError: if the file is missing or no such table, or for what `examine` finds; lists the first 20 lines of
+            each kind and the count.
     """
-    rows = _read_rows(path)
-    where = f"data.metadata={path}"
-    known_labels = ", ".join(label2id)
-    wrong = {
-        f"unknown label (label2id has {known_labels})": [x not in label2id for x in rows["label"]],
-        f"unknown split (expected {', '.join(SPLITS)})": [x not in SPLITS for x in rows["split"]],
-        "path that is empty, a URL, or contains '..'": [not _is_safe(x) for x in rows["path"]],
-    }
-    column = dict(zip(wrong, ("label", "split", "path"), strict=True))
-    faults = [
-        Fault("wrong rows", where, f"{what}: {_list_rows(mask, rows, column[what])}")
-        for what, mask in wrong.items()
-        if any(mask)
-    ]
+    rows, splits, faults = examine(path, label2id, fold=fold)
     if faults:
         raise InputError(*faults)
-
     everything = Split(
-        paths=rows["path"],
-        files=[path.parent / name for name in rows["path"]],
-        labels=np.array([label2id[label] for label in rows["label"]], dtype=np.int64),
+        paths=[row.path for row in rows],
+        files=[path.parent / row.path for row in rows],
+        labels=np.array([label2id[row.label] for row in rows], dtype=np.int64),
+        lines=[row.line for row in rows],
     )
-    splits = {name: everything.take(np.flatnonzero([x == name for x in rows["split"]])) for name in SPLITS}
-    for name in ("train", "valid"):
-        if not len(splits[name]):
-            raise InputError(Fault("empty split", where, f"no row has split '{name}'", PREPARE))
-    return splits
+    return {name: everything.take(np.flatnonzero([x == name for x in splits])) for name in SPLITS}
+
+
+def examine(
+    path: Path, label2id: dict[str, int] | None, *, fold: int | None = None
+) -> tuple[list[Row], list[str], list[Fault]]:
+    """Read the table and look for everything that can be wrong with it without opening a picture.
+
+    Args:
+        path: of the table.
+        label2id: class index of every label; None leaves out what depends on it.
+        fold: see `read_metadata`.
+
+    Returns:
+        The rows, the split of each, and the faults: rows with a wrong number of fields, unknown labels and splits,
+        paths that are empty or lead out of the folder, one file with two labels or in two splits, a group in two
+        splits; and if there are none of these, empty splits and classes without a training picture.
+
+    Raises:
+        InputError: if the file is no table.
+    """
+    where = f"data.metadata={path}"
+    rows, faults = read_rows(path)
+    splits, fold_faults = assign(rows, fold=fold, where=where)
+    files = file_keys(path.parent, [row.path for row in rows])
+    kinds = {
+        f"unknown split (expected {', '.join(SPLITS)})": [
+            f"line {row.line} {row.split!r}" for row in rows if row.split not in SPLITS
+        ],
+        "path that is empty, a URL, or contains '..'": [
+            f"line {row.line} {row.path!r}" for row, file in zip(rows, files, strict=True) if file is None
+        ],
+        "one file with two labels": _conflicts(rows, files, [row.label for row in rows], "{row.path!r} is"),
+        "one file in two splits": _conflicts(rows, files, splits, "{row.path!r} is in"),
+        "one group in two splits": _conflicts(
+            rows, [row.group.strip() or None if row.group else None for row in rows], splits, "group {row.group} is in"
+        ),
+    }
+    if label2id is not None:
+        wrong = [f"line {row.line} {row.label!r}" for row in rows if row.label not in label2id]
+        kinds = {f"unknown label (label2id has {listing(list(label2id))})": wrong} | kinds
+    faults += fold_faults
+    faults += [Fault("wrong rows", where, f"{what}: {listing(lines)}") for what, lines in kinds.items() if lines]
+    return rows, splits, faults or _split_faults(rows, splits, label2id, where=where)
+
+
+def assign(rows: Sequence[Row], *, fold: int | None, where: str) -> tuple[list[str], list[Fault]]:
+    """The split of every row, by the column `split` or, with a number, by the column `fold`."""
+    splits = [row.split for row in rows]
+    if fold is None or not rows:
+        return splits, []
+    if rows[0].fold is None:
+        hint = "python -m hybridnet.prepare … folds=5 writes it; data.fold=null uses the column split"
+        return splits, [Fault("missing columns", where, f"no fold, which data.fold={fold} needs", hint)]
+    wrong = [f"line {row.line} {row.fold!r}" for row in rows if row.fold and not re.fullmatch("[0-9]+", row.fold)]
+    if wrong:
+        hint = "in pandas, astype('Int64') keeps whole numbers from becoming 1.0"
+        return splits, [Fault("wrong rows", where, f"fold that is no integer >= 0: {listing(wrong)}", hint)]
+    contrary = [row for row in rows if (row.fold == "") != (row.split == "test")]
+    if contrary:
+        lines = listing([f"line {row.line} (split {row.split!r}, fold {row.fold!r})" for row in contrary])
+        hint = "leave the fold of test rows empty, and give every other row one"
+        return splits, [Fault("wrong rows", where, f"only test rows are without a fold: {lines}", hint)]
+    folds = [int(row.fold) if row.fold else None for row in rows]
+    existing = sorted({number for number in folds if number is not None})
+    if fold not in existing:
+        cause = f"no row has that fold; there are {listing(list(map(str, existing)))}"
+        return splits, [Fault("wrong value", f"data.fold={fold}", cause)]
+    names = {None: "test", fold: "valid"}
+    return [names.get(number, "train") for number in folds], []
+
+
+def is_safe(path: str) -> bool:
+    """Whether a path of the table may be opened: not empty, no URL, and without `..`."""
+    if not path.strip() or "://" in path or "\0" in path:
+        return False
+    return ".." not in path or ".." not in (*PurePosixPath(path).parts, *PureWindowsPath(path).parts)
+
+
+def file_keys(folder: Path, paths: Iterable[str]) -> list[str | None]:
+    """The same text for the same file: `a/./b.jpg` and `a//b.jpg` are `a/b.jpg`. None where a path is not safe.
+
+    Paths as text, because a Path for each of a million rows takes seconds.
+    """
+    base = os.path.abspath(folder)  # noqa: PTH100
+    join, plain = os.path.join, os.path.normpath
+    return [os.path.normcase(plain(join(base, path))) if is_safe(path) else None for path in paths]
+
+
+def _conflicts(rows: Sequence[Row], keys: Sequence[Hashable], values: Sequence[str], words: str) -> list[str]:
+    """Keys whose rows have different values: the first row of each, and the first that differs from it."""
+    first: dict[Hashable, tuple[Row, str]] = {}
+    found: dict[Hashable, str] = {}
+    for row, key, value in zip(rows, keys, values, strict=True):
+        if key is None or key in found:
+            continue
+        before, its_value = first.setdefault(key, (row, value))
+        if value != its_value:
+            subject = words.format(row=before)
+            found[key] = f"{subject} {its_value} (line {before.line}) and {value} (line {row.line})"
+    return list(found.values())
+
+
+def _split_faults(
+    rows: Sequence[Row], splits: Sequence[str], label2id: dict[str, int] | None, *, where: str
+) -> list[Fault]:
+    """Splits without rows, and classes without a training picture."""
+    empty = [name for name in ("train", "valid") if name not in splits]
+    if empty:
+        return [Fault("empty split", where, f"no row has split '{name}'", PREPARE) for name in empty]
+    trained = {row.label for row, split in zip(rows, splits, strict=True) if split == "train"}
+    without = [repr(label) for label in label2id or {} if label not in trained]
+    if not without:
+        return []
+    hint = "remove them from label2id (indices 0 … n-1 without gaps), or add pictures"
+    return [Fault("class without images", where, f"no row of split 'train' has label {listing(without)}", hint)]
+
+
+def bad_files(split: Split) -> dict[int, str]:
+    """By index: why a file cannot be a picture, as far as its header shows."""
+    with ThreadPoolExecutor(8) as pool:
+        causes = pool.map(_header_fault, split.files)
+        return {index: cause for index, cause in enumerate(causes) if cause}
+
+
+def bad_files_fault(entries: Iterable[tuple[int, str, str]], where: str, *, hint: str = REPAIR) -> Fault:
+    """The fault that lists the first 20 unusable pictures and their number.
+
+    Args:
+        entries: line of the table, path and cause of each, at least one.
+        where: the table.
+        hint: what to do.
+    """
+    found = sorted(entries)
+    listed = lines_of([f"line {line} '{path}': {cause}" for line, path, cause in found])
+    return Fault("unusable images", where, f"{len(found)} of them{listed}", hint)
 
 
 def check_files(splits: Iterable[Split], where: str) -> None:
@@ -115,20 +218,9 @@ def check_files(splits: Iterable[Split], where: str) -> None:
     Raises:
         InputError: if a file is missing or is no picture; lists the first 20 and the count.
     """
-    with ThreadPoolExecutor(8) as pool:
-        found = [fault for split in splits for fault in pool.map(_header_fault, split.files) if fault]
+    found = [(s.lines[index], s.paths[index], cause) for s in splits for index, cause in bad_files(s).items()]
     if found:
-        listed = "".join(f"\n  {fault.where}: {fault.cause}" for fault in found[:LISTED])
-        more = f"\n  … and {len(found) - LISTED} more" if len(found) > LISTED else ""
-        raise InputError(Fault("unusable images", where, f"{len(found)} of them{listed}{more}", REPAIR))
-
-
-def _list_rows(mask: Iterable[bool], rows: dict[str, list], column: str) -> str:
-    """`line 3 'x', line 8 'y' … (22 in all)`."""
-    values = zip(mask, rows["line"], rows[column], strict=True)
-    lines = [f"line {line} {value!r}" for is_wrong, line, value in values if is_wrong]
-    rest = f" … ({len(lines)} in all)" if len(lines) > LISTED else ""
-    return ", ".join(lines[:LISTED]) + rest
+        raise InputError(bad_files_fault(found, where))
 
 
 def choose(split: Split, limit: int | None, *, seed: int) -> Split:
@@ -143,44 +235,9 @@ def choose(split: Split, limit: int | None, *, seed: int) -> Split:
     return split.take(np.sort(np.argsort(position, kind="stable")[:limit]))
 
 
-def _read_rows(path: Path) -> dict[str, list]:
-    """The three columns as text, and `line`: where each row stands in the file, counted from 1."""
-    import pandas as pd  # costs 0.3 s: only when a table is read
-
-    where = f"data.metadata={path}"
-    require_file(path, "data.metadata")
-    try:
-        # Without a header, so that a row with another number of fields is an error and not an index.
-        raw = pd.read_csv(
-            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False
-        )
-    except UnicodeDecodeError as error:
-        raise InputError(Fault("unreadable file", where, "not UTF-8", "save it as 'CSV UTF-8'")) from error
-    except ValueError as error:  # pandas' parser and its empty-file errors are ValueErrors
-        cause = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise InputError(Fault("unreadable file", where, f"not a CSV file ({cause})")) from error
-    raw = raw.fillna("")
-    header = raw.iloc[0].tolist()
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        found = ", ".join(header)
-        hint = "separate the columns with commas" if ";" in found else "the first line must be: path,label,split"
-        raise InputError(Fault("missing columns", where, f"no {', '.join(missing)}; found {found}", hint))
-    rows = raw.iloc[1:]
-    rows = rows[(rows != "").any(axis=1)]
-    columns = {name: rows[header.index(name)].tolist() for name in COLUMNS}
-    return columns | {"line": [index + 1 for index in rows.index]}
-
-
-def _is_safe(path: str) -> bool:
-    if not path.strip() or "://" in path or "\0" in path:
-        return False
-    return ".." not in PurePosixPath(path).parts and ".." not in PureWindowsPath(path).parts
-
-
-def _header_fault(file: Path) -> Fault | None:
+def _header_fault(file: Path) -> str:
     try:
         read_header(file)
     except InputError as error:
-        return error.faults[0]
-    return None
+        return error.faults[0].cause
+    return ""

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from hybridnet.errors import TrainingError
-from hybridnet.settings import Count, Positive, checked
+from hybridnet.settings import Count, Positive, Rate, checked
 from hybridnet.trainer.device import find_device, find_precision, prepare_memory
 from hybridnet.trainer.metrics import Evaluation, RunningTotals
 
@@ -39,6 +39,8 @@ class Data(Protocol):
     def train_batches(self, epoch: int) -> Iterable[Batch]: ...
     def valid_batches(self) -> Iterable[Batch]: ...
     def to_input(self, batch: Batch, dtype: torch.dtype) -> Tensor: ...
+    def targets(self, batch: Batch) -> Tensor: ...
+    def loss_weights(self) -> Tensor: ...
 
 
 class Recorder(Protocol):
@@ -92,6 +94,8 @@ class Trainer:
         precision: of the forward pass: `auto`, `bf16`, `fp16`, `float32`.
         channels_last: keep feature maps as (B, H, W, C) in memory, which convolutions prefer.
         clip_norm: largest norm of the gradient; infinity for no limit.
+        label_smoothing: share of every training target that is spread evenly over the classes (Szegedy et al.,
+            arXiv:1512.00567); the validation loss is without it.
         log_every: steps between two readings of loss and accuracy, each of which waits for the device.
         monitor: the metric that decides which epoch is best.
         plot: whether the caller shall show the curves at the end.
@@ -110,6 +114,7 @@ class Trainer:
         precision: Literal["auto", "bf16", "fp16", "float32"],
         channels_last: bool,
         clip_norm: Positive,
+        label_smoothing: Rate,
         log_every: Count,
         monitor: Literal["valid_acc", "valid_loss", "valid_macro_f1"],
         plot: bool,
@@ -120,6 +125,7 @@ class Trainer:
         self.precision = find_precision(precision, self.device)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.clip_norm = clip_norm
+        self.label_smoothing = label_smoothing
         self.log_every = log_every
         self.monitor = monitor
         self.plot = plot
@@ -164,12 +170,15 @@ class Trainer:
         """One pass over the training pictures; returns epoch, mean loss and accuracy, and the last step's rates."""
         model.train()
         totals = RunningTotals(self.device)
+        loss_weights = data.loss_weights().to(self.device)
         clock = Clock(data.train_batches(state.epoch))
         for number, host_batch in enumerate(clock, start=1):
             batch = host_batch.to(self.device)
             with self.precision.autocast():
                 logits = model(self.input(data, batch))
-            loss_tensor = F.cross_entropy(logits.float(), batch.labels)
+            loss_tensor = F.cross_entropy(
+                logits.float(), data.targets(batch), weight=loss_weights, label_smoothing=self.label_smoothing
+            )
             scaler.scale(loss_tensor).backward()
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)

@@ -1,7 +1,9 @@
-"""Random crops, flips and colour changes: their limits over many draws, and their formulas by hand."""
+"""Random crops, flips, rotations, colour changes and mixing: their limits and their spread over many draws, and their
+formulas by hand."""
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -11,114 +13,201 @@ import pytest
 import yaml
 
 from hybridnet import config
-from hybridnet.data.augment import Augment, centre_box
+from hybridnet.data.augment import CROP_TRIES, NUM_RANDOMS, Augment, Changes, centre_boxes
 
-DRAWS = 2000
+DRAWS = 4000
 PRESETS = sorted((Path(__file__).parents[2] / "conf" / "data" / "augment").glob("*.yaml"))
+SCALARS = ("horizontal_flip", "vertical_flip", "rotation", "brightness", "contrast", "saturation", "mixup", "cutmix")
+# Where the numbers behind the crops' are used.
+FLIPS, COLOUR, ANGLE, MIXING = (4 * CROP_TRIES + np.arange(*part) for part in ((0, 2), (2, 5), (5, 6), (6, 11)))
 
 
 def augment(**settings: Any) -> Augment:
     """With neutral values for what is not given."""
-    colour = dict.fromkeys(("brightness", "contrast", "saturation"), 0.0)
-    flips = {"horizontal_flip": 0.0, "vertical_flip": 0.0}
-    return Augment(**{"scale": (1.0, 1.0), "ratio": (1.0, 1.0)} | flips | colour | settings)
+    return Augment(**{"scale": (1.0, 1.0), "ratio": (1.0, 1.0)} | dict.fromkeys(SCALARS, 0.0) | settings)
 
 
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+@functools.cache
+def preset(name: str) -> Augment:
+    return config.build(config.compose("train", ["data=metadata", f"data/augment={name}"]).data.augment)
 
 
-@pytest.mark.parametrize("size", [(300, 200), (200, 300), (257, 129)], ids=str)
+def randoms(num: int = DRAWS) -> np.ndarray:
+    return np.random.default_rng(0).random((num, NUM_RANDOMS))
+
+
+def drawn(change: Augment, *, size: tuple[int, int] = (60, 80), num: int = DRAWS, aspect: float = 1.0) -> Changes:
+    """The changes of `num` pictures of one size (height, width)."""
+    return change.draw(randoms(num), np.tile(size, (num, 1)), aspect=aspect)
+
+
+def assert_evenly_spread(values: np.ndarray, low: float, high: float, what: str = "") -> None:
+    """Ten bins hold equal numbers, within 4.5 standard deviations; nothing lies outside."""
+    counts = np.histogram((values - low) / (high - low), bins=10, range=(-1e-6, 1 + 1e-6))[0]
+    assert counts.sum() == len(values), what
+    assert np.abs(counts - len(values) / 10).max() < 4.5 * (len(values) / 10) ** 0.5, what
+
+
+# Crops
+
+
+@pytest.mark.parametrize("size", [(2000, 3000), (3000, 2000), (2570, 1290)], ids=str)
 @pytest.mark.parametrize("aspect", [1.0, 2.0, 0.6])
 def test_crops_keep_their_limits(size: tuple[int, int], aspect: float) -> None:
+    """Large pictures, where rounding to pixels does not show."""
     change = augment(scale=(0.1, 0.3), ratio=(0.75, 1.3333))
-    generator = rng()
-    boxes = np.array([change.draw_crop(generator, size, aspect=aspect) for _ in range(DRAWS)])
-    left, top, right, bottom = boxes.T
+    left, top, right, bottom = drawn(change, size=size, aspect=aspect).boxes.T
     width, height = right - left, bottom - top
-    assert (left >= 0).all() and (top >= 0).all()
-    assert (right <= size[0] + 1e-9).all() and (bottom <= size[1] + 1e-9).all()
+    assert (left >= 0).all() and (top >= 0).all() and (right <= size[1]).all() and (bottom <= size[0]).all()
     share, shape = width * height / (size[0] * size[1]), width / height / aspect
-    assert 0.1 - 1e-9 <= share.min() < 0.11 and 0.29 < share.max() <= 0.3 + 1e-9
-    assert 0.75 - 1e-9 <= shape.min() < 0.77 and 1.3 < shape.max() <= 1.3333 + 1e-9
+    assert 0.0995 <= share.min() < 0.105 and 0.295 < share.max() <= 0.3005
+    assert 0.7475 <= shape.min() < 0.76 and 1.31 < shape.max() <= 1.336
+
+
+SIZES = [(1, 1), (1, 2), (2, 1), (1, 5000), (5000, 1), (3, 3), (2, 7), (17, 400), (40, 30), (333, 1001)]
+
+
+@pytest.mark.parametrize("aspect", [1.0, 0.3, 4.0])
+@pytest.mark.parametrize("name", [file.stem for file in PRESETS])
+def test_crops_lie_inside_of_any_picture(name: str, aspect: float) -> None:
+    """One draw for pictures of all sizes at once: none takes another's."""
+    sizes = np.repeat(SIZES, 300, axis=0)
+    boxes = preset(name).draw(randoms(len(sizes)), sizes, aspect=aspect).boxes
+    assert (boxes.shape, boxes.dtype) == ((3000, 4), np.int64)
+    left, top, right, bottom = boxes.T
+    assert (left >= 0).all() and (top >= 0).all()
+    assert (left < right).all() and (top < bottom).all(), "at least one pixel"
+    assert (right <= sizes[:, 1]).all() and (bottom <= sizes[:, 0]).all()
 
 
 def test_crops_are_spread_evenly() -> None:
     """Where every box fits at once, share and place are uniform and the shape is uniform in its logarithm."""
     change = augment(scale=(0.04, 0.16), ratio=(0.5, 2.0))
-    generator = rng()
-    left, top, right, bottom = np.array([change.draw_crop(generator, (300, 100), aspect=3.0) for _ in range(DRAWS)]).T
+    left, top, right, bottom = drawn(change, size=(1000, 3000), aspect=3.0).boxes.T
     width, height = right - left, bottom - top
     unit = {
-        "share": (width * height / 30000 - 0.04) / 0.12,
+        "share": (width * height / 3e6 - 0.04) / 0.12,
         "shape": (np.log(width / height / 3) / math.log(2) + 1) / 2,
-        "left": left / (300 - width),
-        "top": top / (100 - height),
+        "left": left / (3000 - width),
+        "top": top / (1000 - height),
     }
-    for name, drawn in unit.items():
-        expected = DRAWS / 10
-        counts = np.histogram(drawn, bins=10, range=(-1e-9, 1 + 1e-9))[0]
-        assert counts.sum() == DRAWS, name
-        assert np.abs(counts - expected).max() < 4.5 * expected**0.5, name  # 4.5 σ
-    assert np.abs(np.corrcoef(list(unit.values())) - np.eye(4)).max() < 0.1
+    for name, values in unit.items():
+        assert_evenly_spread(values.clip(0, 1) if name in ("share", "shape") else values, 0, 1, name)
+    assert np.abs(np.corrcoef(list(unit.values())) - np.eye(4)).max() < 0.08
+
+
+def test_every_place_is_equally_likely_in_a_small_picture() -> None:
+    """A box of 2×2 in 4×5 pixels has 12 places; the last row and column must not be rarer."""
+    left, top, right, bottom = drawn(augment(scale=(0.2, 0.2)), size=(4, 5)).boxes.T
+    assert set(right - left) == set(bottom - top) == {2}
+    counts = np.histogram2d(left, top, bins=(4, 3), range=[(-0.5, 3.5), (-0.5, 2.5)])[0]
+    assert counts.sum() == DRAWS and np.abs(counts - DRAWS / 12).max() < 4.5 * (DRAWS / 12) ** 0.5
+
+
+def test_the_first_crop_that_fits_is_taken() -> None:
+    """A square of the whole area does not fit into 100×400 pixels; the third try is one of a quarter of it."""
+    numbers = np.full((1, NUM_RANDOMS), 0.5)
+    tries = numbers[:, : 4 * CROP_TRIES].reshape(CROP_TRIES, 4)
+    tries[:, 0] = 0.999
+    tries[2] = (0.0, 0.5, 0.999, 0.0)
+    tries[5] = (0.0, 0.5, 0.0, 0.0)
+    box = augment(scale=(0.25, 1.0)).draw(numbers, np.array([[100, 400]]), aspect=1.0).boxes[0]
+    assert box.tolist() == [300, 0, 400, 100]
 
 
 @pytest.mark.parametrize(
     ("size", "aspect", "expected"),
     [
-        ((1000, 10), 1.0, (495, 0, 505, 10)),
-        ((10, 1000), 1.0, (0, 495, 10, 505)),
-        ((1000, 10), 4.0, (480, 0, 520, 10)),
-        ((10, 1000), 0.5, (0, 490, 10, 510)),
+        ((10, 1000), 1.0, (495, 0, 505, 10)),
+        ((1000, 10), 1.0, (0, 495, 10, 505)),
+        ((10, 1000), 4.0, (480, 0, 520, 10)),
+        ((1000, 10), 0.5, (0, 490, 10, 510)),
     ],
 )
 def test_very_long_picture_is_cropped_in_the_middle(
-    size: tuple[int, int], aspect: float, expected: tuple[float, ...]
+    size: tuple[int, int], aspect: float, expected: tuple[int, ...]
 ) -> None:
-    change = augment(scale=(0.35, 1.0), ratio=(0.75, 1.3333))
-    assert change.draw_crop(rng(), size, aspect=aspect) == pytest.approx(expected)
+    boxes = drawn(preset("photo"), size=size, aspect=aspect, num=50).boxes
+    assert boxes.tolist() == [list(expected)] * 50
 
 
 @pytest.mark.parametrize(
     ("size", "aspect", "share", "expected"),
     [
-        ((100, 60), 1.0, 1.0, (20, 0, 80, 60)),
-        ((60, 100), 1.0, 1.0, (0, 20, 60, 80)),
-        ((100, 60), 1.0, 0.5, (35, 15, 65, 45)),
-        ((100, 60), 2.0, 1.0, (0, 5, 100, 55)),
-        ((100, 60), 0.5, 0.8, (38, 6, 62, 54)),
+        ((60, 100), 1.0, 1.0, (20, 0, 80, 60)),
+        ((100, 60), 1.0, 1.0, (0, 20, 60, 80)),
+        ((60, 100), 1.0, 0.5, (35, 15, 65, 45)),
+        ((60, 100), 2.0, 1.0, (0, 5, 100, 55)),
+        ((60, 100), 0.5, 0.8, (38, 6, 62, 54)),
         ((64, 64), 1.0, 1.0, (0, 0, 64, 64)),
+        ((63, 37), 1.0, 1.0, (0, 13, 37, 50)),
+        ((63, 37), 37 / 63, 1.0, (0, 0, 37, 63)),
+        ((5, 8), 1.0, 0.5, (3, 1, 5, 3)),  # 2.5 pixels are 2, to the left of the middle
+        ((256, 256), 1.0, 0.875, (16, 16, 240, 240)),
+        ((1, 1), 3.0, 0.1, (0, 0, 1, 1)),
+        ((1, 900), 0.2, 1.0, (449, 0, 450, 1)),
     ],
 )
-def test_centre_box(size: tuple[int, int], aspect: float, share: float, expected: tuple[float, ...]) -> None:
-    assert centre_box(size, aspect=aspect, share=share) == pytest.approx(expected)
+def test_centre_boxes(size: tuple[int, int], aspect: float, share: float, expected: tuple[int, ...]) -> None:
+    assert centre_boxes(np.array([size, size]), aspect=aspect, share=share).tolist() == [list(expected)] * 2
+
+
+@pytest.mark.parametrize("aspect", [1.0, 0.4, 2.5])
+@pytest.mark.parametrize("share", [1.0, 0.875, 0.01])
+def test_centre_boxes_of_many_sizes(aspect: float, share: float) -> None:
+    """Inside, in the middle within half a pixel, of the wanted size within half a pixel."""
+    sizes = np.random.default_rng(0).integers(1, 300, (2000, 2))
+    left, top, right, bottom = centre_boxes(sizes, aspect=aspect, share=share).T
+    height, width = sizes.T
+    assert (left >= 0).all() and (top >= 0).all() and (right <= width).all() and (bottom <= height).all()
+    assert (np.abs(left + right - width) <= 1).all() and (np.abs(top + bottom - height) <= 1).all()
+    wanted_width = np.minimum(width, height * aspect) * share
+    for found, wanted in ((right - left, wanted_width), (bottom - top, wanted_width / aspect)):
+        assert (np.abs(found - wanted) <= np.maximum(0.5, 1 - wanted) + 1e-9).all(), "at least one pixel"
+
+
+@pytest.mark.parametrize("size", [(64, 64), (37, 63), (333, 1001), (2251, 4000)], ids=str)
+def test_none_takes_the_whole_picture_where_it_has_the_shape_of_the_input(size: tuple[int, int]) -> None:
+    boxes = drawn(preset("none"), size=size, aspect=size[1] / size[0], num=50).boxes
+    assert boxes.tolist() == [[0, 0, size[1], size[0]]] * 50
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "expected"), [((60, 100), 1.0, (20, 0, 80, 60)), ((100, 60), 2.0, (0, 35, 60, 65))]
+)
+def test_none_takes_the_largest_centred_box_of_another_picture(
+    size: tuple[int, int], aspect: float, expected: tuple[int, ...]
+) -> None:
+    assert drawn(preset("none"), size=size, aspect=aspect, num=50).boxes.tolist() == [list(expected)] * 50
+
+
+# Flips and rotation
 
 
 @pytest.mark.parametrize(("horizontal", "vertical"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
 def test_certain_flips(horizontal: float, vertical: float) -> None:
-    change = augment(horizontal_flip=horizontal, vertical_flip=vertical)
-    generator = rng()
-    assert {change.draw_flips(generator) for _ in range(200)} == {(horizontal == 1, vertical == 1)}
+    flips = drawn(augment(horizontal_flip=horizontal, vertical_flip=vertical), num=200).flips
+    assert flips.dtype == bool
+    assert flips.tolist() == [[horizontal == 1, vertical == 1]] * 200
 
 
 def test_flips_are_independent_and_as_frequent_as_asked() -> None:
-    change = augment(horizontal_flip=0.5, vertical_flip=0.2)
-    generator = rng()
-    horizontal, vertical = np.array([change.draw_flips(generator) for _ in range(DRAWS)]).T
-    assert horizontal.mean() == pytest.approx(0.5, abs=0.045)  # 4 σ
-    assert vertical.mean() == pytest.approx(0.2, abs=0.036)
-    assert (horizontal & vertical).mean() == pytest.approx(0.1, abs=0.027)
+    horizontal, vertical = drawn(augment(horizontal_flip=0.5, vertical_flip=0.2)).flips.T
+    assert horizontal.mean() == pytest.approx(0.5, abs=0.032)  # 4 σ
+    assert vertical.mean() == pytest.approx(0.2, abs=0.026)
+    assert (horizontal & vertical).mean() == pytest.approx(0.1, abs=0.019)
 
 
-class Dice:
-    """Gives the wanted numbers, and remembers the limits it was asked for."""
+@pytest.mark.parametrize("rotation", [0.0, 15.0, 180.0])
+def test_angles(rotation: float) -> None:
+    angles = drawn(augment(rotation=rotation)).angles
+    assert angles.dtype == np.float32
+    if rotation:
+        assert_evenly_spread(angles, -rotation, rotation)
+    assert np.abs(angles).max() <= rotation
 
-    def __init__(self, *wanted: float) -> None:
-        self.wanted, self.limits = list(wanted), []
 
-    def uniform(self, low: float, high: float) -> float:
-        self.limits.append((low, high))
-        return self.wanted.pop(0)
+# Colour
 
 
 def changed(matrix: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -136,23 +225,123 @@ def by_hand(colours: np.ndarray, saturation: float, brightness: float, contrast:
     return np.array(result).reshape(-1, 3)
 
 
-@pytest.mark.parametrize(
-    ("saturation", "brightness", "contrast"),
-    [(1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (1.3, 1.0, 1.0), (1.0, 0.6, 1.0), (1.0, 1.0, 1.7), (0.7, 1.2, 0.8)],
-)
-def test_colour_equals_the_formula(saturation: float, brightness: float, contrast: float) -> None:
+# A number from 0 to 1 and the factor it stands for.
+SATURATIONS = [(0.0, 0.1), (0.5, 1.0), (0.75, 1.45)]  # 0.9 to either side
+BRIGHTNESSES = [(0.5, 1.0), (0.25, 0.6), (1.0, 1.8)]  # 0.8
+CONTRASTS = [(0.5, 1.25), (0.0, 0.0), (0.4, 1.0)]  # 1.5, but never below 0
+
+
+@pytest.mark.parametrize("saturation", SATURATIONS, ids=str)
+@pytest.mark.parametrize("brightness", BRIGHTNESSES, ids=str)
+@pytest.mark.parametrize("contrast", CONTRASTS, ids=str)
+def test_colour_equals_the_formula(
+    saturation: tuple[float, float], brightness: tuple[float, float], contrast: tuple[float, float]
+) -> None:
+    numbers = randoms(2)
+    numbers[1, COLOUR] = saturation[0], brightness[0], contrast[0]
     change = augment(saturation=0.9, brightness=0.8, contrast=1.5)
-    dice = Dice(saturation, brightness, contrast)
-    matrix = change.draw_colour(dice)
-    assert (matrix.shape, matrix.dtype) == ((3, 4), np.float32)
-    assert dice.limits == [pytest.approx((0.1, 1.9)), pytest.approx((0.2, 1.8)), (0.0, 2.5)]
-    colours = rng().random((20, 3))
-    expected = by_hand(colours, saturation, brightness, contrast)
-    np.testing.assert_allclose(changed(matrix, colours), expected, atol=1e-6)
+    matrices = change.draw(numbers, np.array([[5, 7], [5, 7]]), aspect=1.0).colour
+    assert (matrices.shape, matrices.dtype) == ((2, 3, 4), np.float32)
+    colours = np.random.default_rng(0).random((20, 3))
+    expected = by_hand(colours, saturation[1], brightness[1], contrast[1])
+    np.testing.assert_allclose(changed(matrices[1], colours), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "column"), [("saturation", 0), ("brightness", 1), ("contrast", 2)])
+def test_each_colour_change_has_its_own_number(name: str, column: int) -> None:
+    numbers = np.full((2, NUM_RANDOMS), 0.5)
+    numbers[1, COLOUR[column]] = 0.9
+    colour = augment(**{name: 0.5}).draw(numbers, np.array([[5, 7], [5, 7]]), aspect=1.0).colour
+    np.testing.assert_array_equal(colour[0], np.eye(3, 4))
+    assert not np.array_equal(colour[1], np.eye(3, 4))
 
 
 def test_no_colour_change_is_the_identity() -> None:
-    np.testing.assert_array_equal(augment().draw_colour(rng()), np.eye(3, 4))
+    np.testing.assert_array_equal(drawn(augment(), num=50).colour, np.tile(np.eye(3, 4), (50, 1, 1)))
+
+
+# Mixing
+
+
+def own_shares(changes: Changes) -> np.ndarray:
+    left, top, right, bottom = changes.patches.T.astype(float)
+    return changes.blends * (1 - (right - left) * (bottom - top))
+
+
+def larger_part(alpha: float) -> np.ndarray:
+    """max(p, 1 - p) of p ~ Beta(alpha, alpha), from two Gamma distributions."""
+    one, other = np.random.default_rng(5).gamma(alpha, size=(2, 50_000))
+    return np.maximum(one, other) / (one + other)
+
+
+def largest_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Between the distribution functions of two samples (Kolmogorov and Smirnov)."""
+    both = np.sort(np.concatenate([one, other]))
+    shares = [np.searchsorted(np.sort(x), both, side="right") / len(x) for x in (one, other)]
+    return float(np.abs(shares[0] - shares[1]).max())
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_a_picture_keeps_the_larger_part_of_a_beta_distribution(kind: str, alpha: float) -> None:
+    changes = drawn(augment(**{kind: alpha}))
+    shares = own_shares(changes)
+    assert shares.min() >= 0.5 - 1e-6 and shares.max() <= 1
+    assert largest_distance(shares, larger_part(alpha)) < 1.95 * DRAWS**-0.5  # exceeded by chance once in 1000
+    assert (changes.blends.dtype, changes.patches.dtype) == (np.float32, np.float32)
+
+
+def test_mixup_alone_has_no_patches() -> None:
+    changes = drawn(augment(mixup=0.5))
+    assert not changes.patches.any() and (changes.blends < 1).any()
+
+
+def test_patches_of_cutmix_lie_inside_and_keep_the_pictures_shape() -> None:
+    changes = drawn(augment(cutmix=1.0))
+    left, top, right, bottom = changes.patches.T.astype(float)
+    assert (changes.blends == 1).all()
+    assert (changes.patches >= 0).all() and (changes.patches <= 1 + 1e-6).all()
+    np.testing.assert_allclose(right - left, bottom - top, atol=1e-6)
+    some = right - left < 0.5
+    assert_evenly_spread((left / (1 - (right - left)))[some], 0, 1, "left")
+    assert_evenly_spread((top / (1 - (bottom - top)))[some], 0, 1, "top")
+    assert abs(np.corrcoef(left, top)[0, 1]) < 0.5, "not along the diagonal"
+
+
+def test_with_both_each_picture_gets_one_and_each_half_of_them() -> None:
+    changes = drawn(augment(mixup=1.0, cutmix=1.0))
+    is_blended, is_cut = changes.blends < 1, changes.patches.any(axis=1)
+    assert not (is_blended & is_cut).any()
+    assert (is_blended | is_cut).all()
+    assert is_cut.mean() == pytest.approx(0.5, abs=0.032)  # 4 σ
+
+
+def test_no_mixing_is_exactly_neutral() -> None:
+    changes = drawn(augment(scale=(0.3, 1.0), rotation=20.0, brightness=0.2))
+    assert (changes.blends == 1).all()
+    assert not changes.patches.any(), "else every batch of a training without mixing would be mixed, with nothing"
+
+
+def test_every_change_has_its_own_numbers() -> None:
+    """Changing one number changes one kind of change."""
+    change = augment(scale=(0.3, 1.0), ratio=(0.7, 1.4), mixup=1.0, cutmix=1.0,
+                     **dict.fromkeys(SCALARS[:2], 0.5), **dict.fromkeys(SCALARS[2:6], 0.5))  # fmt: skip
+    numbers = randoms(200)
+    sizes = np.tile((60, 80), (200, 1))
+    before = vars(change.draw(numbers, sizes, aspect=1.0))
+    parts = {"boxes": np.arange(4), "flips": FLIPS, "colour": COLOUR, "angles": ANGLE, "blends": MIXING[:2]}
+    parts["patches"] = MIXING[2:]
+    for name, columns in parts.items():
+        for column in columns:
+            others = numbers.copy()
+            others[:, column] = np.random.default_rng(1).random(200)
+            after = vars(change.draw(others, sizes, aspect=1.0))
+            different = {key for key in before if not np.array_equal(before[key], after[key])}
+            assert different - {"patches"} == {name} - {"patches"}, column
+            assert name in different, column
+
+
+# Settings
 
 
 @pytest.mark.parametrize(
@@ -166,8 +355,12 @@ def test_no_colour_change_is_the_identity() -> None:
         ({"ratio": (0.7, 1.0, 1.3)}, "ratio: expected .*, got 3 values"),
         ({"horizontal_flip": 1.1}, "horizontal_flip: must be >= 0 and <= 1, got 1.1"),
         ({"vertical_flip": -0.1}, "vertical_flip: must be >= 0 and <= 1, got -0.1"),
+        ({"rotation": 180.5}, r"rotation \(180.5\) must be <= 180 degrees"),
+        ({"rotation": -1}, "rotation: must be >= 0, got -1"),
         ({"brightness": -0.1, "contrast": "much"}, "brightness: must be >= 0, got -0.1; contrast: expected a number"),
         ({"saturation": float("nan")}, "saturation: expected a number, got nan"),
+        ({"mixup": -0.2}, "mixup: must be >= 0, got -0.2"),
+        ({"cutmix": -1, "mixup": True}, "mixup: expected a number, got True; cutmix: must be >= 0, got -1"),
     ],
 )
 def test_wrong_setting_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -181,24 +374,12 @@ def test_there_are_presets() -> None:
 
 @pytest.mark.parametrize("file", PRESETS, ids=lambda file: file.stem)
 def test_preset_builds_as_written(file: Path) -> None:
-    change = config.build(config.compose("train", ["data=metadata", f"data/augment={file.stem}"]).data.augment)
+    change = preset(file.stem)
     written = yaml.safe_load(file.read_text(encoding="utf-8"))
     written.pop("_target_")
-    assert {name: value if np.isscalar(value) else list(value) for name, value in vars(change).items()} == written
-
-
-@pytest.mark.parametrize("size", [(64, 64), (63, 37), (1001, 333), (4000, 2251)], ids=str)
-def test_none_takes_the_whole_picture_where_it_has_the_shape_of_the_input(size: tuple[int, int]) -> None:
-    change = config.build(config.compose("train", ["data=metadata", "data/augment=none"]).data.augment)
-    whole = pytest.approx((0, 0, *size), abs=1e-9)
-    assert all(change.draw_crop(rng(seed), size, aspect=size[0] / size[1]) == whole for seed in range(20))
-
-
-@pytest.mark.parametrize(
-    ("size", "aspect", "expected"), [((100, 60), 1.0, (20, 0, 80, 60)), ((60, 100), 2.0, (0, 35, 60, 65))]
-)
-def test_none_takes_the_largest_centred_box_of_another_picture(
-    size: tuple[int, int], aspect: float, expected: tuple[float, ...]
-) -> None:
-    change = config.build(config.compose("train", ["data=metadata", "data/augment=none"]).data.augment)
-    assert all(change.draw_crop(rng(seed), size, aspect=aspect) == pytest.approx(expected) for seed in range(20))
+    assert set(written) == {"scale", "ratio", *SCALARS}
+    found = {name: getattr(change, name) for name in ("rotation", "brightness", "contrast", "saturation")}
+    found |= {name: list(getattr(change, name)) for name in ("scale", "ratio")}
+    found |= {"horizontal_flip": change.flips[0], "vertical_flip": change.flips[1]}
+    found |= {"mixup": change.mixup.alpha, "cutmix": change.cutmix.alpha}
+    assert found == written

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridnet.data.image import load_image, open_rgb, read_header
+from hybridnet.data.image import load_image, load_reduced, open_rgb, read_header, reduced_size
 from hybridnet.errors import InputError
 
 HEIGHT, WIDTH = 7, 11
@@ -51,16 +51,57 @@ def raw(mode: str, array: np.ndarray) -> Image.Image:
     return Image.frombytes(mode, (array.shape[1], array.shape[0]), array.tobytes())
 
 
-def write_png16(path: Path, samples: np.ndarray, *, colour_type: int) -> None:
-    """A PNG with 16 bits per channel, by hand: Pillow writes only grey ones."""
+GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6  # PNG's colour types
+
+
+def write_png(path: Path, samples: np.ndarray, *, bits: int, colour_type: int, **chunks: bytes) -> None:
+    """A PNG with any number of bits per channel, by hand: Pillow writes few of them."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     rows = samples.astype(">u2").reshape(len(samples), -1)
-    header = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], 16, colour_type, 0, 0, 0)
-    content = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b""))
+    digits = np.unpackbits(rows.view(np.uint8).reshape(*rows.shape, 2), axis=-1)[..., 16 - bits :]
+    header = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], bits, colour_type, 0, 0, 0)
+    content = zlib.compress(b"".join(b"\0" + np.packbits(row).tobytes() for row in digits))
+    parts = (
+        {b"IHDR": header} | {name.encode(): part for name, part in chunks.items()} | {b"IDAT": content, b"IEND": b""}
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, part) for kind, part in parts.items()))
+
+
+MIN_IS_WHITE, MIN_IS_BLACK, TRUE_COLOUR, INKS = 0, 1, 2, 5  # TIFF's photometric interpretations
+PREMULTIPLIED, STRAIGHT = 1, 2  # TIFF's kinds of alpha
+
+
+def write_tiff(path: Path, samples: np.ndarray, *, photometric: int, alpha: int | None = None) -> None:
+    """An uncompressed TIFF with 8 or 16 bits per channel in the byte order of `samples`, by hand."""
+    order = ">" if samples.dtype.str[0] == ">" else "<"
+    height, width, channels = samples.shape
+    wide, short = 4, 3
+    entries = [
+        (256, wide, [width]),
+        (257, wide, [height]),
+        (258, short, [samples.itemsize * 8] * channels),
+        (259, short, [1]),
+        (262, short, [photometric]),
+        (273, wide, [0]),  # where the pixels begin, known below
+        (277, short, [channels]),
+        (278, wide, [height]),
+        (279, wide, [samples.nbytes]),
+        *([(338, short, [alpha])] if alpha else []),
+    ]
+    contents = [struct.pack(f"{order}{len(v)}{'H' if kind == short else 'I'}", *v) for _, kind, v in entries]
+    start = 8 + 2 + 12 * len(entries) + 4
+    contents[5] = struct.pack(f"{order}I", start + sum(len(content) for content in contents if len(content) > 4))
+    listed, behind = b"", b""
+    for (tag, kind, found), content in zip(entries, contents, strict=True):
+        is_long = len(content) > 4
+        place = struct.pack(f"{order}I", start + len(behind)) if is_long else content.ljust(4, b"\0")
+        listed += struct.pack(f"{order}HHI", tag, kind, len(found)) + place
+        behind += content if is_long else b""
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(entries))
+    path.write_bytes(head + listed + bytes(4) + behind + samples.tobytes())
 
 
 def rgb(path: Path) -> np.ndarray:
@@ -137,14 +178,92 @@ def grey16_big_endian(path: Path) -> np.ndarray:
 
 
 def grey16_alpha(path: Path) -> np.ndarray:
-    write_png16(path, deep(2), colour_type=4)
+    write_png(path, deep(2), bits=16, colour_type=GREY_ALPHA)
     scaled = deep(2) / 257
     return on_white(as_grey(scaled[..., 0]), scaled[..., 1])
 
 
 def rgb16(path: Path) -> np.ndarray:
-    write_png16(path, deep(3), colour_type=2)
+    write_png(path, deep(3), bits=16, colour_type=RGB)
     return deep(3) / 257
+
+
+def rgba16(path: Path) -> np.ndarray:
+    write_png(path, deep(4), bits=16, colour_type=RGB_ALPHA)
+    scaled = deep(4) / 257
+    return on_white(scaled[..., :3], scaled[..., 3])
+
+
+def few_greys(bits: int) -> Writer:
+    def write(path: Path) -> np.ndarray:
+        array = values(HEIGHT, WIDTH, top=2**bits)
+        write_png(path, array, bits=bits, colour_type=GREY)
+        return as_grey(array * 255 / (2**bits - 1))
+
+    return write
+
+
+def few_colours(bits: int, *, has_alpha: bool) -> Writer:
+    def write(path: Path) -> np.ndarray:
+        array = values(HEIGHT, WIDTH, top=2**bits)
+        colours, alpha = values(2**bits, 3).astype(np.uint8), values(2**bits, seed=1).astype(np.uint8)
+        chunks = {"PLTE": colours.tobytes()} | ({"tRNS": alpha.tobytes()} if has_alpha else {})
+        write_png(path, array, bits=bits, colour_type=PALETTE, **chunks)
+        return on_white(colours[array].astype(float), alpha[array]) if has_alpha else colours[array]
+
+    return write
+
+
+def tiff16(order: str, photometric: int) -> Writer:
+    def write(path: Path) -> np.ndarray:
+        array = deep(4 if photometric == INKS else 3)
+        write_tiff(path, array.astype(f"{order}u2"), photometric=photometric)
+        scaled = array / 257
+        return scaled if photometric == TRUE_COLOUR else (255 - scaled[..., :3]) * (255 - scaled[..., 3:]) / 255
+
+    return write
+
+
+def tiff16_alpha(path: Path) -> np.ndarray:
+    write_tiff(path, deep(4).astype("<u2"), photometric=TRUE_COLOUR, alpha=STRAIGHT)
+    scaled = deep(4) / 257
+    return on_white(scaled[..., :3], scaled[..., 3])
+
+
+def tiff_premultiplied(path: Path) -> np.ndarray:
+    array = pixels(4).astype(int)
+    array[..., :3] = array[..., :3] * array[..., 3:] // 255
+    write_tiff(path, array.astype(np.uint8), photometric=TRUE_COLOUR, alpha=PREMULTIPLIED)
+    return array[..., :3] + 255.0 - array[..., 3:]
+
+
+def tiff_white_is_zero(path: Path) -> np.ndarray:
+    write_tiff(path, pixels(1), photometric=MIN_IS_WHITE)
+    return as_grey(255 - pixels(1)[..., 0])
+
+
+def tiff16_white_is_zero(path: Path) -> np.ndarray:
+    write_tiff(path, deep(1).astype("<u2"), photometric=MIN_IS_WHITE)
+    return as_grey(255 - deep(1)[..., 0] / 257)
+
+
+def grey16_one_transparent(path: Path) -> np.ndarray:
+    samples = deep(1)
+    value = int(samples[0, 0, 0])
+    write_png(path, samples, bits=16, colour_type=0, tRNS=value.to_bytes(2, "big"))
+    return as_grey(np.where(samples[..., 0] == value, 255.0, samples[..., 0] / 257))
+
+
+def rgba_first_of_two(path: Path) -> np.ndarray:
+    first, second = raw("RGBA", pixels(4)), raw("RGBA", 255 - pixels(4))
+    options = {"lossless": True, "exact": True} if path.suffix == ".webp" else {}
+    first.save(path, save_all=True, append_images=[second], **options)
+    return on_white(pixels(4)[..., :3], pixels(4)[..., 3])
+
+
+def jpeg_progressive(path: Path) -> np.ndarray:
+    Image.fromarray(blocks(48, 64, 3)).save(path, progressive=True, quality=95, subsampling=0)
+    return blocks(48, 64, 3)
 
 
 def cmyk(path: Path) -> np.ndarray:
@@ -212,6 +331,22 @@ def first_of_two(path: Path) -> np.ndarray:
         (grey16_big_endian, "a.tif", 0),
         (grey16_alpha, "a.png", 1),
         (rgb16, "a.png", 1),
+        (rgba16, "a.png", 1),
+        (few_greys(1), "a.png", 0),
+        (few_greys(2), "a.png", 0),
+        (few_greys(4), "a.png", 0),
+        (few_colours(2, has_alpha=False), "a.png", 0),
+        (few_colours(4, has_alpha=False), "a.png", 0),
+        (few_colours(4, has_alpha=True), "a.png", 1),
+        (tiff16("<", TRUE_COLOUR), "a.tif", 1),
+        (tiff16(">", TRUE_COLOUR), "a.tif", 1),
+        (tiff16("<", INKS), "a.tif", 1),
+        (tiff16_alpha, "a.tif", 1),
+        (tiff_premultiplied, "a.tif", 1),
+        (tiff_white_is_zero, "a.tif", 0),
+        (tiff16_white_is_zero, "a.tif", 0.5),
+        (grey16_one_transparent, "a.png", 0.5),
+        (grey_alpha, "a.tif", 1),
         (cmyk, "a.tif", 1),
         (cmyk, "a.jpg", 6),
         (jpeg, "a.jpg", 3),
@@ -220,12 +355,15 @@ def first_of_two(path: Path) -> np.ndarray:
         (jpeg, "wrong.png", 3),
         (jpeg, "wrong.txt", 3),
         (jpeg_grey, "a.jpg", 3),
+        (jpeg_progressive, "a.jpg", 3),
         (phone_pair, "a.jpg", 3),
         (png, "wrong.jpg", 0),
         (png, "with, comma and ü.PNG", 0),
         (first_of_two, "a.png", 0),
         (first_of_two, "a.webp", 0),
         (first_of_two, "a.tif", 0),
+        (rgba_first_of_two, "a.png", 1),
+        (rgba_first_of_two, "a.webp", 1),
     ],
 )
 def test_pixels(write: Writer, name: str, tolerance: int, tmp_path: Path) -> None:
@@ -335,6 +473,27 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def link_to_nothing(path: Path) -> None:
+    path.symlink_to("nowhere.jpg")
+
+
+def zeros(path: Path) -> None:
+    path.write_bytes(bytes(4096))  # what is left of a file when the power fails
+
+
+def cut_in_header(path: Path) -> None:
+    Image.fromarray(pixels(3)).save(path)
+    path.write_bytes(path.read_bytes()[:16])
+
+
+def bomb(path: Path) -> None:
+    Image.new("1", (30_000, 3_000)).save(path)
+
+
 def gif(path: Path) -> None:
     Image.fromarray(pixels(3)).save(path, format="GIF")
 
@@ -355,7 +514,13 @@ NO_PICTURE = "is none of JPEG, PNG, WebP, BMP and TIFF"
     ("write", "name", "cause", "readers"),
     [
         (missing, "a.jpg", "no such file", READERS),
-        (empty, "a.jpg", NO_PICTURE, READERS),
+        (empty, "a.jpg", "is empty", READERS),
+        *[(empty, f"a.{kind}", "is empty", READERS) for kind in ("png", "webp", "bmp", "tif", "txt")],
+        *[(cut_in_header, f"a.{kind}", ".", READERS) for kind in ("jpg", "png", "webp", "bmp", "tif")],
+        *[(bomb, f"a.{kind}", "has more than 89,478,485 pixels", READERS) for kind in ("png", "bmp", "tif")],
+        (zeros, "a.jpg", NO_PICTURE, READERS),
+        (pipe, "a.jpg", "is not a regular file", READERS),
+        (link_to_nothing, "a.jpg", "no such file", READERS),
         (text, "a.jpg", NO_PICTURE, READERS),
         (folder, "a.jpg", "is a folder", READERS),
         (gif, "a.gif", NO_PICTURE, READERS),
@@ -460,3 +625,108 @@ def test_smaller_jpeg_stands_upright(tmp_path: Path) -> None:
 def test_only_jpeg_is_decoded_smaller(tmp_path: Path) -> None:
     png(tmp_path / "a.png")
     assert open_rgb(tmp_path / "a.png", short_side=1).size == (WIDTH, HEIGHT)
+
+
+# What crops need of a picture
+
+
+def save_turned(image: Image.Image, path: Path, orientation: int, **settings: object) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image.save(path, exif=exif, **settings)
+
+
+REDUCED_FORMATS = ("jpg", "png", "tif", "webp", "bmp")
+REDUCED_MODES = {"jpg": ("RGB", "L", "CMYK"), "png": ("RGB", "L", "RGBA", "P", "I;16"), "tif": ("RGB", "CMYK")}
+
+
+@pytest.mark.parametrize("extension", REDUCED_FORMATS)
+def test_reduced_size_is_that_of_the_reduced_picture(extension: str, tmp_path: Path) -> None:
+    """And that size keeps the shape, is never larger than the picture, nor smaller than crops need."""
+    rng = np.random.default_rng(REDUCED_FORMATS.index(extension))
+    num_smaller, path = 0, tmp_path / f"a.{extension}"
+    for number in range(120):
+        height, width = (int(side) for side in np.exp(rng.uniform(0, np.log(400), 2)))
+        crop_side = int(np.exp(rng.uniform(0, np.log(100))))
+        short_side = crop_side + int(rng.integers(0, 10))
+        modes = REDUCED_MODES.get(extension, ("RGB",))
+        mode, orientation = modes[number % len(modes)], number % 9
+        image = Image.new(mode, (width, height))
+        if extension == "bmp":  # has no EXIF
+            image.save(path)
+        else:
+            save_turned(image, path, orientation)
+            if orientation in (5, 6, 7, 8):
+                height, width = width, height
+
+        size = reduced_size(path, crop_side=crop_side, short_side=short_side)
+        case = f"{height}×{width} {mode}, orientation {orientation}, {crop_side} to {short_side}: {size}"
+        reduced = load_reduced(path, crop_side=crop_side, short_side=short_side)
+        assert (reduced.shape, reduced.dtype) == ((*size, 3), np.uint8), case
+        assert min(crop_side, height, width) <= min(size) <= min(short_side, height, width), case
+        assert size == (height, width) or extension == "jpg" or min(size) == short_side, case
+        # A JPEG at 1/8 has a pixel for every begun block of eight, up to 7/8 too many; the long side is rounded.
+        scales = [side / whole for side, whole in zip(size, (height, width), strict=True)]
+        slack = 7 / 8 * max(height, width) / min(height, width) if extension == "jpg" else 0
+        assert abs(scales[0] - scales[1]) * max(height, width) <= 0.501 + slack, case
+        num_smaller += size != (height, width)
+    assert 20 < num_smaller < 100
+
+
+def test_reduced_jpeg_is_decoded_smaller_and_then_resized(tmp_path: Path) -> None:
+    """By hand: 112 pixels at 1/4 are 28 >= 24, at 1/8 they would be 14; 28 are more than the 26 that are wanted."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(blocks(112, 160, 3)).save(path, quality=95)
+    with Image.open(path) as image:
+        image.draft("RGB", (40, 28))
+        quarter = image.copy()
+    assert quarter.size == (40, 28)
+    np.testing.assert_array_equal(load_reduced(path, crop_side=24, short_side=28), np.asarray(quarter))
+    resized = quarter.resize((37, 26), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(load_reduced(path, crop_side=24, short_side=26), np.asarray(resized))
+
+
+def test_reduced_picture_is_the_whole_one(tmp_path: Path) -> None:
+    """Means of blocks stay where they were, upright."""
+    colours = blocks(96, 128, 3, size=32)
+    save_turned(Image.fromarray(colours), tmp_path / "a.png", 6)
+    reduced = load_reduced(tmp_path / "a.png", crop_side=20, short_side=24).astype(int)
+    assert reduced.shape == (32, 24, 3)
+    upright = np.rot90(colours, -1)
+    np.testing.assert_allclose(reduced[4::8, 4::8], upright[16::32, 16::32], atol=6)
+
+
+def test_small_picture_stays_as_it_is(tmp_path: Path) -> None:
+    Image.fromarray(pixels(3)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(load_reduced(tmp_path / "a.png", crop_side=24, short_side=28), pixels(3))
+    np.testing.assert_array_equal(load_reduced(tmp_path / "a.png", crop_side=5, short_side=HEIGHT), pixels(3))
+
+
+@pytest.mark.parametrize("read", [load_reduced, reduced_size])
+@pytest.mark.parametrize("write", [missing, empty, text, folder, pipe])
+def test_what_cannot_be_reduced_is_named(
+    read: Callable[..., object], write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "leaf.jpg"
+    write(path)
+    with pytest.raises(InputError) as error:
+        read(path, crop_side=24, short_side=28)
+    assert (error.value.faults[0].what, error.value.faults[0].where) == ("unreadable image", str(path))
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_header_of_a_turned_tiff_tells_its_upright_size(orientation: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    save_turned(Image.fromarray(pixels(3)), path, orientation)
+    assert load_image(path).shape[:2] == (WIDTH, HEIGHT)
+    assert read_header(path)[:2] == (HEIGHT, WIDTH)
+    assert reduced_size(path, crop_side=24, short_side=28) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_plain_tiff_stands_upright_like_a_packed_one(mode: str, orientation: int, tmp_path: Path) -> None:
+    image = Image.fromarray(pixels(3)).convert(mode)
+    save_turned(image, tmp_path / "plain.tif", orientation)
+    save_turned(image, tmp_path / "packed.tif", orientation, compression="tiff_lzw")
+    np.testing.assert_array_equal(load_image(tmp_path / "plain.tif"), load_image(tmp_path / "packed.tif"))

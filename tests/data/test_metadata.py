@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from hybridnet.data.augment import Augment
-from hybridnet.data.batch import Batch
+from hybridnet.data.batch import Batch, mixed, rotated
+from hybridnet.data.image import ORIENTATION
 from hybridnet.data.metadata import MetadataImages
 from hybridnet.errors import InputError
 
@@ -24,10 +25,21 @@ UNCHANGED = ["data/augment=none", "data.image_size=[20,30]", "data.center_crop=1
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    neutral = {"horizontal_flip": 0.0, "vertical_flip": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
+    scalars = (
+        "horizontal_flip",
+        "vertical_flip",
+        "rotation",
+        "brightness",
+        "contrast",
+        "saturation",
+        "mixup",
+        "cutmix",
+    )
     defaults = {
+        "source": None,
         "metadata": "nowhere/metadata.csv",
         "label2id": "nowhere/label2id.json",
+        "fold": None,
         "image_size": 224,
         "center_crop": 0.875,
         "mean": (0.5, 0.5, 0.5),
@@ -37,7 +49,14 @@ def settings(**changes: Any) -> dict[str, Any]:
         "pin_memory": False,
         "train_limit": None,
         "valid_limit": None,
-        "augment": Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), **neutral),
+        "on_bad_image": "error",
+        "on_leak": "error",
+        "cache": "store",
+        "cache_dir": None,
+        "resident": "auto",
+        "sampler": "shuffle",
+        "class_weights": "none",
+        "augment": Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), **dict.fromkeys(scalars, 0.0)),
         "seed": 0,
     }
     return defaults | changes
@@ -86,7 +105,8 @@ def test_training_batches(
         assert [len(batch) for batch in batches] == sizes
         files = numbers(batches, folder)
         assert len(set(files)) == len(files) and set(files) <= set(range(num_train))
-        assert [label for batch in batches for label in batch.labels.tolist()] == [file % 3 for file in files]
+        labels = [label for batch in batches for label in batch.labels.tolist()]
+        assert labels == [file % min(3, num_train) for file in files]
         seen |= set(files)
     assert seen == set(range(num_train)), "the picture left out of one epoch must come in another"
 
@@ -121,12 +141,27 @@ def test_limits(make_folder: MakeFolder, build: Build) -> None:
 
 
 def test_test_split_is_left_alone(write_pair: Callable[..., Path], noise: Callable, build: Build) -> None:
-    folder = write_pair(["0.png,leaf,test", "1.png,leaf,train", "2.png,root,valid", "3.png,root,train"])
+    rows = ["0.png,leaf,test", "1.png,leaf,train", "2.png,root,valid", "3.png,root,train"]
+    folder = write_pair(rows, ["leaf", "root"])
     for number in range(4):
         Image.fromarray(noise(20, 30, seed=number)).save(folder / f"{number}.png")
     data = build(folder, *UNCHANGED)
     assert sorted(numbers(data.train_batches(1), folder)) == [1, 3]
     assert numbers(data.valid_batches(), folder) == [2]
+
+
+@pytest.mark.parametrize(("fold", "train", "valid"), [(0, {1, 2, 4, 5}, [0, 3]), (2, {0, 1, 3, 4}, [2, 5])])
+def test_a_fold_is_for_validation_and_the_others_for_training(
+    fold: int, train: set[int], valid: list[int], write_pair: Callable[..., Path], noise: Callable, build: Build
+) -> None:
+    """Whatever the column `split` says; the test rows have no fold."""
+    rows = [f"{number}.png,leaf,{'train' if number else 'valid'},{number % 3}" for number in range(6)]
+    folder = write_pair([*rows, "6.png,leaf,test,"], ["leaf"], heading="path,label,split,fold")
+    for number in range(7):
+        Image.fromarray(noise(20, 30, seed=number)).save(folder / f"{number}.png")
+    data = build(folder, *UNCHANGED, f"data.fold={fold}")
+    assert set(numbers(data.train_batches(1), folder)) == train
+    assert numbers(data.valid_batches(), folder) == valid
 
 
 def test_classes_come_in_the_order_of_their_index(make_folder: MakeFolder, build: Build) -> None:
@@ -176,20 +211,12 @@ def test_epochs_and_seeds_differ(make_folder: MakeFolder, build: Build) -> None:
 def test_copies_of_a_picture_are_changed_differently(
     write_pair: Callable[..., Path], noise: Callable[..., np.ndarray], build: Build
 ) -> None:
-    folder = write_pair(["a.png,leaf,train"] * 14 + ["a.png,leaf,valid"])
-    Image.fromarray(noise(20, 30)).save(folder / "a.png")
+    folder = write_pair(["a.png,leaf,train"] * 14 + ["b.png,leaf,valid"], ["leaf"])
+    for number, name in enumerate("ab"):
+        Image.fromarray(noise(20, 30, seed=number)).save(folder / f"{name}.png")
     images, colour, _ = joined(build(folder, *RANDOM).train_batches(1))
     assert len({image.numpy().tobytes() for image in images}) == 14
     assert len({matrix.numpy().tobytes() for matrix in colour}) == 14
-
-
-def test_sample_depends_on_epoch_and_index_alone(make_folder: MakeFolder, build: Build) -> None:
-    samples = build(make_folder(), *RANDOM)._train_loader.samples
-    together = joined([samples.__getitems__([(1, 7), (2, 3), (1, 3), (1, 7)])])
-    for place, request in enumerate([(1, 7), (2, 3), (1, 3), (1, 7)]):
-        alone = joined([samples.__getitems__([request])])
-        assert same([part[place : place + 1] for part in together], alone)
-    assert not torch.equal(together[1][1], together[1][2])
 
 
 def test_first_train_batch(make_folder: MakeFolder, build: Build) -> None:
@@ -197,7 +224,99 @@ def test_first_train_batch(make_folder: MakeFolder, build: Build) -> None:
     assert same(joined([data.first_train_batch()]), joined([next(data.train_batches(1))]))
 
 
+# Classes of different size
+
+
+@pytest.fixture
+def unequal(write_pair: Callable[..., Path], noise: Callable[..., np.ndarray]) -> Callable[..., Path]:
+    """Writes training pictures of three classes with the given numbers of them, and one for validation."""
+
+    def make(*counts: int) -> Path:
+        labels = [label for label, count in zip(("leaf", "root", "stem"), counts, strict=True) for _ in range(count)]
+        rows = [f"{number:02d}.png,{label},train" for number, label in enumerate(labels)]
+        folder = write_pair([*rows, f"{len(rows):02d}.png,leaf,valid"])
+        for number in range(len(rows) + 1):
+            Image.fromarray(noise(20, 30, seed=number)).save(folder / f"{number:02d}.png")
+        return folder
+
+    return make
+
+
+BALANCED = [*UNCHANGED, "data.sampler=balanced"]
+
+
+@pytest.mark.parametrize("counts", [(12, 4, 2), (1, 1, 10), (12, 4, 3), (5, 5, 5)], ids=str)
+def test_balanced_sampler_takes_every_class_equally_often(
+    counts: tuple[int, int, int], unequal: Callable[..., Path], build: Build
+) -> None:
+    """An epoch stays as long as it was; the pictures of a class take turns."""
+    folder, num = unequal(*counts), sum(counts)
+    data = build(folder, *BALANCED, f"data.batch_size={num}")
+    members = np.split(np.arange(num), np.cumsum(counts)[:-1])
+    seen = set()
+    for epoch in range(1, 15):
+        times = np.bincount(numbers(data.train_batches(epoch), folder), minlength=num)
+        assert times.sum() == num
+        of_class = [times[part] for part in members]
+        assert {part.sum() for part in of_class} <= {num // 3, -(-num // 3)}
+        assert all(part.max() - part.min() <= 1 for part in of_class)
+        seen |= set(np.flatnonzero(times).tolist())
+    assert seen == set(range(num)), "what is left out of one epoch must come in another"
+
+
+def test_balanced_order_is_mixed_and_a_function_of_seed_and_epoch(unequal: Callable[..., Path], build: Build) -> None:
+    folder = unequal(12, 4, 2)
+    data, again, other = (build(folder, *BALANCED, f"seed={seed}") for seed in (1, 1, 2))
+    orders = [numbers(data.train_batches(epoch), folder) for epoch in (1, 2, 3)]
+    assert numbers(again.train_batches(3), folder) == orders[2]
+    assert len({tuple(order) for order in [*orders, numbers(other.train_batches(1), folder)]}) == 4
+    classes = np.digitize(orders[0], [12, 16])
+    assert (np.diff(classes) != 0).sum() > 5, "not one class after the other"
+
+
+def test_a_picture_that_comes_twice_in_an_epoch_is_changed_differently(
+    unequal: Callable[..., Path], build: Build
+) -> None:
+    """The third class has one picture, for six of the eighteen places."""
+    data = build(unequal(13, 4, 1), *RANDOM, "data.sampler=balanced", "data.batch_size=4")
+    images, colour, labels = joined(data.train_batches(1))
+    assert (labels == 2).sum() == 6
+    assert len({image.numpy().tobytes() for image in images[labels == 2]}) == 6
+    assert len({matrix.numpy().tobytes() for matrix in colour[labels == 2]}) == 6
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [((12, 4, 2), [0.5, 1.5, 3.0]), ((1, 1, 10), [4.0, 4.0, 0.4]), ((5, 5, 5), [1.0, 1.0, 1.0])],
+)
+def test_class_weights(
+    counts: tuple[int, ...], expected: list[float], unequal: Callable[..., Path], build: Build
+) -> None:
+    folder = unequal(*counts)
+    weights = build(folder, *UNCHANGED, "data.class_weights=balanced").loss_weights()
+    assert weights.dtype == torch.float32
+    assert weights.tolist() == pytest.approx(expected)
+    assert np.repeat(weights.numpy(), counts).mean() == pytest.approx(1)
+    assert build(folder, *UNCHANGED).loss_weights().tolist() == [1, 1, 1]
+
+
 # With which pixels
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+def test_a_store_changes_nothing(
+    extension: str, write_pair: Callable[..., Path], noise: Callable[..., np.ndarray], build: Build
+) -> None:
+    """Pictures much larger than the input, one of them a photo that stands on its side: bit for bit the same."""
+    rows = [f"{n}.{extension},leaf,{'train' if n < 6 else 'valid'}" for n in range(9)]
+    folder = write_pair(rows, ["leaf"])
+    for number in range(9):
+        exif = Image.Exif()
+        exif[ORIENTATION] = 6 if number in (2, 7) else 1
+        Image.fromarray(noise(150 + 9 * number, 203)).save(folder / f"{number}.{extension}", exif=exif)
+    store, none = (build(folder, *RANDOM, f"data.cache={cache}") for cache in ("store", "none"))
+    for read in (lambda data: data.train_batches(1), lambda data: data.valid_batches()):
+        assert same(joined(read(store)), joined(read(none)))
 
 
 @pytest.mark.parametrize(
@@ -226,9 +345,11 @@ def test_evaluation_sees_the_centre(
     np.testing.assert_array_equal(batch.images[0], noise(64, 96, seed=2)[rows, columns])
 
 
-def quarters(height: int, width: int) -> np.ndarray:
+COLOURS = np.array([[[250, 0, 0], [0, 250, 0]], [[0, 0, 250], [250, 250, 250]]], dtype=np.uint8)
+
+
+def quarters(height: int, width: int, colours: np.ndarray = COLOURS) -> np.ndarray:
     """Red, green above blue, white; a black frame an eighth wide."""
-    colours = np.array([[[250, 0, 0], [0, 250, 0]], [[0, 0, 250], [250, 250, 250]]], dtype=np.uint8)
     picture = colours.repeat(height // 2, axis=0).repeat(width // 2, axis=1)
     frame = np.ones((height, width), dtype=bool)
     frame[height // 8 : -(height // 8), width // 8 : -(width // 8)] = False
@@ -239,9 +360,10 @@ def quarters(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize("extension", ["png", "jpg"])
 def test_evaluation_of_a_large_picture(extension: str, write_pair: Callable[..., Path], build: Build) -> None:
     """Reduced by four, without the frame, each quarter where it belongs."""
-    folder = write_pair([f"a.{extension},leaf,train", f"a.{extension},leaf,valid"])
+    folder = write_pair([f"a.{extension},leaf,train", f"b.{extension},leaf,valid"], ["leaf"])
     options = {"quality": 95, "subsampling": 0} if extension == "jpg" else {}
-    Image.fromarray(quarters(512, 768)).save(folder / f"a.{extension}", **options)
+    Image.fromarray(quarters(512, 768, COLOURS[::-1] // 2)).save(folder / f"a.{extension}", **options)
+    Image.fromarray(quarters(512, 768)).save(folder / f"b.{extension}", **options)
     data = build(folder, "data.image_size=[96,144]", "data.center_crop=0.75")
     image = next(data.valid_batches()).images[0].int()
     inner = {(r, c): image[48 * r + 4 : 48 * r + 44, 72 * c + 4 : 72 * c + 68] for r in (0, 1) for c in (0, 1)}
@@ -266,11 +388,12 @@ def test_flips(
 
 def test_random_crops_are_parts_of_the_picture(write_pair: Callable[..., Path], build: Build) -> None:
     """Red grows to the right and green downwards by 4 a pixel: the corners of a crop show where it was taken."""
-    folder = write_pair(["a.png,leaf,train", "a.png,leaf,valid"])
+    folder = write_pair(["a.png,leaf,train", "b.png,leaf,valid"], ["leaf"])
     rows, columns = np.mgrid[:64, :64] * 4
     Image.fromarray(np.stack([columns, rows, rows * 0], axis=-1).astype(np.uint8)).save(folder / "a.png")
+    Image.fromarray(np.stack([rows * 0, rows, columns], axis=-1).astype(np.uint8)).save(folder / "b.png")
     limits = ["data.augment.scale=[0.2,0.5]", "data.augment.horizontal_flip=0", "data.augment.vertical_flip=0"]
-    data = build(folder, "data.image_size=[32,32]", *limits)
+    data = build(folder, "data.image_size=[32,32]", "data.center_crop=0.5", *limits)
     shares, lefts = [], []
     for epoch in range(200):
         image = next(data.train_batches(epoch)).images[0].double()
@@ -292,6 +415,28 @@ def test_colour_changes_reach_the_input(make_folder: MakeFolder, noise: Callable
     changed = np.clip(batch.images[0].numpy() / 255 @ matrix[:, :3].T + matrix[:, 3], 0, 1)
     expected = (changed - data.mean) / data.std
     np.testing.assert_allclose(data.to_input(batch, torch.float32)[0].permute(1, 2, 0), expected, atol=2e-6)
+
+
+def test_rotation_and_mixing_reach_the_input(make_folder: MakeFolder, build: Build) -> None:
+    """In this order: rotated on its own, normalised, mixed."""
+    changes = ["data.augment.rotation=40", "data.augment.mixup=0.5", "data.augment.cutmix=1"]
+    data = build(make_folder(), *UNCHANGED, *changes)
+    batch = data.first_train_batch()
+    alone = data.normalize(rotated(batch.images, batch.angles), batch.colour, torch.float32)
+    found = data.to_input(batch, torch.float32)
+    assert torch.equal(found, mixed(alone, batch.mixing))
+    assert not torch.equal(found, alone)
+    assert not torch.equal(alone, data.normalize(batch.images, batch.colour, torch.float32))
+    targets = data.targets(batch)
+    assert targets.shape == (14, 3) and torch.equal(targets, batch.targets(3))
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(14))
+
+
+def test_validation_is_neither_rotated_nor_mixed(make_folder: MakeFolder, build: Build) -> None:
+    data = build(make_folder(), *RANDOM, "data.augment.rotation=40", "data.augment.mixup=0.5", "data.augment.cutmix=1")
+    batch = next(data.valid_batches())
+    assert batch.angles is None and batch.mixing is None
+    assert data.targets(batch).tolist() == torch.eye(3)[batch.labels].tolist()
 
 
 def test_input_of_the_model(make_folder: MakeFolder, build: Build) -> None:
@@ -331,7 +476,7 @@ def test_bad_pictures_are_told_before_training(make_folder: MakeFolder, build: B
         build(folder)
     text = str(error.value)
     assert text.startswith(f"error: unusable images in data.metadata={folder / 'metadata.csv'}: 2 of them\n")
-    assert f"{folder / '02.png'}: no such file" in text and f"{folder / '05.png'}: is none of" in text
+    assert "line 4 '02.png': no such file" in text and "line 7 '05.png': is none of" in text
 
 
 @pytest.mark.parametrize(
@@ -353,6 +498,14 @@ def test_bad_pictures_are_told_before_training(make_folder: MakeFolder, build: B
         ({"pin_memory": "yes"}, "pin_memory: expected true or false or auto, got 'yes'"),
         ({"train_limit": 0}, "train_limit: expected .* or null, got 0"),
         ({"valid_limit": 1.5}, "valid_limit: expected .* or null, got 1.5"),
+        ({"fold": -1}, "fold: expected .* or null, got -1"),
+        ({"on_bad_image": "ignore"}, "on_bad_image: expected error or skip, got 'ignore'"),
+        ({"on_leak": True}, "on_leak: expected error or skip or keep, got True"),
+        ({"cache": "memory"}, "cache: expected store or none, got 'memory'"),
+        ({"cache_dir": 3}, "cache_dir: expected text or null, got 3"),
+        ({"resident": "always"}, "resident: expected true or false or auto, got 'always'"),
+        ({"sampler": "random"}, "sampler: expected shuffle or balanced, got 'random'"),
+        ({"class_weights": (1.0, 2.0, 3.0)}, "class_weights: expected none or balanced, got"),
         ({"seed": -1}, "seed: must be >= 0, got -1"),
         ({"seed": -1, "batch_size": 0}, "batch_size: .*; seed: "),
     ],
@@ -366,6 +519,16 @@ def test_constructor_has_no_defaults() -> None:
     """Defaults live in conf/data/metadata.yaml only."""
     with pytest.raises(TypeError, match="missing a required .*argument: 'seed'"):
         MetadataImages(**{name: value for name, value in settings().items() if name != "seed"})
+
+
+def test_cache_is_the_users_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert MetadataImages(**settings()).cache_dir == tmp_path / "cache" / "hybridnet"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert MetadataImages(**settings(cache_dir="~/mine")).cache_dir == tmp_path / "mine"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    assert MetadataImages(**settings()).cache_dir == tmp_path / ".cache" / "hybridnet"
 
 
 @pytest.mark.parametrize("asked", [True, False, "auto"])

@@ -21,6 +21,7 @@ SETTINGS: dict[str, Any] = {
     "precision": "float32",
     "channels_last": True,
     "clip_norm": math.inf,
+    "label_smoothing": 0.0,
     "log_every": 2,
     "monitor": "valid_acc",
     "plot": False,
@@ -39,11 +40,17 @@ class TinyBatch:
 
 
 class TinyData:
-    """23 random pictures of 3 classes in batches of 5: the last batch has 3."""
+    """23 random pictures of 3 classes in batches of 5: the last batch has 3.
+
+    With `own_share` below 1, the rest of every target is the next class's.
+    """
 
     steps_per_epoch = 5
 
-    def __init__(self, *, scale: float = 1.0) -> None:
+    def __init__(
+        self, *, scale: float = 1.0, class_weights: tuple[float, ...] = (1.0, 1.0, 1.0), own_share: float = 1.0
+    ) -> None:
+        self.class_weights, self.own_share = class_weights, own_share
         generator = torch.Generator().manual_seed(1)
         self.images = torch.randn(23, 3, 8, 10, generator=generator) * scale
         self.labels = torch.randint(3, (23,), generator=generator)
@@ -57,6 +64,13 @@ class TinyData:
 
     def to_input(self, batch: TinyBatch, dtype: torch.dtype) -> Tensor:
         return batch.images.to(dtype)
+
+    def targets(self, batch: TinyBatch) -> Tensor:
+        own = nn.functional.one_hot(batch.labels, 3).float()
+        return self.own_share * own + (1 - self.own_share) * own.roll(1, dims=1)
+
+    def loss_weights(self) -> Tensor:
+        return torch.tensor(self.class_weights)
 
 
 class Recorder:
@@ -134,6 +148,78 @@ def test_the_loop_is_the_textbook_loop() -> None:
         assert [ours[name] for name in names] == pytest.approx(theirs, rel=1e-4)
     for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+WEIGHTS = (0.5, 2.0, 1.25)
+
+
+def _loss_by_hand(logits: Tensor, labels: Tensor, *, weights: tuple[float, ...], smoothing: float, own: float) -> float:
+    """Mean over the pictures of -Σ weight · target · log p, where a share of the target is spread over the classes."""
+    total = 0.0
+    for row, label in zip(logits.double(), labels.tolist(), strict=True):
+        target = [0.0] * 3
+        target[label] += own
+        target[(label + 1) % 3] += 1 - own
+        log_p = [float(value - row.exp().sum().log()) for value in row]
+        target = [(1 - smoothing) * share + smoothing / 3 for share in target]
+        total -= sum(w * share * log for w, share, log in zip(weights, target, log_p, strict=True))
+    return total / len(labels)
+
+
+@pytest.mark.parametrize(
+    ("weights", "smoothing", "own"),
+    [((1, 1, 1), 0.0, 1.0), ((1, 1, 1), 0.2, 1.0), (WEIGHTS, 0.0, 1.0), ((1, 1, 1), 0.0, 0.7), (WEIGHTS, 0.1, 0.7)],
+)
+def test_label_smoothing_class_weights_and_mixed_targets_reach_the_loss(
+    weights: tuple[float, ...], smoothing: float, own: float
+) -> None:
+    """The loss of training has all three; that of validation is the plain one, so that runs can be compared."""
+    data = TinyData(class_weights=weights, own_share=own)
+    state, _, _ = _fit(data=data, lr=0.0, epochs=1, label_smoothing=smoothing)
+    reference = _model()
+    losses, sizes = [], []
+    for batch in data.train_batches(1):
+        logits = reference(batch.images).detach()
+        losses.append(_loss_by_hand(logits, batch.labels, weights=weights, smoothing=smoothing, own=own))
+        sizes.append(len(batch))
+    expected = sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / 23
+    assert state.history[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
+    reference.eval()
+    valid_loss = nn.functional.cross_entropy(reference(data.images), data.labels).item()
+    assert state.history[0]["valid_loss"] == pytest.approx(valid_loss, rel=1e-5)
+
+
+def test_one_plain_target_is_weighted_by_its_class() -> None:
+    """PyTorch's loss for class indices divides by the sum of the weights; this one by the number of pictures."""
+    data = TinyData(class_weights=WEIGHTS)
+    data.train_batches = lambda epoch: iter([TinyBatch(data.images, data.labels)])
+    data.steps_per_epoch = 1
+    state, _, _ = _fit(data=data, lr=0.0, epochs=1)
+    logits, weights = _model()(data.images).detach(), torch.tensor(WEIGHTS)
+    expected = nn.functional.cross_entropy(logits, data.labels, weight=weights) * weights[data.labels].sum() / 23
+    assert state.history[0]["train_loss"] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_class_weights_turn_the_gradient() -> None:
+    """A class of weight 0 is not learned, the others are."""
+    data = TinyData(class_weights=(1.5, 0.0, 1.5))
+    _, _, model = _fit(data=data, epochs=30)
+    model.eval()
+    answers = model(data.images).argmax(dim=1)
+    assert (answers[data.labels != 1] == data.labels[data.labels != 1]).all()
+    assert (answers != 1).all()
+
+
+def test_accuracy_counts_a_mixed_picture_by_its_own_label() -> None:
+    data = TinyData(own_share=0.6)
+    state, _, _ = _fit(data=data, epochs=30)
+    assert state.history[-1]["train_acc"] == 1.0
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_wrong_label_smoothing_is_refused(smoothing: float) -> None:
+    with pytest.raises(ValueError, match=f"label_smoothing: must be >= 0 and < 1, got {smoothing}"):
+        Trainer(**SETTINGS | {"label_smoothing": smoothing})
 
 
 def test_a_run_repeats_bit_for_bit() -> None:

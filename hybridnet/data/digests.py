@@ -1,0 +1,73 @@
+"""What is in the files: a digest of each, remembered as long as the file system says that the file is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from hybridnet.files import read_json, write_json
+
+# A file that is changed again within the clock's resolution looks unchanged: of one that was as young as this when it
+# was read, nothing is remembered.
+SETTLED_SECONDS = 2.0
+DIGEST = re.compile("[0-9a-f]{32}")
+
+
+def content_digests(files: Sequence[Path], *, memory: Path) -> list[str | OSError]:
+    """The BLAKE2b digest of every file's content as text, or why it cannot be read.
+
+    Args:
+        files: in any order, also several times.
+        memory: a JSON file with the digests of former calls; read if it is there, written if something changed.
+    """
+    known = _read(memory)
+    settled = int((time.time() - SETTLED_SECONDS) * 1e9)
+    distinct = list(dict.fromkeys(map(str, files)))
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(distinct, pool.map(lambda file: _entry(file, known.get(file)), distinct), strict=True))
+    entries = {
+        file: entry for file, entry in found.items() if not isinstance(entry, OSError) and max(entry[1:3]) < settled
+    }
+    if any(known.get(file) != entry for file, entry in entries.items()):
+        _write(memory, known | entries)
+    return [entry if isinstance(entry := found[str(file)], OSError) else entry[-1] for file in files]
+
+
+def _entry(file: str, known: list | None) -> list | OSError:
+    """[size, times, place on the disk, digest]."""
+    try:
+        status = Path(file).stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+            return OSError("is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file")
+        identity = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        if known and known[:-1] == identity:
+            return known
+        return [*identity, hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()]
+    except OSError as error:
+        return error
+
+
+def _read(memory: Path) -> dict[str, list]:
+    try:
+        known = read_json(memory)
+    except (OSError, ValueError):
+        return {}
+    return {file: entry for file, entry in known.items() if _is_entry(entry)} if isinstance(known, dict) else {}
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, list) and len(entry) == 5 and bool(DIGEST.fullmatch(str(entry[-1])))
+
+
+def _write(memory: Path, entries: dict[str, list]) -> None:
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_json(memory, entries)
+    except (OSError, UnicodeEncodeError):  # a full or read-only disk, a path that is no text: computed again next time
+        pass

@@ -1,0 +1,59 @@
+"""A folder of class folders, divided at first use as `python -m hybridnet.prepare` does."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from hybridnet.data.pictures import list_folder
+from hybridnet.data.preparation import Division, divide_pictures
+from hybridnet.data.source import Source, Table, Track
+from hybridnet.errors import Fault, InputError
+from hybridnet.files import write_text
+from hybridnet.settings import Natural, Rate, checked
+
+
+class Folder(Source):
+    """Pictures below one folder for each class. When a file in it has changed, the pictures are divided anew.
+
+    Args:
+        root: the folder of class folders.
+        valid, test, folds, groups, on_duplicates, seed: see `Division`.
+
+    Raises:
+        InputError: if a split would be empty.
+    """
+
+    @checked
+    def __init__(
+        self,
+        *,
+        root: str,
+        valid: Rate,
+        test: Rate,
+        folds: Natural,
+        groups: str | None,
+        on_duplicates: Literal["keep", "drop"],
+        seed: Natural,
+    ) -> None:
+        self.root = Path(root)
+        self.division = Division(
+            valid=valid, test=test, folds=folds, groups=groups, on_duplicates=on_duplicates, seed=seed
+        )
+        self.division.check()
+
+    def state(self) -> dict[str, Any]:
+        if not self.root.is_dir():
+            raise InputError(Fault("missing folder", f"data.root={self.root}", "no such folder"))
+        content = hashlib.blake2b(digest_size=16)
+        for file, name, _ in list_folder(self.root, own=())[0]:
+            status = file.stat()
+            content.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        root = str(self.root.resolve())
+        return {"source": "folder", "root": root, **self.division._asdict(), "files": content.hexdigest()}
+
+    def fill(self, folder: Path, *, track: Track) -> Table:
+        table, report = divide_pictures(self.root.resolve(), self.division, folder=folder, own=(), track=track)
+        write_text(folder / "report.txt", report.text(shortened=False))
+        return table

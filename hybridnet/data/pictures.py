@@ -1,0 +1,140 @@
+"""Which pictures there are: below class folders or in a table, each decoded once; what is no picture is listed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hybridnet.data.copies import thumbnail
+from hybridnet.data.image import open_rgb
+from hybridnet.data.rows import listing, read_records
+from hybridnet.data.table import is_safe
+from hybridnet.errors import Fault, InputError
+
+
+class Named(NamedTuple):
+    """A file that may be a picture.
+
+    Attributes:
+        file: where it is.
+        name: its path relative to root, with slashes; what cannot be written in UTF-8 is shown as \\xNN.
+        label: its class.
+    """
+
+    file: Path
+    name: str
+    label: str
+
+
+class Picture(NamedTuple):
+    """A file that was decoded.
+
+    Attributes:
+        digest: of the file's bytes.
+        num_pixels: height times width.
+        thumbnail: uint8 (32, 32, 3).
+    """
+
+    file: Path
+    name: str
+    label: str
+    digest: bytes
+    num_pixels: int
+    thumbnail: np.ndarray
+
+
+def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list[Fault]]:
+    """The files below the class folders of root, sorted, and the faults of those that are not looked into.
+
+    Args:
+        root: the class is the folder below it; pictures may lie deeper.
+        own: files that are ours, and are not mentioned.
+    """
+    named, left_out = [], []
+    for file in sorted(file for file in _files(root) if file not in own):
+        parts = file.relative_to(root).parts
+        name = os.fsencode("/".join(parts)).decode("utf-8", "backslashreplace")
+        if any(part.startswith(".") for part in parts):
+            left_out.append(Fault("left out", name, "is hidden"))
+        elif len(parts) == 1:
+            left_out.append(Fault("left out", name, "lies in root itself, not in the folder of a class"))
+        elif not _is_utf8(str(file)):
+            left_out.append(Fault("left out", name, "its name is not UTF-8, and cannot stand in a CSV file"))
+        else:
+            named.append(Named(file, name, parts[0]))
+    return named, left_out
+
+
+def list_table(path: Path) -> list[Named]:
+    """The files in the columns path and label of a CSV table; paths are relative to the table's folder.
+
+    Raises:
+        InputError: if the table cannot be read, lacks a column, or has a row without label or with an unsafe path.
+    """
+    where = f"root={path}"
+    columns, numbers = read_table(path, "root", ("path", "label"))
+    wrong = {
+        "path that is empty, a URL, or contains '..'": [not is_safe(name) for name in columns["path"]],
+        "no label": [not label.strip() for label in columns["label"]],
+    }
+    faults = []
+    for what, mask in wrong.items():
+        rows = zip(numbers, columns["path"], mask, strict=True)
+        lines = [f"line {number} {name!r}" for number, name, is_wrong in rows if is_wrong]
+        if lines:
+            faults.append(Fault("wrong rows", where, f"{what}: {listing(lines)}"))
+    if faults:
+        raise InputError(*faults)
+    return [
+        Named(path.parent / name, name, label) for name, label in zip(columns["path"], columns["label"], strict=True)
+    ]
+
+
+def read_table(path: Path, option: str, required: Sequence[str]) -> tuple[dict[str, list[str]], list[int]]:
+    """The columns of a CSV table as text, and the line of the file on which each row stands; empty rows are skipped.
+
+    Raises:
+        InputError: if the file is missing, is no CSV in UTF-8, or lacks a column.
+    """
+    header, records, faults = read_records(path, option, required, hint="name a CSV table")
+    if faults:
+        raise InputError(*faults)
+    columns = {name: [fields[place] for _, fields in records] for place, name in enumerate(header)}
+    return columns, [line for line, _ in records]
+
+
+def read_pictures(named: Iterable[Named]) -> Iterator[Picture | Fault]:
+    """Each file decoded, in threads and in order; a Fault for what is damaged or no JPEG, PNG, WebP, BMP or TIFF."""
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(_read, named)
+
+
+def _read(named: Named) -> Picture | Fault:
+    try:
+        image = open_rgb(named.file)
+    except InputError as error:
+        return Fault("left out", named.name, error.faults[0].cause)
+    digest = hashlib.blake2b(named.file.read_bytes(), digest_size=16).digest()
+    return Picture(*named, digest, image.width * image.height, thumbnail(image))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """All files below root, also behind links to folders; a link back to a folder above is not followed again."""
+    for folder, folders, names in os.walk(root, followlinks=True):
+        above = [os.path.realpath(parent) for parent in (folder, *Path(folder).parents)]
+        folders[:] = sorted(f for f in folders if os.path.realpath(Path(folder) / f) not in above)
+        yield from (Path(folder) / name for name in names)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

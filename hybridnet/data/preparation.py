@@ -1,0 +1,171 @@
+"""From folders of photos to a table whose splits share no picture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from hybridnet.data.copies import find_copies, find_turned
+from hybridnet.data.grouping import join_groups, read_groups
+from hybridnet.data.pictures import Picture, list_folder, list_table, read_pictures
+from hybridnet.data.report import Report
+from hybridnet.data.source import Table, Track
+from hybridnet.data.split import split_groups
+from hybridnet.errors import Fault, InputError
+
+
+class Division(NamedTuple):
+    """How pictures are divided.
+
+    Attributes:
+        valid: share of each class for validation; not used with folds.
+        test: share of each class for a test split.
+        folds: how many equal parts what is not for testing is divided into; 0 for none. Fold 0 has the split 'valid'.
+        groups: the user's groups, which no split divides: see `read_groups`.
+        on_duplicates: 'drop' leaves out all but the largest of the copies of a picture, and all of them where their
+            labels differ.
+        seed: of the split.
+    """
+
+    valid: float
+    test: float
+    folds: int
+    groups: str | None
+    on_duplicates: Literal["keep", "drop"]
+    seed: int
+
+    def check(self) -> None:
+        """Raises InputError if a split would be empty."""
+        if self.folds == 1:
+            cause = "one fold leaves nothing to train on"
+            raise InputError(Fault("wrong value", "folds=1", cause, "folds=5, or 0 for none"))
+        if not self.folds and (self.valid <= 0 or self.valid + self.test >= 1):
+            cause = f"valid={self.valid} and test={self.test} must leave something for training, and valid must be > 0"
+            raise InputError(Fault("wrong value", "valid, test", cause, "for instance valid=0.2 test=0.1"))
+
+
+def divide_pictures(
+    root: Path, division: Division, *, folder: Path, own: Collection[Path], track: Track
+) -> tuple[Table, Report]:
+    """Decode every file below root once, find the copies, and divide the pictures.
+
+    Args:
+        root: folder with one folder for each class, or a CSV table with the columns path and label.
+        division: the shares, groups and seed.
+        folder: of the table; paths are relative to it where pictures lie in it, else absolute.
+        own: files that are ours, and are not mentioned.
+        track: shows the progress.
+
+    Raises:
+        InputError: if root has no class with pictures, or a class has too few.
+    """
+    if not (root.is_dir() or root.is_file()):
+        raise InputError(Fault("missing folder", f"root={root}", "no such folder or table"))
+    division.check()
+    table = root if root.is_file() else None
+    named, left_out = (list_table(root), []) if table else list_folder(root, own=own)
+    found = list(track(read_pictures(named), "Reading pictures", len(named)))
+    everything = [item for item in found if isinstance(item, Picture)]
+    left_out = sorted(left_out + [item for item in found if isinstance(item, Fault)], key=lambda fault: fault.where)
+    if not everything:
+        hint = "root must have one folder for each class, with pictures in it"
+        hint = "paths in the table are relative to its folder" if table else hint
+        raise InputError(Fault("no pictures", f"root={root}", f"{len(left_out)} files, none usable", hint))
+
+    thumbnails = np.stack([picture.thumbnail for picture in everything])
+    copies = find_copies(thumbnails, [picture.digest for picture in everything])
+    groups = division.groups
+    user_groups = read_groups(everything, groups, table=table) if groups is not None else [None] * len(everything)
+    together = join_groups(copies.tolist(), user_groups)
+
+    dropped = _drop(everything, copies) if division.on_duplicates == "drop" else {}
+    kept = [index for index in range(len(everything)) if index not in dropped]
+    pictures, group_of = [everything[i] for i in kept], join_groups([together[i] for i in kept])
+    _require_classes(everything, pictures)
+    places, fold_of = _divide([p.label for p in pictures], group_of, division)
+
+    report = Report(
+        root=str(root),
+        pictures=pictures,
+        splits=places,
+        folds=fold_of,
+        copies=_members(everything, copies),
+        groups=groups,
+        user_groups=user_groups,
+        joined=group_of,
+        dropped=list(dropped.values()),
+        left_out=left_out,
+        **_kinds(everything, copies, find_turned(thumbnails, copies)),
+    )
+    columns = ("path", "label", "split", "group", *(["fold"] if division.folds else []))
+    rows = zip([_path(p.file, folder) for p in pictures], [p.label for p in pictures], places, group_of, fold_of,
+               strict=True)  # fmt: skip
+    label2id = {label: index for index, label in enumerate(sorted({p.label for p in pictures}))}
+    return Table([row[: len(columns)] for row in rows], label2id, columns), report
+
+
+def _path(file: Path, folder: Path) -> str:
+    file, base = file.resolve(), folder.resolve()
+    return (file.relative_to(base) if file.is_relative_to(base) else file).as_posix()
+
+
+def _drop(pictures: Sequence[Picture], copies: np.ndarray) -> dict[int, Fault]:
+    """The pictures to leave out, and why: all copies but the largest, and all of them if their labels differ."""
+    groups: dict[int, list[int]] = {}
+    for index, group in enumerate(copies.tolist()):
+        groups.setdefault(group, []).append(index)
+    dropped = {}
+    for group in groups.values():
+        first = min(group, key=lambda index: (-pictures[index].num_pixels, pictures[index].name))
+        labels = sorted({pictures[index].label for index in group})
+        cause = f"copy of {pictures[first].name}"
+        if len(labels) > 1:
+            first, cause = None, f"copies of one picture are labelled {', '.join(labels)}"
+        dropped |= {index: Fault("left out", pictures[index].name, cause) for index in group if index != first}
+    return dict(sorted(dropped.items()))
+
+
+def _require_classes(everything: Sequence[Picture], kept: Sequence[Picture]) -> None:
+    lost = sorted({p.label for p in everything} - {p.label for p in kept})
+    if lost:
+        cause = "on_duplicates=drop leaves out all of its pictures: each has a copy with another label"
+        hint = "on_duplicates=keep lists them in the report"
+        raise InputError(*(Fault("too few pictures", f"class '{label}'", cause, hint) for label in lost))
+
+
+def _divide(labels: Sequence[str], groups: Sequence[int], division: Division) -> tuple[list[str], list[str]]:
+    """The split and the fold of every picture; the fold is empty without folds and for testing."""
+    valid, test, folds, seed = division.valid, division.test, division.folds, division.seed
+    if not folds:
+        shares = {"train": 1 - valid - test, "valid": valid} | ({"test": test} if test else {})
+        return split_groups(labels, groups, shares, seed=seed), [""] * len(labels)
+    places = split_groups(labels, groups, {"": 1 - test, "test": test} if test else {"": 1.0}, seed=seed)
+    rest = [index for index, place in enumerate(places) if place != "test"]
+    shares = {str(fold): 1 / folds for fold in range(folds)}
+    fold_of = [""] * len(labels)
+    found = split_groups([labels[i] for i in rest], [groups[i] for i in rest], shares, seed=seed)
+    for index, fold in zip(rest, found, strict=True):
+        fold_of[index] = fold
+        places[index] = "valid" if fold == "0" else "train"
+    return places, fold_of
+
+
+def _members(pictures: Sequence[Picture], copies: np.ndarray) -> list[list[Picture]]:
+    members: list[list[Picture]] = [[] for _ in range(copies.max() + 1)]
+    for picture, group in zip(pictures, copies, strict=True):
+        members[group].append(picture)
+    return [group for group in members if len(group) > 1]
+
+
+def _kinds(pictures: Sequence[Picture], copies: np.ndarray, is_turned: np.ndarray) -> dict[str, int]:
+    seen: set[tuple[int, bytes]] = set()
+    same_bytes = turned = 0
+    for picture, group, is_other_view in zip(pictures, copies.tolist(), is_turned, strict=True):
+        is_same = (group, picture.digest) in seen
+        same_bytes += is_same
+        turned += bool(is_other_view) and not is_same
+        seen.add((group, picture.digest))
+    return {"same_bytes": same_bytes, "turned": turned}

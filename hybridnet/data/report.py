@@ -1,0 +1,142 @@
+"""What a preparation found, in words: the same text for the terminal, shortened, and for report.txt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from hybridnet.data.pictures import Picture
+from hybridnet.data.table import LISTED, SPLITS
+from hybridnet.errors import Fault
+
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """The findings.
+
+    Attributes:
+        root: as the user wrote it.
+        pictures: that are in the table, with their `splits` and `folds` (empty texts where there are none).
+        copies: the groups of two and more pictures, before any was dropped.
+        same_bytes: how many of them are the same file as an earlier one of their group; of the rest `turned` are
+            rotated or mirrored against the first one.
+        groups: the user's option, None if not given; then also `user_groups`, None for a picture without one.
+        joined: the number of each picture's group, of copies and the user's joined.
+        dropped: the copies that are left out.
+        left_out: the files that are no pictures or cannot be used.
+    """
+
+    root: str
+    pictures: Sequence[Picture]
+    splits: Sequence[str]
+    folds: Sequence[str]
+    copies: Sequence[Sequence[Picture]]
+    same_bytes: int
+    turned: int
+    groups: str | None
+    user_groups: Sequence[str | None]
+    joined: Sequence[int]
+    dropped: Sequence[Fault]
+    left_out: Sequence[Fault]
+
+    def text(self, *, shortened: bool) -> str:
+        """The whole report; shortened lists at most 20 of a kind."""
+        listed = LISTED if shortened else None
+        summary = _summary(self.left_out) if shortened else _lines(self.left_out)
+        labels = {picture.label for picture in self.pictures}
+        paragraphs = [
+            [f"{_count(len(self.pictures), 'picture')} of {_count(len(labels), 'class', 'classes')} in {self.root}"],
+            self._table(),
+            [self._copies(), *_first([_names(group) for group in self.copies], listed)],
+            self._conflicts(listed),
+            self._user_groups(),
+            _section(f"{_count(len(self.dropped), 'copy', 'copies')} left out", _lines(self.dropped), listed)
+            if self.dropped
+            else [],
+            _section(f"{_count(len(self.left_out), 'file')} left out", summary, listed),
+        ]
+        return "\n\n".join("\n".join(lines) for lines in paragraphs if lines) + "\n"
+
+    def _table(self) -> list[str]:
+        columns = [(split, self.splits, split) for split in SPLITS if split in self.splits]
+        columns += [(f"fold {fold}", self.folds, fold) for fold in sorted(set(self.folds) - {""}, key=int)]
+        labels = sorted({picture.label for picture in self.pictures})
+        rows = [["class", *(heading for heading, _, _ in columns)]]
+        counts = [Counter(zip((p.label for p in self.pictures), values, strict=True)) for _, values, _ in columns]
+        for label in labels:
+            rows.append([label, *(str(c[label, value]) for c, (_, _, value) in zip(counts, columns, strict=True))])
+        rows.append(["all", *(str(list(values).count(value)) for _, values, value in columns)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return [
+            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+            for row in rows
+        ]
+
+    def _copies(self) -> str:
+        if not self.copies:
+            return "no picture is a copy of another"
+        held = sum(map(len, self.copies))
+        anew = held - len(self.copies) - self.same_bytes - self.turned
+        kinds = {"the same file": self.same_bytes, "encoded anew or resized": anew, "rotated or mirrored": self.turned}
+        listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+        largest = max(map(len, self.copies))
+        groups = _count(len(self.copies), "group")
+        return (
+            f"{groups} of copies with {held} pictures; beside the first of each: {listed}; the largest has {largest}:"
+        )
+
+    def _conflicts(self, listed: int | None) -> list[str]:
+        found = [_names(group) for group in self.copies if len({picture.label for picture in group}) > 1]
+        if not found:
+            return []
+        groups = _count(len(found), "group")
+        fate = "all are left out" if self.dropped else "they stay in one split; on_duplicates=drop leaves them out"
+        heading = f"warning: {groups} of copies with different labels, and nobody knows which is right ({fate})"
+        return _section(heading, found, listed)
+
+    def _user_groups(self) -> list[str]:
+        if self.groups is None:
+            return []
+        named = [group for group in self.user_groups if group is not None]
+        alone = len(self.user_groups) - len(named)
+        groups = _count(len(set(named)), "group")
+        largest = max(Counter(self.joined).values())
+        joined = f"joined with the copies: {_count(len(set(self.joined)), 'group')}, the largest with {largest:,}"
+        return [
+            f"groups={self.groups}: {groups} with {_count(len(named), 'picture')}; without a group: {alone}; {joined}"
+        ]
+
+
+def _names(group: Iterable[Picture]) -> str:
+    return " = ".join(picture.name for picture in group)
+
+
+def _lines(faults: Iterable[Fault]) -> list[str]:
+    return [f"{fault.where}: {fault.cause}" for fault in faults]
+
+
+def _summary(left_out: Sequence[Fault]) -> list[str]:
+    """Damaged pictures one by one; of files that never were pictures only how many there are of each extension."""
+    suffixes = [PurePosixPath(fault.where).suffix.lower() for fault in left_out]
+    pictures = [fault for fault, suffix in zip(left_out, suffixes, strict=True) if suffix in PICTURE_SUFFIXES]
+    others = Counter(suffix or "no extension" for suffix in suffixes if suffix not in PICTURE_SUFFIXES)
+    counts = [f"{count} × {suffix}: no pictures" for suffix, count in sorted(others.items())]
+    return counts + _lines(pictures)
+
+
+def _section(heading: str, lines: Sequence[str], listed: int | None) -> list[str]:
+    return [f"{heading}{':' if lines else ''}", *_first(lines, listed)]
+
+
+def _first(lines: Sequence[str], listed: int | None) -> list[str]:
+    shown = [f"  {line}" for line in lines[:listed]]
+    rest = len(lines) - len(shown)
+    return [*shown, f"  … and {rest} more, see report.txt"] if rest else shown
+
+
+def _count(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,83 @@
+"""The decoded pictures in the training device's memory: crops are cut there, and nothing but numbers travels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hybridnet.data.batch import Crops
+from hybridnet.data.store import Pictures
+
+LARGEST_SHARE = 0.5  # of the device's free memory; the rest is the model's
+
+
+class ResidentPictures:
+    """Pictures of different sizes, padded to one, on a device.
+
+    Args:
+        parts: where they are read from; rows are counted through all of them.
+        size: (height, width) of the crops that are cut.
+        device: where they are kept.
+    """
+
+    def __init__(self, parts: Sequence[Pictures], size: tuple[int, int], *, device: torch.device) -> None:
+        self.size = size
+        shape = (len(_sizes(parts)), *_largest(parts), 3)
+        self.pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
+        row = 0
+        for pictures in parts:
+            for index, (height, width) in enumerate(pictures.sizes.tolist()):
+                self.pixels[row, :height, :width] = torch.tensor(pictures[index]).to(device)
+                row += 1
+
+    @staticmethod
+    def num_bytes(parts: Sequence[Pictures]) -> int:
+        """Memory that the pictures would take."""
+        return len(_sizes(parts)) * math.prod(_largest(parts)) * 3
+
+    def cut(self, crops: Crops) -> Tensor:
+        """Cut out and resize every box, with the filter of the pictures that are cut on the host.
+
+        Shape:
+            B crops -> uint8 (B, H, W, 3).
+        """
+        left, top, right, bottom = crops.boxes.T
+        height, width = self.size
+        dtype = torch.float32 if self.pixels.device.type == "cpu" else torch.float16  # holds 0 to 255 exactly
+        rows = _filters(top, bottom, height, self.pixels.shape[1], flip=crops.flips[:, 1]).to(dtype)
+        columns = _filters(left, right, width, self.pixels.shape[2], flip=crops.flips[:, 0]).to(dtype)
+        pixels = self.pixels[crops.rows].to(dtype)
+        b, h, w, c = pixels.shape
+        low = torch.bmm(rows, pixels.view(b, h, w * c)).view(b, height, w, c)
+        cut = torch.bmm(low.transpose(2, 3).reshape(b, height * c, w), columns.transpose(1, 2))
+        cut = cut.view(b, height, c, width).transpose(2, 3)  # (B, height, width, 3)
+        return cut.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _sizes(parts: Sequence[Pictures]) -> np.ndarray:
+    return np.concatenate([pictures.sizes for pictures in parts])
+
+
+def _largest(parts: Sequence[Pictures]) -> tuple[int, int]:
+    height, width = _sizes(parts).max(axis=0).tolist()
+    return height, width
+
+
+def _filters(start: Tensor, end: Tensor, size: int, length: int, *, flip: Tensor) -> Tensor:
+    """Weights of the antialiased linear resize of [start, end) to `size` pixels, (B, size, length).
+
+    The triangle filter of Pillow's and torch's `antialias=True`: as wide as a target pixel, where that is wider than a
+    source pixel, and cut off at the box's ends.
+    """
+    scale = (end - start)[:, None, None] / size
+    place = torch.arange(size, device=start.device)[None, :, None]
+    place = torch.where(flip[:, None, None], size - 1 - place, place)
+    centre = start[:, None, None] + (place + 0.5) * scale
+    source = torch.arange(length, device=start.device)[None, None, :]
+    weights = (1 - (source + 0.5 - centre).abs() / scale.clamp(min=1)).clamp_(min=0)
+    weights = weights * ((source >= start[:, None, None]) & (source < end[:, None, None]))
+    return weights / weights.sum(dim=2, keepdim=True)

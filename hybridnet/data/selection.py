@@ -1,0 +1,117 @@
+"""Which rows are used: pictures that cannot be decoded, and training pictures that are also validation pictures."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from hybridnet.data.store import Pictures, Store
+from hybridnet.data.table import Split, bad_files_fault
+from hybridnet.errors import Fault, InputError
+
+log = logging.getLogger(__name__)
+
+LEAKS = (
+    "python -m hybridnet.prepare keeps copies in one split; data.on_leak=skip does not train on these; with "
+    "data.on_leak=keep the accuracy is too good to be true"
+)
+
+
+class LeftOut(NamedTuple):
+    """A row of the table that is not used, and why."""
+
+    line: int
+    path: str
+    split: str
+    cause: str
+
+
+@dataclass
+class Selection:
+    """What is left of two splits.
+
+    Attributes:
+        train, valid: the rows that are used.
+        pictures: of each of the two.
+        left_out: the other rows, in the order of the table.
+        num_leaked: validation pictures that have copies in training all the same.
+    """
+
+    train: Split
+    valid: Split
+    pictures: tuple[Pictures, Pictures]
+    left_out: list[LeftOut]
+    num_leaked: int
+
+
+def select(
+    store: Store,
+    train: Split,
+    valid: Split,
+    *,
+    table: Path,
+    on_bad_image: Literal["error", "skip"],
+    on_leak: Literal["error", "skip", "keep"],
+) -> Selection:
+    """Leave out what cannot be used, or must not be.
+
+    Args:
+        store: of the files of `train` and, behind them, those of `valid`.
+        train, valid: what the table has.
+        table: its name, for messages.
+        on_bad_image, on_leak: see MetadataImages.
+
+    Raises:
+        InputError: with `error`, if there are such pictures; if a class or the validation split is empty without them.
+    """
+    where = f"data.metadata={table}"
+    rows = [(split.lines[i], split.paths[i], name) for split, name in ((train, "train"), (valid, "valid"))
+            for i in range(len(split))]  # fmt: skip
+    bad = {i: LeftOut(*row, cause) for i, row in enumerate(rows) if (cause := store.cause(i))}
+    if bad and on_bad_image == "error":
+        raise InputError(_listed(bad, where))
+    if bad:
+        log.warning(f"{len(bad)} pictures cannot be used and are left out; left_out.csv lists them")
+
+    validated = {store.group(i): rows[i] for i in range(len(train), len(rows)) if i not in bad}
+    leaks = {}
+    for i in range(len(train)):
+        if i not in bad and store.group(i) in validated:
+            line, path, _ = validated[store.group(i)]
+            leaks[i] = LeftOut(*rows[i], f"is a copy of line {line} {path!r} (valid)")
+    if leaks and on_leak == "error":
+        raise InputError(_listed(leaks, where, hint=LEAKS)._replace(what="validation pictures in training"))
+    leaked = {store.group(i) for i in leaks} if on_leak == "keep" else set()
+    num_leaked = sum(store.group(i) in leaked for i in range(len(train), len(rows)) if i not in bad)
+    if num_leaked:
+        log.warning(f"{num_leaked} validation pictures have copies in training: the accuracy is too good to be true")
+        leaks = {}
+    elif leaks:
+        log.warning(f"{len(leaks)} training pictures are copies of validation pictures; left_out.csv lists them")
+
+    left_out = bad | leaks
+    kept = [i for i in range(len(rows)) if i not in left_out]
+    of_train, of_valid = [i for i in kept if i < len(train)], [i for i in kept if i >= len(train)]
+    used_train, used_valid = (
+        train.take(np.array(of_train, dtype=int)),
+        valid.take(np.array(of_valid, dtype=int) - len(train)),
+    )
+    if left_out:
+        _require_rest(train, used_train, used_valid, where)
+    pictures = (store.pictures(of_train, used_train.files), store.pictures(of_valid, used_valid.files))
+    return Selection(used_train, used_valid, pictures, sorted(left_out.values()), num_leaked)
+
+
+def _listed(found: dict[int, LeftOut], where: str, **hint: str) -> Fault:
+    return bad_files_fault([(row.line, row.path, row.cause) for row in found.values()], where, **hint)
+
+
+def _require_rest(before: Split, train: Split, valid: Split, where: str) -> None:
+    num_lost = len(set(before.labels.tolist()) - set(train.labels.tolist()))
+    if num_lost or not len(valid):
+        what = f"training picture of {num_lost} classes" if num_lost else "validation picture"
+        raise InputError(Fault("too few pictures", where, f"without those that are left out there is no {what}"))

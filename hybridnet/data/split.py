@@ -1,0 +1,95 @@
+"""Dividing pictures into splits or folds by whole groups, every class with its share of each."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+
+from hybridnet.errors import Fault, InputError
+
+ATTEMPTS = 20  # orders tried where groups hold several classes and a class came out missing
+
+
+def split_groups(
+    labels: Sequence[str], groups: Sequence[Hashable], shares: Mapping[str, float], *, seed: int
+) -> list[str]:
+    """The split of every picture: drawn at random by whole groups, every class with its share of every split.
+
+    The largest groups are placed first, each where its classes miss most. A class that has no more groups left than
+    splits without it goes to those. Groups of one picture give every split exactly its rounded share, at least 1.
+
+    Args:
+        labels: class of every picture.
+        groups: number or name of every picture's group; a group may hold several classes.
+        shares: of each split; their sum is 1. The splits with the largest share take what rounding leaves over.
+        seed: of the order in which groups of one size are placed.
+
+    Raises:
+        InputError: if a class has fewer groups than splits, or groups of several classes leave no way to divide them.
+    """
+    classes, label_ids = np.unique(np.array(labels, dtype=object), return_inverse=True)
+    number: dict[Hashable, int] = {}
+    group_ids = np.array([number.setdefault(group, len(number)) for group in groups], dtype=np.int64)
+    sizes = np.zeros((len(number), len(classes)), dtype=np.int64)  # pictures of each group and class
+    np.add.at(sizes, (group_ids, label_ids), 1)
+    _require_enough(classes, np.count_nonzero(sizes, axis=0), list(shares))
+
+    targets = np.stack([_targets(count, list(shares.values())) for count in sizes.sum(axis=0)], axis=1)
+    rng = np.random.default_rng(seed)
+    for _ in range(ATTEMPTS):
+        order = rng.permutation(len(sizes))
+        order = order[np.argsort(-sizes[order].sum(axis=1), kind="stable")]
+        places = _place(sizes, order, targets)
+        missing = [(s, c) for s in range(len(shares)) for c in range(len(classes)) if not sizes[places == s, c].any()]
+        if not missing:
+            names = list(shares)
+            return [names[place] for place in places[group_ids]]
+    split, label = missing[0]
+    cause = f"its groups also hold other classes, and none is left for '{list(shares)[split]}'"
+    hint = "put fewer pictures into one group, or ask for fewer splits (test=0) or folds"
+    raise InputError(Fault("groups that cannot be divided", f"class '{classes[label]}'", cause, hint))
+
+
+def _require_enough(classes: Sequence[str], num_groups: Sequence[int], splits: Sequence[str]) -> None:
+    hint = "add pictures, leave the class out, or ask for fewer splits (test=0) or folds"
+    splits_listed = f"{len(splits)} splits ({', '.join(splits)})"
+    faults = []
+    for label, count in zip(classes, num_groups, strict=True):
+        if count < len(splits):
+            counted = "1 group of pictures is" if count == 1 else f"{count} groups of pictures are"
+            cause = f"{counted} too few for {splits_listed}; copies of one picture are one group"
+            faults.append(Fault("too few pictures", f"class '{label}'", cause, hint))
+    if faults:
+        raise InputError(*faults)
+
+
+def _targets(count: int, shares: Sequence[float]) -> np.ndarray:
+    """How many of `count` pictures each split should have: rounded, at least 1; their sum is `count`."""
+    targets = np.array([max(1, round(share * count)) for share in shares])
+    largest = [index for index, share in enumerate(shares) if share > max(shares) - 1e-9]
+    left = count - targets.sum()
+    for turn in range(abs(left)):
+        targets[largest[turn % len(largest)]] += np.sign(left)
+    return targets
+
+
+def _place(sizes: np.ndarray, order: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The split of each group: where the squared deviation from the targets, relative to the class, shrinks most."""
+    num_splits = len(targets)
+    wanted = targets.astype(np.int64)  # (splits, classes): still missing
+    weights = 1 / np.maximum(sizes.sum(axis=0), 1)
+    has_class = np.zeros(wanted.shape, dtype=bool)
+    groups_left = np.count_nonzero(sizes, axis=0)
+    places = np.zeros(len(sizes), dtype=np.int64)
+    for group in order:
+        held = np.flatnonzero(sizes[group])
+        urgent = held[groups_left[held] <= num_splits - has_class[:, held].sum(axis=0)]
+        urgency = (~has_class[:, urgent]).sum(axis=1)
+        gain = wanted[:, held] @ (sizes[group, held] * weights[held])
+        place = np.argmax(np.where(urgency == urgency.max(), gain, -np.inf))
+        places[group] = place
+        wanted[place, held] -= sizes[group, held]
+        has_class[place, held] = True
+        groups_left[held] -= 1
+    return places

@@ -1,0 +1,447 @@
+"""Every picture decoded once: checked, reduced to what crops need, and kept in one memory-mapped file.
+
+    <cache_dir>/<key>/pixels.bin      uint8 pixels of one picture after the other
+                      index.json      size, place, checksum and group of copies of each, or why it cannot be used
+                      verified.json   which state of pixels.bin the checksums were compared with
+
+The key is a digest of the files' contents and of the settings, so runs, sweep jobs and processes share a store, and a
+changed file leads to another one. A store is filled under a temporary name and renamed when it is complete.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import mmap
+import os
+import shutil
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image
+
+from hybridnet.data.copies import THUMBNAIL, find_copies, thumbnail
+from hybridnet.data.digests import content_digests
+from hybridnet.data.image import load_reduced, reduced_size
+from hybridnet.errors import Fault, InputError
+from hybridnet.files import locked, read_json, try_lock, write_json
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+SPARE_BYTES = 64 * 2**20  # left free on the disk, for the run itself
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+
+
+class Pictures(Protocol):
+    """Decoded pictures of one split, by their index in it."""
+
+    sizes: np.ndarray  # int64 (N, 2), height and width
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """uint8 (H, W, 3)."""
+
+    def will_need(self, indices: Sequence[int]) -> None:
+        """Let the system read ahead from the disk."""
+
+
+class Entry(NamedTuple):
+    """What the index knows of one content.
+
+    Attributes:
+        height, width: in pixels, as reduced.
+        offset: of the pixels in the file, in bytes.
+        checksum: CRC-32 of the pixels.
+        group: pictures with the same number are copies of each other.
+        cause: why it cannot be used, or "".
+    """
+
+    height: int
+    width: int
+    offset: int
+    checksum: int
+    group: int
+    cause: str
+
+    @property
+    def num_bytes(self) -> int:
+        """Of its pixels."""
+        return self.height * self.width * 3
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How large pictures are kept: see `load_reduced`."""
+
+    crop_side: int
+    short_side: int
+
+    def load(self, file: Path) -> np.ndarray:
+        """uint8 (H, W, 3).
+
+        Raises:
+            InputError: if the file is no picture, or damaged.
+        """
+        return load_reduced(file, crop_side=self.crop_side, short_side=self.short_side)
+
+    def size(self, file: Path) -> tuple[int, int]:
+        """Height and width of what `load` returns, from the file's header."""
+        return reduced_size(file, crop_side=self.crop_side, short_side=self.short_side)
+
+
+class Store:
+    """The index, and the pixels if they are kept. Made by `open_store`."""
+
+    def __init__(
+        self,
+        entries: dict[str, Entry],
+        digests: Sequence[str | OSError],
+        reduction: Reduction,
+        pixels: Path | None,
+    ) -> None:
+        self.entries = entries
+        self.reduction = reduction
+        self._digests = digests
+        self._pixels = pixels
+
+    def cause(self, index: int) -> str:
+        """Why file `index` cannot be used, or ""."""
+        digest = self._digests[index]
+        return _why(digest) if isinstance(digest, OSError) else self.entries[digest].cause
+
+    def group(self, index: int) -> int:
+        """Number of the group of copies that usable file `index` belongs to."""
+        return self.entries[self._digests[index]].group
+
+    def pictures(self, indices: Sequence[int], files: Sequence[Path]) -> Pictures:
+        """The usable pictures at `indices`: from the kept pixels, or decoded each time from their `files`."""
+        entries = [self.entries[self._digests[index]] for index in indices]
+        if self._pixels is None:
+            return LivePictures(files, [(entry.height, entry.width) for entry in entries], self.reduction)
+        return StoredPictures(self._pixels, entries)
+
+
+class StoredPictures:
+    """Pictures in the memory-mapped file. Pickled for a worker process, it is opened there anew."""
+
+    def __init__(self, file: Path, entries: Sequence[Entry]) -> None:
+        self.file = file
+        self.sizes = np.array([(entry.height, entry.width) for entry in entries], dtype=np.int64)
+        self.offsets = [entry.offset for entry in entries]
+        self._pixels: np.ndarray | None = None
+
+    def will_need(self, indices: Sequence[int]) -> None:
+        mapped = getattr(self._mapped().base, "obj", None)
+        if hasattr(mmap, "MADV_WILLNEED") and mapped is not None:
+            for index in indices:
+                start = self.offsets[index] // mmap.PAGESIZE * mmap.PAGESIZE
+                end = self.offsets[index] + int(self.sizes[index].prod()) * 3
+                mapped.madvise(mmap.MADV_WILLNEED, start, end - start)
+
+    def _mapped(self) -> np.ndarray:
+        if self._pixels is None:
+            self._pixels = _map(self.file)
+        return self._pixels
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        height, width = self.sizes[index]
+        start = self.offsets[index]
+        return self._mapped()[start : start + height * width * 3].reshape(height, width, 3)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_pixels": None}
+
+
+class LivePictures:
+    """Pictures decoded whenever they are asked for."""
+
+    def __init__(self, files: Sequence[Path], sizes: Sequence[tuple[int, int]], reduction: Reduction) -> None:
+        self.files = files
+        self.sizes = np.array(sizes, dtype=np.int64)
+        self.reduction = reduction
+
+    def will_need(self, indices: Sequence[int]) -> None:
+        if hasattr(os, "posix_fadvise"):
+            for index in indices:
+                with (
+                    suppress(OSError),
+                    self.files[index].open("rb") as stream,
+                ):  # a missing file is told when it is read
+                    os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        picture = self.reduction.load(self.files[index])
+        if picture.shape[:2] != tuple(self.sizes[index]):
+            raise InputError(
+                Fault("changed image", str(self.files[index]), "it was replaced after the run had started")
+            )
+        return picture
+
+
+def open_store(
+    files: Sequence[Path], reduction: Reduction, *, cache_dir: Path, table: Path, keep_pixels: bool, track: Progress
+) -> Store:
+    """Open the store of these files, or build it.
+
+    When several processes need the same store, one builds it and the others wait.
+
+    Args:
+        files: of pictures, in any order; unusable ones are noted in the index.
+        reduction: how large the pictures are kept.
+        cache_dir: folder of all stores.
+        table: the digests of its files are remembered together.
+        keep_pixels: False for the index alone: every picture is still decoded once, to check it.
+        track: wraps an iterable (with a description and its length) to show the progress.
+
+    Raises:
+        InputError: if cache_dir cannot be written, or the disk has no room for the pixels; if a file changed, or could
+            no longer be read, while the store was built.
+    """
+    memory = cache_dir / f"files_{_short_digest(str(table.absolute()))}.json"
+    digests = content_digests(files, memory=memory)
+    sources = {digest: file for digest, file in zip(digests, files, strict=True) if not isinstance(digest, OSError)}
+    sources = dict(sorted(sources.items()))
+    settings = {"format": FORMAT, **vars(reduction), "keep_pixels": keep_pixels}
+    key = _short_digest(json.dumps([settings, list(sources)]))
+    folder = cache_dir / key
+    pixels = folder / "pixels.bin" if keep_pixels else None
+    entries = _read(folder, sources, pixels)
+    try:
+        if entries is None:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            waiting = "another process is decoding the same pictures; waiting for it"
+            with locked(cache_dir / f".{key}.lock", on_wait=lambda: log.info(waiting)):
+                entries = _read(folder, sources, pixels)  # another process may have been first
+                if entries is None:
+                    entries = _build(folder, sources, reduction, keep_pixels=keep_pixels, track=track, memory=memory)
+    except OSError as error:
+        if keep_pixels:
+            raise _unusable(cache_dir, error) from error
+        # Without pixels nothing must be kept.
+        entries = _decode(sources, reduction, None, track=track, folder=folder, memory=memory)
+    return Store(entries, digests, reduction, pixels)
+
+
+def _read(folder: Path, sources: dict[str, Path], pixels: Path | None) -> dict[str, Entry] | None:
+    """The entries of a complete and undamaged store, else None."""
+    try:
+        checksum, rows = read_json(folder / "index.json")
+        entries = {digest: Entry(*fields) for digest, *fields in rows}
+    except (OSError, ValueError, TypeError):
+        return None
+    if checksum != _checksum(rows) or list(entries) != list(sources):
+        return None
+    return entries if pixels is None or _is_verified(pixels, list(entries.values())) else None
+
+
+def _is_verified(pixels: Path, entries: Sequence[Entry]) -> bool:
+    """Whether the pixels are those of the index; the checksums are compared whenever the file was touched."""
+    memory = pixels.with_name("verified.json")
+    try:
+        if pixels.stat().st_size != sum(entry.num_bytes for entry in entries):
+            return False
+        identity = _identity(pixels)  # before the comparison: a change during it is noticed next time
+        mapped = _map(pixels)
+    except OSError:
+        return False
+    with suppress(OSError, ValueError):  # never compared, or the note is damaged: they are compared now
+        if read_json(memory) == identity:
+            return True
+
+    def is_intact(entry: Entry) -> bool:
+        pixels = mapped[entry.offset : entry.offset + entry.num_bytes]
+        return bool(entry.cause) or zlib.crc32(pixels) == entry.checksum
+
+    with ThreadPoolExecutor() as pool:
+        if not all(pool.map(is_intact, entries)):
+            log.info(f"the decoded pictures in {pixels.parent} are damaged; they are decoded again")
+            return False
+    _remember(pixels, identity)
+    return True
+
+
+def _build(
+    folder: Path,
+    sources: dict[str, Path],
+    reduction: Reduction,
+    *,
+    keep_pixels: bool,
+    track: Progress,
+    memory: Path,
+) -> dict[str, Entry]:
+    """Fill a new store, under the lock."""
+    _remove_unfinished(folder)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    unfinished.mkdir()
+    try:
+        with (unfinished / "pixels.bin").open("wb") as stream:
+            pixels = stream if keep_pixels else None
+            entries = _decode(sources, reduction, pixels, track=track, folder=folder, memory=memory)
+            stream.flush()
+            os.fsync(stream.fileno())
+        rows = [[digest, *entry] for digest, entry in entries.items()]
+        write_json(unfinished / "index.json", [_checksum(rows), rows])
+        _remember(unfinished / "pixels.bin", _identity(unfinished / "pixels.bin"))
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return entries
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """What builds of this and other stores left that were killed; they may be large."""
+    for unfinished in folder.parent.glob(".*.*.tmp"):
+        if unfinished.name.startswith(f".{folder.name}."):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        elif unfinished.is_dir():
+            with unfinished.with_name(f".{unfinished.name.split('.')[1]}.lock").open("w", encoding="utf-8") as stream:
+                if try_lock(stream):  # else its build is going on
+                    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _decode(
+    sources: dict[str, Path],
+    reduction: Reduction,
+    stream: BinaryIO | None,
+    *,
+    track: Progress,
+    folder: Path,
+    memory: Path,
+) -> dict[str, Entry]:
+    """Decode every picture, in threads: Pillow's decoders release the interpreter's lock."""
+    files = list(sources.values())
+    writing = threading.Lock()
+    thumbnails = np.zeros((len(files), THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)
+
+    def decode(number: int, planned: Entry) -> Entry:
+        if planned.cause:
+            return planned
+        try:
+            pixels = reduction.load(files[number])
+            if pixels.shape[:2] != planned[:2]:
+                return planned._replace(cause="has other pixels than its header says")
+        except InputError as error:
+            return planned._replace(cause=_lasting_cause(error))
+        thumbnails[number] = thumbnail(Image.fromarray(pixels))
+        if stream:
+            with writing:
+                stream.seek(planned.offset)
+                stream.write(pixels)
+        return planned._replace(checksum=zlib.crc32(pixels))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        planned = _placed(list(pool.map(lambda file: _planned(reduction, file), files)))
+        num_bytes = sum(entry.num_bytes for entry in planned)
+        if stream:
+            _require_room(folder.parent, num_bytes)
+            log.info(f"decoding {len(files):,} pictures once, {in_bytes(num_bytes)} in {folder}")
+        with closing(pool.map(decode, range(len(files)), planned)) as decoded:  # if it is stopped, the rest is not done
+            entries = list(track(decoded, "Decoding pictures", len(files)))
+    if stream:
+        stream.truncate(num_bytes)
+    _require_unchanged(sources, memory)
+    groups = find_copies(thumbnails, [bytes.fromhex(digest) for digest in sources])
+    return {d: e._replace(group=int(g)) for d, e, g in zip(sources, entries, groups, strict=True)}
+
+
+def _planned(reduction: Reduction, file: Path) -> Entry:
+    try:
+        height, width = reduction.size(file)
+    except InputError as error:
+        return Entry(height=0, width=0, offset=0, checksum=0, group=0, cause=_lasting_cause(error))
+    return Entry(height=height, width=width, offset=0, checksum=0, group=0, cause="")
+
+
+def _lasting_cause(error: InputError) -> str:
+    """Why this content is no picture; what may be different next time is raised, for the index would keep it."""
+    reason = error.__cause__
+    # Pillow's own errors have no number; a damaged file may lead it to an invalid place, which has one.
+    if isinstance(reason, MemoryError) or getattr(reason, "errno", None) not in (None, errno.EINVAL):
+        raise error
+    return error.faults[0].cause
+
+
+def _require_unchanged(sources: dict[str, Path], memory: Path) -> None:
+    """The pixels are kept under the digests of the files: those must be the files that were decoded."""
+    files = list(sources.values())
+    now = content_digests(files, memory=memory)
+    changed = [file for file, before, after in zip(files, sources, now, strict=True) if after != before]
+    if changed:
+        cause = f"{len(changed)} files were replaced or removed while they were decoded"
+        raise InputError(Fault("changed images", f"{changed[0]} …", cause, "start again when nothing writes to them"))
+
+
+def _placed(entries: Sequence[Entry]) -> list[Entry]:
+    """One behind the other."""
+    ends = np.cumsum([entry.num_bytes for entry in entries]).tolist()
+    return [entry._replace(offset=end - entry.num_bytes) for entry, end in zip(entries, ends, strict=True)]
+
+
+def _require_room(cache_dir: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(cache_dir).free
+    if free < num_bytes + SPARE_BYTES:
+        spare = f"besides {in_bytes(SPARE_BYTES)} for the run"
+        cause = f"the decoded pictures need {in_bytes(num_bytes)} {spare}, {in_bytes(free)} are free"
+        raise InputError(Fault("no room", f"data.cache_dir={cache_dir}", cause, _hint(cache_dir)))
+
+
+def _unusable(cache_dir: Path, error: OSError) -> InputError:
+    what = "no room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unusable folder"
+    return InputError(Fault(what, f"data.cache_dir={cache_dir}", error.strerror or str(error), _hint(cache_dir)))
+
+
+def _hint(cache_dir: Path) -> str:
+    try:
+        used = sum(file.stat().st_size for file in cache_dir.glob("*/pixels.bin"))
+    except OSError:
+        used = 0
+    delete = f"; the {in_bytes(used)} of stores in it may be deleted when nothing is running" if used else ""
+    return f"data.cache_dir=<folder on another disk>, or data.cache=none to decode every picture each time{delete}"
+
+
+def in_bytes(number: int) -> str:
+    """`3.1 GB`, `12 MB`, `345 kB`."""
+    unit, size = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if number >= size), ("kB", 1e3))
+    return f"{number / size:.{1 if unit == 'GB' else 0}f} {unit}"
+
+
+def _map(file: Path) -> np.ndarray:
+    if not file.stat().st_size:  # no picture is usable; an empty file cannot be mapped
+        return np.empty(0, dtype=np.uint8)
+    with file.open("rb") as stream:
+        return np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY), dtype=np.uint8)
+
+
+def _remember(pixels: Path, identity: list[int]) -> None:
+    try:
+        write_json(pixels.with_name("verified.json"), identity)
+    except OSError:  # a folder that somebody else shares, read only: the checksums are compared again next time
+        log.debug("cannot write %s", pixels.with_name("verified.json"))
+
+
+def _identity(file: Path) -> list[int]:
+    """Differs when the file was touched in any way."""
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _why(error: OSError) -> str:
+    return "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+
+
+def _checksum(rows: list[list[Any]]) -> str:
+    return _short_digest(json.dumps(rows))
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()

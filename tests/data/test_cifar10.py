@@ -1,0 +1,106 @@
+"""CIFAR-10 from folders of pictures, and from torchvision's archive."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hybridnet import config
+from hybridnet.data.image import load_image
+from hybridnet.data.metadata import MetadataImages
+from hybridnet.data.table import read_label2id, read_metadata
+from hybridnet.errors import InputError
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def pixels(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A local copy with five training and two test pictures of each class."""
+    root = tmp_path / "copy"
+    for number in range(70):
+        split, label = ("train" if number < 50 else "test"), CLASSES[number % 10]
+        (root / split / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(number)).save(root / split / label / f"{number}.png")
+    return root
+
+
+def cifar10(folder: Path, *overrides: str) -> MetadataImages:
+    pair = [f"data.metadata={folder / 'metadata.csv'}", f"data.label2id={folder / 'label2id.json'}"]
+    return config.build(config.compose("train", ["data=cifar10", *pair, *overrides]).data)
+
+
+def splits(folder: Path) -> dict[str, Counter[int]]:
+    found = read_metadata(folder / "metadata.csv", read_label2id(folder / "label2id.json"))
+    return {name: Counter(split.labels.tolist()) for name, split in found.items()}
+
+
+def test_local_copy(copy: Path, tmp_path: Path) -> None:
+    data = cifar10(tmp_path / "c", f"data.root={copy}", "data.valid=0.2")
+    data.setup()
+    assert data.classes == CLASSES
+    every = {name: dict.fromkeys(range(10), count) for name, count in (("train", 4), ("valid", 1), ("test", 2))}
+    assert splits(tmp_path / "c") == every
+    assert all(file.is_relative_to(copy / "train") for file in (*data.train.files, *data.valid.files))
+    assert next(data.valid_batches()).images.shape == (10, 32, 32, 3)
+    assert not list((tmp_path / "c").rglob("*.png")), "pictures that are there already are not copied"
+
+
+def test_official_test_pictures_as_validation(copy: Path, tmp_path: Path) -> None:
+    cifar10(tmp_path / "c", f"data.root={copy}", "data.valid=0").setup()
+    every = {name: dict.fromkeys(range(10), count) for name, count in (("train", 5), ("valid", 2), ("test", 0))}
+    assert splits(tmp_path / "c") == every | {"test": {}}
+
+
+class Archive:
+    """What torchvision.datasets.CIFAR10 gives."""
+
+    calls: list[SimpleNamespace] = []  # noqa: RUF012
+
+    def __init__(self, root: str, *, train: bool, download: bool) -> None:
+        self.calls.append(SimpleNamespace(root=root, train=train, download=download))
+        numbers = range(50) if train else range(50, 70)
+        self.data = np.stack([pixels(number) for number in numbers])
+        self.targets = [number % 10 for number in numbers]
+        self.classes = CLASSES
+
+
+@pytest.mark.parametrize("root", ["null", "here"])
+def test_archive(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", Archive)
+    monkeypatch.setattr(Archive, "calls", [])
+    data = cifar10(tmp_path / "c", f"data.root={root}", "data.valid=0.2")
+    data.setup()
+    assert [call.download for call in Archive.calls] == [root == "null"] * 2
+    assert root == "null" or [call.root for call in Archive.calls] == [root] * 2
+    numbers = sorted(int(file.stem) for file in (*data.train.files, *data.valid.files))
+    assert numbers == list(range(50))
+    for file in data.train.files:
+        np.testing.assert_array_equal(load_image(file), pixels(int(file.stem)))
+        assert file.parent.name == CLASSES[int(file.stem) % 10]
+
+
+def test_no_archive_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Dataset not found or corrupted.")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", fail)
+    with pytest.raises(InputError, match=r"data\.root=null: Dataset not found.*\nhint: data\.root=<folder with train/"):
+        cifar10(tmp_path / "c").setup()
+    assert not (tmp_path / "c").exists()
+
+
+def test_folder_without_all_classes(copy: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (copy / split / "ship").rename(copy / split / "truck" / "ship")
+    with pytest.raises(InputError, match="9 classes with pictures, expected 10"):
+        cifar10(tmp_path / "c", f"data.root={copy}").setup()

@@ -1,0 +1,84 @@
+"""`data=folder`: a folder of class folders without any table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hybridnet import config
+from hybridnet.data.metadata import MetadataImages
+from hybridnet.errors import InputError
+
+
+def pixels(number: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(number).integers(0, 256, (20, 30, 3)).astype(np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    for number in range(20):
+        file = root / ("leaf" if number % 2 else "root") / f"deeper{number % 3}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels(number).save(file)
+    (root / "notes.txt").write_text("no picture")
+    return root
+
+
+def folder(photos: Path, *overrides: str) -> MetadataImages:
+    made = photos.parent / "made"
+    pair = [f"data.metadata={made / 'metadata.csv'}", f"data.label2id={made / 'label2id.json'}", f"data.root={photos}"]
+    data = config.build(config.compose("train", ["data=folder", "data.image_size=16", *pair, *overrides]).data)
+    data.setup()
+    return data
+
+
+def test_pictures_are_divided(photos: Path) -> None:
+    data = folder(photos)
+    assert data.classes == ["leaf", "root"]
+    assert (np.bincount(data.train.labels).tolist(), np.bincount(data.valid.labels).tolist()) == ([8, 8], [2, 2])
+    assert all(file.is_relative_to(photos) for file in data.train.files)
+    assert (photos.parent / "made" / "report.txt").read_text().startswith("20 pictures of 2 classes")
+
+
+def test_copies_stay_together(photos: Path) -> None:
+    for number in range(20):
+        turned = pixels(number).transpose(Image.Transpose.ROTATE_180)
+        turned.save(photos / ("leaf" if number % 2 else "root") / f"{number}_turned.png")
+    data = folder(photos)
+    assert (len(data.train), len(data.valid)) == (32, 8)
+    trained = {file.stem.partition("_")[0] for file in data.train.files}
+    assert not trained & {file.stem.partition("_")[0] for file in data.valid.files}
+
+
+def test_division_does_not_depend_on_the_seed_of_the_run(photos: Path) -> None:
+    first = folder(photos, "seed=1").valid.paths
+    (photos.parent / "made").rename(photos.parent / "other")
+    assert folder(photos, "seed=2").valid.paths == first
+    (photos.parent / "made").rename(photos.parent / "another")
+    assert folder(photos, "data.split_seed=3").valid.paths != first
+
+
+def test_new_picture_is_noticed(photos: Path) -> None:
+    assert len(folder(photos).train) == 16
+    for number in range(20, 30):
+        pixels(number).save(photos / "leaf" / f"{number}.png")
+    assert len(folder(photos).train) == 24
+
+
+def test_folds_of_a_sweep(photos: Path) -> None:
+    parts = [folder(photos, "data.folds=4", f"data.fold={fold}").valid.paths for fold in range(4)]
+    assert sorted(path for part in parts for path in part) == sorted(map(str, photos.rglob("*.png")))
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing folder in data\.root=.*nowhere: no such folder"):
+        folder(tmp_path / "nowhere")
+
+
+def test_empty_split_is_refused_before_anything_is_read(photos: Path) -> None:
+    with pytest.raises(InputError, match="folds=1"):
+        folder(photos, "data.folds=1")

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hybridnet.data.copies import thumbnail
+from hybridnet.data.pictures import Picture, list_folder, list_table, read_pictures, read_table
+from hybridnet.errors import Fault, InputError
+
+
+def table(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "list.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_the_class_is_the_folder_below_root(tmp_path: Path) -> None:
+    for name in ("blast/Orig/1.jpg", "blast/2", "brown spot/a/b/3.txt", "4.png", "blast/.thumbs/5.jpg", "own.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    named, left_out = list_folder(tmp_path, own=[tmp_path / "own.csv"])
+    assert [(n.name, n.label) for n in named] == [
+        ("blast/2", "blast"),
+        ("blast/Orig/1.jpg", "blast"),
+        ("brown spot/a/b/3.txt", "brown spot"),
+    ]
+    assert [n.file for n in named] == [tmp_path / n.name for n in named]
+    assert [(fault.where, fault.cause) for fault in left_out] == [
+        ("4.png", "lies in root itself, not in the folder of a class"),
+        ("blast/.thumbs/5.jpg", "is hidden"),
+    ]
+
+
+def test_pictures_are_read_in_order(tmp_path: Path, noise: Callable[..., np.ndarray]) -> None:
+    for number in range(5):
+        Image.fromarray(noise(20, 30 + number, seed=number)).save(tmp_path / f"{number}.png")
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"{n}.png,leaf\n" for n in range(6)))
+    found = list(read_pictures(list_table(tmp_path / "list.csv")))
+    assert found[2] == Fault("left out", "2.png", "is none of JPEG, PNG, WebP, BMP and TIFF, or its header is damaged")
+    assert found[5] == Fault("left out", "5.png", "no such file")
+    for number in (0, 1, 3, 4):
+        picture = found[number]
+        assert isinstance(picture, Picture)
+        assert (picture.name, picture.label, picture.num_pixels) == (f"{number}.png", "leaf", 20 * (30 + number))
+        assert picture.digest == hashlib.blake2b(picture.file.read_bytes(), digest_size=16).digest()
+        assert np.array_equal(picture.thumbnail, thumbnail(Image.open(picture.file)))
+
+
+def test_table(tmp_path: Path) -> None:
+    path = table(tmp_path, '\ufefflabel,plant,path\nleaf,7,"a, b.jpg"\n\n07,,sub/c.png\nNA,1,/there/d.png\n')
+    named = list_table(path)
+    assert [(n.name, n.label) for n in named] == [("a, b.jpg", "leaf"), ("sub/c.png", "07"), ("/there/d.png", "NA")]
+    assert [n.file for n in named] == [tmp_path / "a, b.jpg", tmp_path / "sub/c.png", Path("/there/d.png")]
+    columns, lines = read_table(path, "here", ("plant",))
+    assert columns["plant"] == ["7", "", "1"] and lines == [2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "path;label\na;b\n",
+            "no path, label: the columns are separated by semicolons\nhint: separate the columns",
+        ),
+        ("file,label\na,b\n", "no path; found 'file', 'label'\nhint: the first line must be: path,label"),
+        ("path,label\n../a,b\nc,\nhttp://x/y,z\n,b\n", r"contains '..': line 2 '../a', line 4 'http://x/y', line 5 ''"),
+        ("path,label\nc,\nd, \n", "no label: line 2 'c', line 3 'd'"),
+        ("path,label\n" + ",x\n" * 25, r"line 21 '' … \(25 in all\)"),
+        ("path,label\na,b,c\n", "expected 2 fields: line 2 has 3"),
+        ("", "is empty"),
+        ("path,label\ngr\u00fcn,b\n".encode("latin-1"), "is not UTF-8: byte 0xfc in line 2\nhint: save it as UTF-8"),
+    ],
+)
+def test_table_that_is_refused(text: str | bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        list_table(table(tmp_path, text))
+
+
+def test_missing_table_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing file in here=.*none\.csv: no such file\nhint: name a CSV table"):
+        read_table(tmp_path / "none.csv", "here", ())

@@ -1,0 +1,63 @@
+"""Dividing pictures; `tests/test_prepare.py` has what the command makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from hybridnet.data.preparation import Division, divide_pictures
+from hybridnet.errors import InputError
+
+DIVISION = Division(valid=0.25, test=0.0, folds=0, groups=None, on_duplicates="keep", seed=42)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, noise: Any) -> Path:
+    for number in range(8):
+        file = tmp_path / "photos" / ("leaf" if number % 2 else "root") / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(20, 30, seed=number)).save(file)
+    return tmp_path / "photos"
+
+
+def silent(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+    return items
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"valid": 0.0}, "valid=0.0 and test=0.0 must leave something for training"),
+        ({"valid": 0.6, "test": 0.4}, "valid=0.6 and test=0.4 must leave"),
+        ({"folds": 1}, "folds=1: one fold leaves nothing to train on"),
+    ],
+)
+def test_empty_split_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DIVISION._replace(**change).check()
+
+
+def test_folds_do_not_need_valid() -> None:
+    DIVISION._replace(valid=0.0, folds=5).check()
+
+
+def test_table_and_report(photos: Path) -> None:
+    table, report = divide_pictures(photos, DIVISION, folder=photos.parent, own=(), track=silent)
+    assert table.columns == ("path", "label", "split", "group")
+    assert table.label2id == {"leaf": 0, "root": 1}
+    assert sorted((label, split) for _, label, split, _ in table.rows) == [
+        *[("leaf", "train")] * 3, ("leaf", "valid"), *[("root", "train")] * 3, ("root", "valid"),
+    ]  # fmt: skip
+    assert [row[0] for row in table.rows][:2] == ["photos/leaf/1.png", "photos/leaf/3.png"]
+    assert report.text(shortened=True).startswith(f"8 pictures of 2 classes in {photos}")
+
+
+def test_folds_are_the_last_column(photos: Path, tmp_path: Path) -> None:
+    table, _ = divide_pictures(photos, DIVISION._replace(folds=4), folder=tmp_path / "else", own=(), track=silent)
+    assert table.columns[-1] == "fold"
+    assert all((split == "valid") == (fold == "0") for _, _, split, _, fold in table.rows)
+    assert all(Path(row[0]).is_absolute() for row in table.rows)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybridnet.data.pictures import Picture
+from hybridnet.data.report import Report
+from hybridnet.errors import Fault
+
+
+def picture(name: str) -> Picture:
+    return Picture(Path("photos", name), name, name.partition("/")[0], b"", 1, np.zeros(0))
+
+
+def report(**changes: Any) -> Report:
+    settings: dict[str, Any] = {
+        "root": "photos",
+        "pictures": [picture("cat/1.jpg"), picture("cat/2.jpg"), picture("dog/3.jpg")],
+        "splits": ["train", "valid", "train"],
+        "folds": ["", "", ""],
+        "copies": [],
+        "same_bytes": 0,
+        "turned": 0,
+        "groups": None,
+        "user_groups": [None] * 3,
+        "joined": [0, 1, 2],
+        "dropped": [],
+        "left_out": [],
+    }
+    return Report(**settings | changes)
+
+
+def test_nothing_special() -> None:
+    expected = """3 pictures of 2 classes in photos
+
+class  train  valid
+cat        1      1
+dog        1      0
+all        2      1
+
+no picture is a copy of another
+
+0 files left out
+"""
+    assert report().text(shortened=True) == report().text(shortened=False) == expected
+
+
+def test_folds_have_columns() -> None:
+    found = report(splits=["train", "valid", "test"], folds=["10", "2", ""]).text(shortened=True).splitlines()
+    assert found[2:6] == [
+        "class  train  valid  test  fold 2  fold 10",
+        "cat        1      1     0       1        1",
+        "dog        0      0     1       0        0",
+        "all        1      1     1       1        1",
+    ]
+
+
+def test_copies_and_conflicts() -> None:
+    groups = [[picture("cat/1.jpg"), picture("cat/2.jpg"), picture("cat/4.png")], [picture("cat/5"), picture("dog/3")]]
+    lines = report(copies=groups, same_bytes=1, turned=2).text(shortened=True).splitlines()
+    assert lines[lines.index("all        2      1") + 2 :] == [
+        "2 groups of copies with 5 pictures; beside the first of each: 1 the same file, 2 rotated or mirrored; "
+        "the largest has 3:",
+        "  cat/1.jpg = cat/2.jpg = cat/4.png",
+        "  cat/5 = dog/3",
+        "",
+        "warning: 1 group of copies with different labels, and nobody knows which is right (they stay in one split; "
+        "on_duplicates=drop leaves them out):",
+        "  cat/5 = dog/3",
+        "",
+        "0 files left out",
+    ]
+    text = report(copies=groups, dropped=[Fault("left out", "cat/2.jpg", "copy of cat/1.jpg")]).text(shortened=True)
+    assert "beside the first of each: 3 encoded anew or resized; the largest has 3" in text
+    assert "nobody knows which is right (all are left out):" in text
+    assert "\n1 copy left out:\n  cat/2.jpg: copy of cat/1.jpg\n" in text
+
+
+def test_user_groups() -> None:
+    text = report(groups="plant", user_groups=["1", "1", None], joined=[0, 0, 1]).text(shortened=True)
+    joined = "joined with the copies: 2 groups, the largest with 2"
+    assert f"\ngroups=plant: 1 group with 2 pictures; without a group: 1; {joined}\n" in text
+
+
+def test_the_terminal_shows_twenty_and_the_file_all() -> None:
+    left_out = [Fault("left out", f"cat/{n:02}.jpg", "is damaged") for n in range(30)]
+    left_out += [Fault("left out", f"cat/{n}.xml", "is no picture") for n in range(7)]
+    left_out += [Fault("left out", "dog/x", "is no picture"), Fault("left out", ".y/ß.INI", "is hidden")]
+    copies = [[picture(f"cat/{n}"), picture(f"cat/{n + 100}")] for n in range(25)]
+    short, full = (report(left_out=left_out, copies=copies).text(shortened=s) for s in (True, False))
+    lines = short.splitlines()
+    start = lines.index("39 files left out:")
+    assert lines[start + 1 : start + 4] == [
+        "  1 × .ini: no pictures",
+        "  7 × .xml: no pictures",
+        "  1 × no extension: no pictures",
+    ]
+    assert lines[start + 4] == "  cat/00.jpg: is damaged" and lines[-1] == "  … and 13 more, see report.txt"
+    assert len(lines) == start + 22
+    assert "  cat/19 = cat/119\n  … and 5 more, see report.txt\n" in short
+    assert all(f"  {fault.where}: {fault.cause}\n" in full for fault in left_out)
+    assert "  cat/24 = cat/124\n" in full and "…" not in full

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from hybridnet.data.split import split_groups
+from hybridnet.errors import InputError
+
+FOLDS = {str(fold): 0.2 for fold in range(5)}
+
+
+def shares_of(valid: float, test: float = 0.0) -> dict[str, float]:
+    return {"train": 1 - valid - test, "valid": valid} | ({"test": test} if test else {})
+
+
+@pytest.mark.parametrize(
+    ("count", "valid", "test", "expected"),
+    [
+        (2, 0.1, 0.0, (1, 1, 0)),
+        (3, 0.1, 0.1, (1, 1, 1)),
+        (4, 0.2, 0.0, (3, 1, 0)),
+        (10, 0.25, 0.0, (8, 2, 0)),
+        (10, 0.2, 0.3, (5, 2, 3)),
+        (20, 0.2, 0.0, (16, 4, 0)),
+        (100, 0.15, 0.15, (70, 15, 15)),
+        (7, 0.2, 0.2, (5, 1, 1)),
+        (8, 0.2, 0.0, (6, 2, 0)),
+        (13, 0.2, 0.1, (9, 3, 1)),
+    ],
+)
+def test_pictures_on_their_own_get_exact_shares(
+    count: int, valid: float, test: float, expected: tuple[int, int, int]
+) -> None:
+    for seed in range(5):
+        found = Counter(split_groups(["cat"] * count, range(count), shares_of(valid, test), seed=seed))
+        assert (found["train"], found["valid"], found["test"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(23, [5, 5, 5, 4, 4]), (5, [1] * 5), (7, [2, 2, 1, 1, 1]), (100, [20] * 5)]
+)
+def test_folds_differ_by_one_at_most(count: int, sizes: list[int]) -> None:
+    found = Counter(split_groups(["cat"] * count, range(count), FOLDS, seed=0))
+    assert sorted(found.values(), reverse=True) == sizes
+
+
+def test_groups_by_hand() -> None:
+    """12 pictures in groups of 6, 3, 2 and 1, with targets 9 and 3: the largest first, each where most is missing."""
+    groups = ["a"] * 6 + ["b"] * 3 + ["c"] * 2 + ["d"]
+    for seed in range(10):
+        found = split_groups(["cat"] * 12, groups, shares_of(0.25), seed=seed)
+        assert found == ["train"] * 9 + ["valid"] * 3
+
+
+def test_a_class_with_as_few_groups_as_splits_is_in_all() -> None:
+    """The second group has to go to validation, however large it is and wherever other classes are."""
+    labels = ["cat"] * 110 + ["dog"] * 19
+    groups = [*np.arange(110) // 11, *[10] * 10, *[11] * 9]
+    for seed in range(10):
+        found = split_groups(labels, groups, shares_of(0.1), seed=seed)
+        assert set(found[110:120]) == {"train"} and set(found[120:]) == {"valid"}
+        assert found[:110].count("valid") == 11
+
+
+def test_the_last_groups_go_where_the_class_is_missing() -> None:
+    """Training still lacks 4 of its 54 when groups of 3 are left for validation and test."""
+    found = split_groups(["cat"] * 56, [0] * 50 + [1] * 3 + [2] * 3, shares_of(0.01, 0.01), seed=0)
+    assert Counter(found) == {"train": 50, "valid": 3, "test": 3}
+
+
+def random_groups(rng: np.random.Generator) -> tuple[list[str], list[int]]:
+    """Up to 4 classes of 12 to 40 groups of 1 to 6 pictures; some groups hold two classes; all shuffled."""
+    labels, groups = [], []
+    names = [f"class {n}" for n in range(rng.integers(1, 5))]
+    for label in names:
+        for _ in range(rng.integers(12, 41)):
+            size = int(rng.choice([1, 1, 1, 2, 3, 6]))
+            others = rng.choice(names, size) if rng.random() < 0.15 else [label] * size
+            labels += [label, *others[1:]]
+            groups += [len(set(groups))] * size
+    order = rng.permutation(len(labels))
+    return [str(labels[i]) for i in order], [groups[i] for i in order]
+
+
+@pytest.mark.parametrize("shares", [shares_of(0.2), shares_of(0.15, 0.25), FOLDS], ids=lambda shares: "-".join(shares))
+def test_whatever_the_groups(shares: dict[str, float]) -> None:
+    for seed in range(60):
+        labels, groups = random_groups(np.random.default_rng(seed))
+        found = split_groups(labels, groups, shares, seed=seed)
+        split_of: dict[int, str] = {}
+        assert all(split_of.setdefault(group, split) == split for group, split in zip(groups, found, strict=True))
+        counts = Counter(zip(labels, found, strict=True))
+        for label in set(labels):
+            for split, share in shares.items():
+                assert counts[label, split] > 0
+                assert abs(counts[label, split] - share * labels.count(label)) <= 3  # groups hold up to 6 pictures
+        assert found == split_groups(labels, groups, shares, seed=seed)
+
+
+def test_the_seed_draws_and_labels_and_names_of_groups_do_not() -> None:
+    labels, groups = ["cat"] * 20 + ["dog"] * 10, list(range(30))
+    first = split_groups(labels, groups, shares_of(0.2), seed=0)
+    assert split_groups(labels, [f"group {g}" for g in groups], shares_of(0.2), seed=0) == first
+    assert split_groups(labels, groups, shares_of(0.2), seed=1) != first
+
+
+def test_each_picture_comes_into_validation_as_often_as_any_other() -> None:
+    labels, groups = ["cat"] * 20 + ["dog"] * 10, range(30)
+    drawn = np.array([[s == "valid" for s in split_groups(labels, groups, shares_of(0.2), seed=n)] for n in range(400)])
+    assert np.abs(drawn.mean(axis=0) - 0.2).max() < 0.08  # 4 σ
+    assert len({row.tobytes() for row in drawn}) > 390
+
+
+def test_every_class_with_too_few_groups_is_named() -> None:
+    labels = ["cat"] * 9 + ["dog"] * 2 + ["eel"] * 9
+    groups = [*range(9), 9, 9, *[10] * 5, *[11] * 4]
+    with pytest.raises(InputError) as error:
+        split_groups(labels, groups, shares_of(0.2, 0.1), seed=0)
+    hint = "add pictures, leave the class out, or ask for fewer splits (test=0) or folds"
+    rest = "too few for 3 splits (train, valid, test); copies of one picture are one group"
+    assert [tuple(fault) for fault in error.value.faults] == [
+        ("too few pictures", "class 'dog'", f"1 group of pictures is {rest}", hint),
+        ("too few pictures", "class 'eel'", f"2 groups of pictures are {rest}", hint),
+    ]
+
+
+def test_groups_of_several_classes_that_cannot_be_divided() -> None:
+    """Three classes in a ring of three groups: whatever two splits get, one class is missing in one."""
+    labels, groups = ["cat", "dog", "dog", "eel", "eel", "cat"], [0, 0, 1, 1, 2, 2]
+    with pytest.raises(InputError, match=r"groups that cannot be divided in class '.*': .* none is left for '\w+'"):
+        split_groups(labels, groups, {"train": 0.5, "valid": 0.5}, seed=0)
+
+
+def test_a_way_is_found_where_there_is_one() -> None:
+    """Two groups of both classes and some of one: the two must not end in one split."""
+    labels, groups = ["cat", "dog", "cat", "dog", "cat", "dog"], [0, 0, 1, 2, 3, 3]
+    for seed in range(20):
+        found = split_groups(labels, groups, {"a": 0.5, "b": 0.5}, seed=seed)
+        assert {s for s, label in zip(found, labels, strict=True) if label == "cat"} == {"a", "b"}
+        assert {s for s, label in zip(found, labels, strict=True) if label == "dog"} == {"a", "b"}
