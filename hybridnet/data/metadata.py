@@ -15,12 +15,13 @@ from torch import Tensor
 from hybridnet.data import table
 from hybridnet.data.augment import Augment, Size
 from hybridnet.data.batch import Batch, Normalize, mixed, rotated
+from hybridnet.data.decoded import Pictures, Reduction
 from hybridnet.data.loader import Loader
 from hybridnet.data.resident import LARGEST_SHARE, ResidentPictures
 from hybridnet.data.samples import ImageSamples
 from hybridnet.data.selection import select
 from hybridnet.data.source import Source, Track, ensure
-from hybridnet.data.store import Pictures, Reduction, in_bytes, open_store
+from hybridnet.data.store import in_bytes, open_store
 from hybridnet.data.table import Split
 from hybridnet.settings import Count, Natural, Positive, Probability, Range, checked
 
@@ -187,10 +188,10 @@ class MetadataImages:
         return self._valid_loader.epoch(0, np.arange(len(self.valid)))
 
     def to_input(self, batch: Batch, dtype: torch.dtype) -> Tensor:
-        """The model's input, (B, 3, H, W) in `dtype`, on the batch's device."""
-        images = batch.images
-        if images is None:
-            images = self._resident.cut(batch.crops)
+        """The model's input, (B, 3, H, W) in `dtype`, on the batch's device, or that of the resident pictures."""
+        if batch.images is None:
+            batch = batch.to(self._resident.pixels.device)
+        images = self._resident.cut(batch.crops) if batch.images is None else batch.images
         if batch.angles is not None:
             images = rotated(images, batch.angles)
         inputs = self.normalize(images, batch.colour, dtype)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hybridnet.data.batch import Crops
-from hybridnet.data.store import Pictures
+from hybridnet.data.decoded import Pictures
 
 LARGEST_SHARE = 0.5  # of the device's free memory; the rest is the model's
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from hybridnet.data.augment import NUM_RANDOMS, Augment, Changes, Size, centre_boxes
 from hybridnet.data.batch import Batch, Crops, Mixing
+from hybridnet.data.decoded import Pictures
 from hybridnet.data.draws import uniforms
 from hybridnet.data.loader import MOST_THREADS, Request, Samples
-from hybridnet.data.store import Pictures
 
 
 class ImageSamples(Samples):

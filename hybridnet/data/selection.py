@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from hybridnet.data.store import Pictures, Store
+from hybridnet.data.decoded import Pictures
+from hybridnet.data.store import Store
 from hybridnet.data.table import Split, bad_files_fault
 from hybridnet.errors import Fault, InputError
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hybridnet.data.decoded import Entry, Reduction
 from hybridnet.data.selection import LEAKS, LeftOut, Selection, select
-from hybridnet.data.store import Entry, Reduction, Store
+from hybridnet.data.store import Store
 from hybridnet.data.table import REPAIR, Split
 from hybridnet.errors import Fault, InputError
 

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -23,8 +22,9 @@ import pytest
 from PIL import Image
 
 from hybridnet.data import digests, store
+from hybridnet.data.decoded import LivePictures, Reduction
 from hybridnet.data.image import load_reduced
-from hybridnet.data.store import LivePictures, Reduction, Store, StoredPictures, in_bytes, open_store
+from hybridnet.data.store import Store, in_bytes, open_store
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import read_json, write_json
 
@@ -205,16 +205,6 @@ def test_copies_that_are_encoded_anew_have_one_group(open_in: Open, tmp_path: Pa
     smooth(51, 60).save(files[2])
     for opened in (open_in(files), open_in(files)):
         assert opened.group(0) == opened.group(1) != opened.group(2)
-
-
-def test_a_worker_opens_the_pixels_itself(open_in: Open, files: list[Path]) -> None:
-    pictures = open_in(files).pictures(range(len(files)), files)
-    assert isinstance(pictures, StoredPictures)
-    expected = [pictures[index].copy() for index in range(len(files))]  # mapped by now
-    content = pickle.dumps(pictures)
-    assert len(content) < 1000 < sum(picture.size for picture in expected)
-    for index, picture in enumerate(expected):
-        np.testing.assert_array_equal(pickle.loads(content)[index], picture)
 
 
 # Built once, and said
@@ -768,24 +758,6 @@ print("pixels", sum(int(pictures[index].sum()) for index in range(len(files))), 
 """
 
 Start = Callable[[str], "subprocess.Popen[str]"]
-
-
-@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no advice")
-@pytest.mark.parametrize("keep_pixels", [True, False])
-def test_what_is_needed_next_is_announced(
-    keep_pixels: bool, open_in: Open, files: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pictures = open_in(files, keep_pixels=keep_pixels).pictures(range(5), files)
-    before = [pictures[index].copy() for index in range(5)]
-    announced: list[object] = []
-    if not keep_pixels:
-        monkeypatch.setattr(os, "posix_fadvise", lambda *call: announced.append(call[1:]))
-        pictures.will_need([0, 3])
-        assert announced == [(0, 0, os.POSIX_FADV_WILLNEED)] * 2
-        files[3].unlink()  # is told when the picture is read
-    pictures.will_need(np.array([4, 3]))
-    kept = range(5) if keep_pixels else (0, 1, 2, 4)
-    assert all(np.array_equal(pictures[index], before[index]) for index in kept)
 
 
 @pytest.fixture
