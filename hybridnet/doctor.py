@@ -14,11 +14,11 @@ import numpy as np
 import rich
 from PIL import Image, ImageOps
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from hybridnet import figures
+from hybridnet.console import track
 from hybridnet.data.album import Album, disguised, look_at_all
 from hybridnet.data.image import open_rgb
 from hybridnet.data.labels import examine_label2id
@@ -71,7 +71,7 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
     if examined := _attempt(lambda: examine(Path(metadata), classes, fold=fold), faults):
         rows, splits, table_faults = examined
         faults += table_faults
-        album = look_at_all(rows, Path(metadata).parent, track=_track)
+        album = look_at_all(rows, Path(metadata).parent, track=track)
         faults += _picture_faults(rows, splits, album, where=where)
         names = [*(classes or {}), *sorted({row.label for row in rows} - set(classes or {}))]
         notes += _notes(rows, splits, album, list(classes or names))
@@ -93,10 +93,6 @@ def _attempt(read: Callable[[], Any], faults: list[Fault]) -> Any:
     except InputError as error:
         faults += error.faults
         return None
-
-
-def _track(items: Any, description: str, total: int) -> Any:
-    return track(items, description, total=total, transient=True)
 
 
 def _picture_faults(rows: Sequence[Row], splits: Sequence[str], album: Album, *, where: str) -> Iterator[Fault]:

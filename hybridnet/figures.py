@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,6 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from hybridnet.files import write_with
-
-logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it announces that it made a font cache
 
 matplotlib.rcParams["text.parse_math"] = False  # a class may be called "$5 or $10"
 
@@ -44,14 +41,15 @@ def plot_history(path: Path, history: Sequence[dict[str, float]], *, best_epoch:
     loss.set_ylim(bottom=0)
     accuracy.set_ylim(top=1.005)
     best = history[best_epoch - 1]["valid_acc"]
-    for axes in (loss, accuracy, rate):
+    # Where such curves usually are not; matplotlib's own choice hid the validation curve of one run.
+    for axes, corner in ((loss, "upper right"), (accuracy, "lower right"), (rate, "upper right")):
         label = f"best epoch, {best:.2%}" if axes is accuracy else None
         axes.axvline(best_epoch, color=BEST, linewidth=1, linestyle=":", label=label)
         axes.set_xlabel("Epoch", **STYLE)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=9, edgecolor="none", framealpha=0.85)
+        axes.legend(loc=corner, fontsize=9, edgecolor="none", framealpha=0.85)
     figure.suptitle(title, fontsize=11)
     _save(figure, path)
 

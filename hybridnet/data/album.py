@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hybridnet.data.copies import find_copies, thumbnail
+from hybridnet.data.digests import file_digest
 from hybridnet.data.image import Header, open_rgb, read_header
+from hybridnet.data.progress import Track
 from hybridnet.data.rows import Row
 from hybridnet.data.table import file_keys
 from hybridnet.errors import InputError
@@ -51,7 +52,7 @@ class Album(NamedTuple):
     copies: list[list[int]]
 
 
-def look_at_all(rows: Sequence[Row], folder: Path, *, track: Callable[..., Iterable[Any]]) -> Album:
+def look_at_all(rows: Sequence[Row], folder: Path, *, track: Track) -> Album:
     """Decode every file that a row names, in threads.
 
     Args:
@@ -98,7 +99,7 @@ def _look(file: Path) -> Picture | str:
     try:
         header = read_header(file)
         image = open_rgb(file)
-        digest = hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+        digest = file_digest(file)
     except InputError as error:
         return error.faults[0].cause
     except OSError as error:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hybridnet.data.source import Source, Table, Track
+from hybridnet.data.progress import Track
+from hybridnet.data.source import Source, Table
 from hybridnet.data.split import split_groups
 from hybridnet.errors import Fault, InputError
 from hybridnet.settings import Rate, checked

@@ -39,6 +39,11 @@ def content_digests(files: Sequence[Path], *, memory: Path) -> list[str | OSErro
     return [entry if isinstance(entry := found[str(file)], OSError) else entry[-1] for file in files]
 
 
+def file_digest(file: Path) -> bytes:
+    """The BLAKE2b digest of a file's content, 16 bytes."""
+    return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+
+
 def _entry(file: str, known: list | None) -> list | OSError:
     """[size, times, place on the disk, digest]."""
     try:
@@ -48,7 +53,7 @@ def _entry(file: str, known: list | None) -> list | OSError:
         identity = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         if known and known[:-1] == identity:
             return known
-        return [*identity, hashlib.blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()]
+        return [*identity, file_digest(Path(file)).hex()]
     except OSError as error:
         return error
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hybridnet.data.source import Source, Table, Track
+from hybridnet.data.progress import Track
+from hybridnet.data.source import Source, Table
 
 VALID_SHARE = 0.2
 SPLIT_SEED = 42  # not the experiment's seed: runs with different seeds are compared on the same pictures

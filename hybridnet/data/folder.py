@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from hybridnet.data.pictures import list_folder
 from hybridnet.data.preparation import Division, divide_pictures
-from hybridnet.data.source import Source, Table, Track
+from hybridnet.data.progress import Track
+from hybridnet.data.source import Source, Table
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import write_text
 from hybridnet.settings import Natural, Rate, checked

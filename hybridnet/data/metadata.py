@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from hybridnet.data.augment import Augment, Size
 from hybridnet.data.batch import Batch, Normalize, mixed, rotated
 from hybridnet.data.decoded import Pictures, Reduction
 from hybridnet.data.loader import Loader
+from hybridnet.data.progress import Track, silently
 from hybridnet.data.resident import LARGEST_SHARE, ResidentPictures
 from hybridnet.data.samples import ImageSamples
 from hybridnet.data.selection import select
-from hybridnet.data.source import Source, Track, ensure
+from hybridnet.data.source import Source, ensure
 from hybridnet.data.store import in_bytes, open_store
 from hybridnet.data.table import Split
 from hybridnet.settings import Count, Natural, Positive, Probability, Range, checked
@@ -29,11 +30,6 @@ log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 ORDER = 0  # of the random streams
-
-
-def silently(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
-    """Shows no progress."""
-    return items
 
 
 class MetadataImages:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hybridnet.data.copies import thumbnail
+from hybridnet.data.digests import file_digest
 from hybridnet.data.image import open_rgb
 from hybridnet.data.rows import listing, read_records
 from hybridnet.data.table import is_safe
@@ -120,7 +120,7 @@ def _read(named: Named) -> Picture | Fault:
         image = open_rgb(named.file)
     except InputError as error:
         return Fault("left out", named.name, error.faults[0].cause)
-    digest = hashlib.blake2b(named.file.read_bytes(), digest_size=16).digest()
+    digest = file_digest(named.file)
     return Picture(*named, digest, image.width * image.height, thumbnail(image))
 
 

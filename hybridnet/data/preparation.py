@@ -11,8 +11,9 @@ import numpy as np
 from hybridnet.data.copies import find_copies, find_turned
 from hybridnet.data.grouping import join_groups, read_groups
 from hybridnet.data.pictures import Picture, list_folder, list_table, read_pictures
+from hybridnet.data.progress import Track
 from hybridnet.data.report import Report
-from hybridnet.data.source import Table, Track
+from hybridnet.data.source import Table
 from hybridnet.data.split import split_groups
 from hybridnet.errors import Fault, InputError
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from hybridnet.data.album import SUFFIXES
 from hybridnet.data.pictures import Picture
 from hybridnet.data.table import LISTED, SPLITS
 from hybridnet.errors import Fault
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+PICTURE_SUFFIXES = set().union(*SUFFIXES.values())
 
 
 @dataclass(frozen=True)

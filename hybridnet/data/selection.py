@@ -114,5 +114,6 @@ def _listed(found: dict[int, LeftOut], where: str, **hint: str) -> Fault:
 def _require_rest(before: Split, train: Split, valid: Split, where: str) -> None:
     num_lost = len(set(before.labels.tolist()) - set(train.labels.tolist()))
     if num_lost or not len(valid):
-        what = f"training picture of {num_lost} classes" if num_lost else "validation picture"
+        classes = "1 class" if num_lost == 1 else f"{num_lost} classes"
+        what = f"training picture of {classes}" if num_lost else "validation picture"
         raise InputError(Fault("too few pictures", where, f"without those that are left out there is no {what}"))

@@ -6,17 +6,16 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hybridnet.data.progress import Track
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, locked, read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
 
 RECORD = "source.json"
-Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 
 class Table(NamedTuple):
@@ -28,7 +27,13 @@ class Table(NamedTuple):
 
 
 class Source:
-    """Makes pictures, or finds them."""
+    """Makes pictures, or finds them.
+
+    Attributes:
+        notice: what a user of these pictures must know, told at every use; or "".
+    """
+
+    notice = ""
 
     def state(self) -> dict[str, Any]:
         """What the table depends on, in plain types; when it has changed, the table is made anew."""
@@ -53,6 +58,8 @@ def ensure(source: Source, metadata: Path, label2id: Path, *, track: Track) -> N
     folder = metadata.parent
     if label2id.parent != folder:
         return  # two files of the user's; if they are missing, reading them says so
+    if source.notice:
+        log.warning(source.notice)
     state = json.loads(json.dumps(source.state()))
     if _is_current(metadata, label2id, state):
         return

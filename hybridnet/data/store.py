@@ -4,8 +4,9 @@
                       index.json      size, place, checksum and group of copies of each, or why it cannot be used
                       verified.json   which state of pixels.bin the checksums were compared with
 
-The key is a digest of the files' contents and of the settings, so runs, sweep jobs and processes share a store, and a
-changed file leads to another one. A store is filled under a temporary name and renamed when it is complete.
+The key is a digest of the files' contents, the settings and the decoder's version, so runs, sweep jobs and processes
+share a store, and a changed file leads to another one. A store is filled under a temporary name and renamed when it
+is complete.
 """
 
 from __future__ import annotations
@@ -18,18 +19,20 @@ import os
 import shutil
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from hybridnet.data.copies import THUMBNAIL, find_copies, thumbnail
 from hybridnet.data.decoded import Entry, LivePictures, Pictures, Reduction, StoredPictures, map_pixels
 from hybridnet.data.digests import content_digests
+from hybridnet.data.progress import Track
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import locked, read_json, try_lock, write_json
 
@@ -37,7 +40,6 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 SPARE_BYTES = 64 * 2**20  # left free on the disk, for the run itself
-Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 
 class Store:
@@ -73,7 +75,7 @@ class Store:
 
 
 def open_store(
-    files: Sequence[Path], reduction: Reduction, *, cache_dir: Path, table: Path, keep_pixels: bool, track: Progress
+    files: Sequence[Path], reduction: Reduction, *, cache_dir: Path, table: Path, keep_pixels: bool, track: Track
 ) -> Store:
     """Open the store of these files, or build it.
 
@@ -95,7 +97,7 @@ def open_store(
     digests = content_digests(files, memory=memory)
     sources = {digest: file for digest, file in zip(digests, files, strict=True) if not isinstance(digest, OSError)}
     sources = dict(sorted(sources.items()))
-    settings = {"format": FORMAT, **vars(reduction), "keep_pixels": keep_pixels}
+    settings = {"format": FORMAT, "pillow": PIL.__version__, **vars(reduction), "keep_pixels": keep_pixels}
     key = _short_digest(json.dumps([settings, list(sources)]))
     folder = cache_dir / key
     pixels = folder / "pixels.bin" if keep_pixels else None
@@ -160,7 +162,7 @@ def _build(
     reduction: Reduction,
     *,
     keep_pixels: bool,
-    track: Progress,
+    track: Track,
     memory: Path,
 ) -> dict[str, Entry]:
     """Fill a new store, under the lock."""
@@ -199,7 +201,7 @@ def _decode(
     reduction: Reduction,
     stream: BinaryIO | None,
     *,
-    track: Progress,
+    track: Track,
     folder: Path,
     memory: Path,
 ) -> dict[str, Entry]:

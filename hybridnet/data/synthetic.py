@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from hybridnet.data.source import Source, Table, Track
+from hybridnet.data.progress import Track
+from hybridnet.data.source import Source, Table
 from hybridnet.settings import Count, checked
-
-log = logging.getLogger(__name__)
 
 COARSE = 16  # pixels of the pattern that is scaled up: a JPEG of plain noise would be five times a photo's size
 GRAIN = 6.0  # grey levels of noise on it
@@ -27,6 +25,8 @@ class Synthetic(Source):
         picture_size: height and width in pixels.
     """
 
+    notice = "data=synthetic are random pixels, for measuring speed: their accuracy means nothing"
+
     @checked
     def __init__(
         self, *, num_train: Count, num_valid: Count, num_classes: Count, picture_size: tuple[Count, Count]
@@ -38,7 +38,6 @@ class Synthetic(Source):
         self.picture_size = tuple(picture_size)
 
     def state(self) -> dict[str, Any]:
-        log.warning("data=synthetic are random pixels, for measuring speed: their accuracy means nothing")
         return {"source": "synthetic", **vars(self)}
 
     def fill(self, folder: Path, *, track: Track) -> Table:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Hashable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from hybridnet.data.image import read_header
 from hybridnet.data.labels import read_label2id as read_label2id
 from hybridnet.data.rows import COLUMNS as COLUMNS
 from hybridnet.data.rows import LISTED as LISTED
@@ -192,13 +190,6 @@ def _split_faults(
     return [Fault("class without images", where, f"no row of split 'train' has label {listing(without)}", hint)]
 
 
-def bad_files(split: Split) -> dict[int, str]:
-    """By index: why a file cannot be a picture, as far as its header shows."""
-    with ThreadPoolExecutor(8) as pool:
-        causes = pool.map(_header_fault, split.files)
-        return {index: cause for index, cause in enumerate(causes) if cause}
-
-
 def bad_files_fault(entries: Iterable[tuple[int, str, str]], where: str, *, hint: str = REPAIR) -> Fault:
     """The fault that lists the first 20 unusable pictures and their number.
 
@@ -212,17 +203,6 @@ def bad_files_fault(entries: Iterable[tuple[int, str, str]], where: str, *, hint
     return Fault("unusable images", where, f"{len(found)} of them{listed}", hint)
 
 
-def check_files(splits: Iterable[Split], where: str) -> None:
-    """Look at the header of every picture before the first step.
-
-    Raises:
-        InputError: if a file is missing or is no picture; lists the first 20 and the count.
-    """
-    found = [(s.lines[index], s.paths[index], cause) for s in splits for index, cause in bad_files(s).items()]
-    if found:
-        raise InputError(bad_files_fault(found, where))
-
-
 def choose(split: Split, limit: int | None, *, seed: int) -> Split:
     """At most `limit` samples, drawn so that every class keeps its share; a larger limit adds to a smaller one."""
     if limit is None or limit >= len(split):
@@ -233,11 +213,3 @@ def choose(split: Split, limit: int | None, *, seed: int) -> Split:
         members = rng.permutation(np.flatnonzero(split.labels == label))
         position[members] = (np.arange(len(members)) + 0.5) / len(members)
     return split.take(np.sort(np.argsort(position, kind="stable")[:limit]))
-
-
-def _header_fault(file: Path) -> str:
-    try:
-        read_header(file)
-    except InputError as error:
-        return error.faults[0].cause
-    return ""

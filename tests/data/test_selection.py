@@ -130,7 +130,7 @@ def test_bad_pictures_are_left_out_and_not_replaced(on_leak: str, caplog: pytest
 @pytest.mark.parametrize(
     ("bad", "rest"),
     [
-        ([0, 2], "training picture of 1 classes"),
+        ([0, 2], "training picture of 1 class"),
         ([0, 1, 2, 3], "training picture of 2 classes"),
         ([4, 5, 6], "validation picture"),
     ],
@@ -215,4 +215,4 @@ def test_bad_pictures_are_told_before_leaks() -> None:
 
 def test_a_class_of_leaks_alone_cannot_be_trained() -> None:
     fault = fault_of([0, 1], [0, 1], groups=[0, 5, 3, 5], on_leak="skip")
-    assert fault.cause == "without those that are left out there is no training picture of 1 classes"
+    assert fault.cause == "without those that are left out there is no training picture of 1 class"

@@ -292,6 +292,16 @@ def test_a_changed_file_is_noticed(
     assert after.shape != before.shape or (after != before).any()
 
 
+def test_another_decoder_makes_another_store(
+    open_in: Open, files: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pixels may differ, and cache=none would not have the same."""
+    open_in(files)
+    monkeypatch.setattr("PIL.__version__", "99.0")
+    open_in(files)
+    assert len(list(cache.glob("*/index.json"))) == 2
+
+
 def test_a_file_that_was_only_touched_or_moved_is_the_same(
     open_in: Open, files: list[Path], tmp_path: Path, loads: list[Path]
 ) -> None:

@@ -11,13 +11,10 @@ import pytest
 
 from hybridnet.data.table import (
     Split,
-    bad_files,
     bad_files_fault,
-    check_files,
     choose,
     examine,
     is_safe,
-    read_label2id,
     read_metadata,
 )
 from hybridnet.errors import Fault, InputError
@@ -268,37 +265,15 @@ def test_groups_are_held_against_the_fold_and_not_the_split(tmp_path: Path) -> N
 # The pictures of a table
 
 
-def test_missing_and_unreadable_pictures_are_listed(make_folder: Callable[..., Path]) -> None:
-    folder = make_folder(train=4, valid=2)
-    (folder / "01.png").unlink()
-    (folder / "03.png").write_text("no picture")
-    (folder / "05.png").write_bytes(b"")
-    splits = read_metadata(folder / "metadata.csv", read_label2id(folder / "label2id.json"))
-    assert {name: list(bad_files(split)) for name, split in splits.items()} == {
-        "train": [1, 3],
-        "valid": [1],
-        "test": [],
-    }
-    fault = fault_of(lambda: check_files([splits["valid"], splits["train"]], where="here"))
+@pytest.mark.parametrize(("number", "more"), [(20, None), (23, "  … and 3 more")])
+def test_first_twenty_pictures_are_listed(number: int, more: str | None) -> None:
+    fault = bad_files_fault([(line, "a.png", "no such file") for line in range(number)], "here")
     assert (fault.what, fault.where) == ("unusable images", "here")
     count, *lines = fault.cause.splitlines()
-    assert count == "3 of them"
-    assert lines[0] == "  line 3 '01.png': no such file"
-    assert [line.split(":")[0] for line in lines] == ["  line 3 '01.png'", "  line 5 '03.png'", "  line 7 '05.png'"]
-    assert "data.on_bad_image=skip" in fault.hint and "python -m hybridnet.doctor" in fault.hint
-
-
-def test_good_pictures_pass(make_folder: Callable[..., Path]) -> None:
-    check_files(read_metadata(make_folder() / "metadata.csv", LABELS).values(), where="here")
-
-
-@pytest.mark.parametrize(("num_missing", "more"), [(20, None), (23, "  … and 3 more")])
-def test_first_twenty_pictures_are_listed(num_missing: int, more: str | None) -> None:
-    fault = fault_of(lambda: check_files([split_of([0] * num_missing)], where="here"))
-    count, *lines = fault.cause.splitlines()
-    assert count == f"{num_missing} of them"
+    assert count == f"{number} of them" and lines[0] == "  line 0 'a.png': no such file"
     assert len([line for line in lines if line.endswith(": no such file")]) == 20
     assert lines[20:] == ([more] if more else [])
+    assert "data.on_bad_image=skip" in fault.hint and "python -m hybridnet.doctor" in fault.hint
 
 
 def test_pictures_are_listed_in_the_order_of_the_table_with_any_cause_and_hint() -> None:
