@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from hybridnet import config, experiment
-from hybridnet.checkpoint import best_model_file, load_checkpoint
+from hybridnet.checkpoint import best_model_file, load_checkpoint, load_weights
 from hybridnet.errors import Fault, InputError
 
 
@@ -47,18 +47,19 @@ def load_model(run: str | Path) -> nn.Module:
         (B, 3, H, W) -> (B, num_classes); H, W, mean and std as in the run's configuration.
 
     Raises:
-        InputError: (a ValueError) if the file is missing, damaged, or no model of this project.
+        InputError: (a ValueError) if the file is missing, damaged, or no model of this project, or if its weights are
+            those of another model than its configuration names.
     """
     path = best_model_file(Path(run))
     content = load_checkpoint(path)
     try:
         model = config.build_modules(content["model_config"], num_classes=content["num_classes"])
-        model.load_state_dict(content["model"])
+        load_weights(model, content["model"], source=str(path))
     except KeyError as error:
         raise InputError(Fault("unusable checkpoint", str(path), f"has no entry {error}")) from error
     except InputError:
         raise
-    except Exception as error:  # what a constructor or load_state_dict makes of content that does not fit
+    except Exception as error:  # what a constructor makes of content that does not fit
         cause = " ".join(str(error).split())[:300]
         raise InputError(Fault("unusable checkpoint", str(path), cause)) from error
     return model.eval()

@@ -45,6 +45,18 @@ def all_keys(node: Any, prefix: str = "") -> Iterator[str]:
                 yield from all_keys(value, f"{prefix}{key}.")
 
 
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key of nested dictionaries, and of those in lists, that holds a plain value; and the value."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
+        for index, value in enumerate(node):
+            yield from leaves(value, f"{path}[{index}]")
+    else:
+        yield path, node
+
+
 def missing_keys(node: Any, prefix: str = "") -> Iterator[str]:
     """Every dotted key of nested dictionaries whose value the user must give."""
     for key, value in node.items():

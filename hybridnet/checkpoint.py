@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor, nn
 
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import replacing
 
+log = logging.getLogger(__name__)
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain types, whole or not at all."""
-    with replacing(path) as stream:
-        torch.save(content, stream)
+LAST, PREVIOUS = "last.pt", "previous.pt"  # in a run folder: the state to continue from, and the one before it
+
+# Attribute of an entry of a zip file. torch leaves the tensor of such an entry as the memory happens to be.
+IS_FOLDER = 0x10
+
+
+def save_checkpoint(path: Path, content: dict[str, Any], *, previous: Path | None = None) -> None:
+    """Write tensors and plain types, whole or not at all; `previous` keeps what `path` was before.
+
+    Raises:
+        OSError: if the disk is full, or the file cannot be written for another reason.
+    """
+    with replacing(path, previous=previous) as stream:
+        watched = _WatchedStream(stream)
+        try:
+            torch.save(content, watched)
+        except (OSError, RuntimeError) as error:
+            if watched.error not in (None, error):  # torch hides it behind "unexpected pos … vs …"
+                raise watched.error from error
+            raise
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -26,6 +46,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(Fault("missing checkpoint", str(path), "no such file"))
+    if not path.stat().st_size:
+        raise InputError(Fault("unusable checkpoint", str(path), "it is empty"))
     _verify(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -37,16 +59,96 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def load_last(folder: Path) -> dict[str, Any] | None:
+    """The state to continue the run in `folder` from; None if it has saved none.
+
+    Where `last.pt` is damaged or gone, `previous.pt` takes its place, and a warning says so.
+
+    Raises:
+        InputError: if there are states, but none that can be used.
+    """
+    last, previous = folder / LAST, folder / PREVIOUS
+    if not last.exists() and not previous.exists():
+        return None
+    try:
+        return load_checkpoint(last)
+    except InputError as error:
+        try:
+            content = load_checkpoint(previous)
+        except InputError as older:
+            hint = "the run cannot be continued; start it anew in another folder"
+            raise InputError(*error.faults, older.faults[0]._replace(hint=hint)) from older
+        log.warning(f"{error.faults[0]}; continuing from {previous}, which was saved before it")
+    previous.replace(last)  # or the next save would keep the damaged one as the previous
+    return content
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
+    """Load weights and buffers into a model that must have the same.
+
+    Raises:
+        InputError: if it has others; the three lines of the cause say which are missing, left over, and of other shape.
+    """
+    own = model.state_dict()
+    shapes = [
+        f"{name} {_shape(weights[name])} for {_shape(own[name])}"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    missing, left_over = own.keys() - weights.keys(), weights.keys() - own.keys()
+    if missing or left_over or shapes:
+        cause = (
+            f"it was saved by another model\n  missing in the file: {_listed(sorted(missing))}"
+            f"\n  not in this model:   {_listed(sorted(left_over))}\n  of another shape:    {_listed(shapes)}"
+        )
+        hint = "use the model settings that it was trained with"
+        raise InputError(Fault("wrong checkpoint", source, cause, hint))
+    model.load_state_dict(weights)
+
+
 def best_model_file(path: Path) -> Path:
     """`path` itself, or the best model inside it when it is a run folder."""
     return path / "best_model.pt" if path.is_dir() else path
 
 
+class _WatchedStream:
+    """Remembers the first error of writing to a stream."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.stream.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
 def _verify(path: Path) -> None:
     """Compare the checksums of a zip checkpoint, which torch does not do; older files are no zip and have none."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            folders = [entry.filename for entry in archive.infolist() if entry.external_attr & IS_FOLDER]
+    except Exception as error:  # zipfile and what it unpacks with raise many kinds
+        raise InputError(Fault("damaged checkpoint", str(path), str(error) or type(error).__name__)) from error
     if damaged:
         raise InputError(Fault("damaged checkpoint", str(path), f"the checksum of its part {damaged} is wrong"))
+    if folders:
+        raise InputError(Fault("damaged checkpoint", str(path), f"its part {folders[0]} is marked as a folder"))
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "()"
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - 3
+    return (", ".join(names[:3]) or "none") + (f" and {rest} more" if rest > 0 else "")

@@ -150,12 +150,81 @@ def plain(node: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(node, resolve=True)
 
 
+def flat(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
+    """The value at every dotted key, in plain types, and for each key that refers to another one: that key."""
+    values = dict(binding.leaves(OmegaConf.to_container(cfg, resolve=True)))
+    references = {}
+    for place, text in binding.leaves(OmegaConf.to_container(cfg, resolve=False)):
+        if isinstance(text, str) and (reference := binding.REFERENCE.fullmatch(text)):
+            # A reference to a whole node has several values.
+            below = [key for key in values if key == place or key.startswith((f"{place}.", f"{place}["))]
+            references |= {key: reference.group(1) + key.removeprefix(place) for key in below}
+    return values, references
+
+
+def hydra_files(cfg: DictConfig, hydra_cfg: DictConfig, *, without: Sequence[str]) -> dict[str, str]:
+    """What Hydra keeps in `.hydra` of an output folder: name and text of each file.
+
+    Hydra itself would write them before the folder is known to be free, and not whole or not at all.
+
+    Args:
+        cfg: of the job.
+        hydra_cfg: Hydra's own.
+        without: keys whose overrides were meant for one start only.
+    """
+    typed = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)  # a reference stays one
+    overrides = [text for text in typed if text.lstrip("+~").partition("=")[0] not in without]
+    return {
+        "config.yaml": OmegaConf.to_yaml(cfg),
+        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})),
+        "overrides.yaml": OmegaConf.to_yaml(overrides),
+    }
+
+
+def read_overrides(folder: Path) -> list[str]:
+    """The overrides that the run in `folder` began with.
+
+    Raises:
+        InputError: if there is no run, or its file is damaged.
+    """
+    file = folder / ".hydra" / "overrides.yaml"
+    if not file.is_file():
+        hint = "resume=<run folder>; hydra.run.dir=<folder> resume=auto starts a run where there is none"
+        raise InputError(Fault("no run to continue", f"resume={folder}", f"there is no {file}", hint))
+    try:
+        overrides = OmegaConf.to_container(OmegaConf.load(file))
+        if not isinstance(overrides, list):
+            raise ValueError("it holds no list")
+        OverridesParser.create().parse_overrides(overrides)
+    except Exception as error:  # whatever the parsers make of a damaged file
+        cause = str(error).strip().partition("\n")[0]
+        raise InputError(Fault("unreadable overrides", str(file), cause)) from error
+    return overrides
+
+
+def merged(older: Sequence[str], newer: Sequence[str]) -> list[str]:
+    """Both lists of overrides; where both set a key, the newer one."""
+    keys_of = [override.key_or_group for override in _parse(newer)]
+    kept = [text for text, override in zip(older, _parse(older), strict=True) if override.key_or_group not in keys_of]
+    return [*kept, *newer]
+
+
+def quoted(text: str) -> str:
+    """As a value of an override, whatever characters it has: `'a=b, c'`."""
+    return "'" + re.sub(r"(\\*)(?='|\Z)", r"\1\1", text).replace("'", "\\'") + "'"
+
+
+def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
+    """A copy of `cfg` with other values at some dotted keys."""
+    copy = cfg.copy()
+    for key, value in values.items():
+        OmegaConf.update(copy, key, value, force_add=True)
+    return copy
+
+
 def replaced(cfg: DictConfig, names: Iterable[str], *, by: DictConfig) -> DictConfig:
     """A copy of `cfg` in which the keys `names` have the values that they have in `by`."""
-    copy = cfg.copy()
-    for key in names:
-        OmegaConf.update(copy, key, OmegaConf.select(by, key), force_add=True)
-    return copy
+    return with_values(cfg, {key: OmegaConf.select(by, key) for key in names})
 
 
 @contextmanager
@@ -172,7 +241,8 @@ def _hydra(config_dirs: Sequence[str]) -> Iterator[None]:
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    hydra = GlobalHydra.instance()
+    parser = OverridesParser.create(hydra.config_loader() if hydra.is_initialized() else None)
     parsed = []
     for text in overrides:
         try:

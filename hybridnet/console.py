@@ -51,6 +51,7 @@ class Display:
         self.steps_per_epoch = steps_per_epoch
         self.started = time.monotonic()
         self.last_line = self.started
+        self.first_step: tuple[float, float] | None = None  # its time, and the part of the training that was done then
         self.live = Live(console=rich.get_console(), transient=True, refresh_per_second=4)
         self.is_terminal = rich.get_console().is_terminal
 
@@ -65,10 +66,9 @@ class Display:
     def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
         """Show the epoch's means after `step` of its steps."""
         done = (epoch - 1 + step / self.steps_per_epoch) / self.epochs
-        left = (time.monotonic() - self.started) * (1 - done) / done
         line = (
             f"epoch {epoch}/{self.epochs}  step {step}/{self.steps_per_epoch}  loss {loss:.4f}  acc {accuracy:.4f}"
-            f"  {images_per_second:.0f} images/s  {duration(left)} left"
+            f"  {images_per_second:.0f} images/s{self._time_left(done)}"
         )
         if self.is_terminal:
             grid = Table.grid(padding=(0, 1))
@@ -77,6 +77,15 @@ class Display:
         elif time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES and step < self.steps_per_epoch:
             self.last_line = time.monotonic()
             log.info(line)
+
+    def _time_left(self, done: float) -> str:
+        """From what was done since the first call: a run that is continued did not begin with this process."""
+        now = time.monotonic()
+        self.first_step = self.first_step or (now, done)
+        first_time, first_done = self.first_step
+        if done <= first_done:
+            return ""
+        return f"  {duration((now - first_time) * (1 - done) / (done - first_done))} left"
 
     def epoch(self, row: Mapping[str, float], *, is_best: bool) -> None:
         """Print the line of a finished epoch."""

@@ -1,13 +1,13 @@
-"""What a user did wrong, said in one line with a hint, and the exit codes of the commands."""
+"""What went wrong, said in one line with a hint, and the exit codes of the commands."""
 
 from __future__ import annotations
 
+import signal
 from typing import NamedTuple
 
 EXIT_COMPLETE = 0
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 
 class Fault(NamedTuple):
@@ -23,14 +23,11 @@ class Fault(NamedTuple):
         return f"{line}\nhint: {self.hint}" if self.hint else line
 
 
-class InputError(ValueError):
-    """Wrong input (configuration, data, checkpoint, place of output), found before the first step.
-
-    Carries every fault that was found, not only the first one. The commands print them and end with exit code 2.
-    """
+class FaultsError(Exception):
+    """Carries every fault that was found, not only the first one."""
 
     def __init__(self, *faults: Fault) -> None:
-        assert faults, "an InputError without a fault says nothing"
+        assert faults, "an error without a fault says nothing"
         super().__init__(*faults)
         self.faults = faults
 
@@ -38,5 +35,21 @@ class InputError(ValueError):
         return "\n".join(str(fault) for fault in self.faults)
 
 
-class TrainingError(RuntimeError):
-    """Training cannot go on, for instance because the loss is not finite. Exit code 1."""
+class InputError(FaultsError, ValueError):
+    """Wrong input (configuration, data, checkpoint, place of output), found before the first step. Exit code 2."""
+
+
+class TrainingError(FaultsError, RuntimeError):
+    """Training cannot go on: the loss is not finite, the memory or the disk is full, … Exit code 1."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The user or the system asked the process to end; what was trained is saved. Exit code 130 or 143.
+
+    Args:
+        signal_number: SIGINT (Ctrl-C) or SIGTERM.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+        self.exit_code = 128 + signal_number

@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
-from hybridnet import config
+from hybridnet import config, settings
 from hybridnet.config import DictConfig
 from hybridnet.errors import Fault, InputError
 
 SMALLEST_MAP = 2
 
 
-def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> None:
+def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
     """Find every fault of a composed configuration, without reading data.
 
     First every key is held against its target's signature. Then the parts are built, the model without memory for
     its weights, which shows faults between keys; keys that are wrong by themselves are replaced by `defaults` first.
 
+    Returns:
+        The model, of two classes and without memory for its weights.
+
     Raises:
         InputError: with all faults.
     """
     found = config.find_faults(cfg)
+    for key, why in settings.faults(_top_level, config.plain(cfg)).items():
+        found[key] = Fault("wrong value", f"{key}={cfg[key]}", why)
     if defaults is not None:
         found |= {key: _unknown(key, defaults) for key in cfg if key not in defaults}
     if found and defaults is not None:
         found = {key: _with_example(fault, key, defaults) for key, fault in found.items()}
         cfg = config.replaced(cfg, set(found) & set(config.keys(defaults)), by=defaults)
-    faults = list(found.values())
+    faults, model = list(found.values()), None
     if not config.find_faults(cfg):
-        faults += construction_faults(cfg)
+        model, more = _construct(cfg)
+        faults += more
     if faults:
         raise InputError(*faults)
+    assert model is not None, "a model that could not be built is a fault"
+    return model
 
 
-def construction_faults(cfg: DictConfig) -> list[Fault]:
-    """What the parts refuse when they are built, and an image that is too small for the backbone."""
+def _top_level(
+    *, resume: str | None, resume_allow: Sequence[str], verify_resume: bool, extra_targets: Sequence[str]
+) -> None:
+    """The signature of those settings of train.yaml that no part takes."""
+
+
+def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
+    """The model, and what the parts refuse when they are built, or an image that is too small for the backbone."""
     faults: list[Fault] = []
 
     def attempt(section: str, construct: Callable[[], Any]) -> Any:
@@ -61,8 +76,13 @@ def construction_faults(cfg: DictConfig) -> list[Fault]:
     if model is not None:
         optimizer = attempt("optimizer", lambda: config.build(cfg.optimizer)(model))
         if optimizer is not None:
-            attempt("scheduler", lambda: config.build(cfg.scheduler)(optimizer, 100))
-    return faults
+            scheduler = attempt("scheduler", lambda: config.build(cfg.scheduler)(optimizer, 100))
+            if scheduler is not None and not isinstance(scheduler, LambdaLR):
+                cause = (
+                    f"{type(scheduler).__name__} is no LambdaLR; only a function of the step can be continued exactly"
+                )
+                faults.append(Fault("wrong value", "scheduler._target_", cause, "scheduler=cosine or constant"))
+    return model, faults
 
 
 def build_model(cfg: DictConfig, *, num_classes: int) -> nn.Module:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from hybridnet.files import write_with
+from hybridnet.files import replacing
 
 matplotlib.rcParams["text.parse_math"] = False  # a class may be called "$5 or $10"
 
@@ -145,4 +145,5 @@ def _save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it; the rest is right
         figure.savefig(buffer, format="png", dpi=200, facecolor="white")
-    write_with(path, lambda stream: stream.write(buffer.getvalue()))
+    with replacing(path) as stream:
+        stream.write(buffer.getvalue())

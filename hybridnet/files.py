@@ -3,33 +3,58 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 try:
     import fcntl
+    import resource
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = resource = None
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path` that takes its place when the block ends without an exception."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def replacing(path: Path, *, previous: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` that takes its place when the block ends without an exception.
+
+    Args:
+        path: of the file.
+        previous: keeps what `path` was before, if given; in the same folder.
+
+    Raises:
+        OSError: if the file cannot be written; names `path` also where the system does not, as with a full disk.
+    """
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
+        if previous and path.exists():
+            _keep(path, previous)
         temporary.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
+        with suppress(OSError):  # it is gone, or what went wrong before says more
+            temporary.unlink()
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writers left in `folder` that were killed. Nobody may be writing there."""
+    for temporary in folder.glob(".*.tmp"):
         temporary.unlink(missing_ok=True)
 
 
@@ -60,16 +85,10 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
-def write_with(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let `write` fill the file; for libraries that save to a stream."""
-    with replacing(path) as stream:
-        write(stream)
-
-
 def try_lock(stream: IO) -> bool:
     """Lock an open file until it is closed; False if another process, or another place of this one, holds it.
 
-    The system frees the lock of a process that was killed. Always True on Windows, which has no such locks.
+    The system frees the lock of a process that was killed. Always True on Windows and on file systems without locks.
     """
     if fcntl is None:
         return True
@@ -77,6 +96,9 @@ def try_lock(stream: IO) -> bool:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     return True
 
 
@@ -88,6 +110,37 @@ def locked(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
             on_wait()
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def shortened(path: Path) -> Path:
+    """Relative to the working directory where it lies below, as a person would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def size_limit() -> float:
+    """Bytes of the largest file that this process may write (`ulimit -f`)."""
+    if resource is None:
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return math.inf if limit == resource.RLIM_INFINITY else limit
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Give the file a second name: at no moment is there none at `path`."""
+    second = _temporary(previous)
+    try:
+        os.link(path, second)
+    except OSError:  # a file system without hard links
+        path.replace(previous)
+        return
+    try:
+        second.replace(previous)
+    finally:
+        second.unlink(missing_ok=True)  # still there where `previous` was the same file already
 
 
 def _finite(content: Any) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,12 +15,17 @@ from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from hybridnet import binding, config
-from hybridnet.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_WRONG_INPUT, Fault, InputError
+from hybridnet import binding, config, signals
+from hybridnet.errors import EXIT_FAILED, EXIT_WRONG_INPUT, Fault, FaultsError, InputError, Stopped
 
-Check = Callable[..., None]
+Check = Callable[..., Any]
+
+# Settings of one start of a run, not of the run.
+OF_ONE_START = ("resume", "resume_allow", "verify_resume")
 
 
 def launch(function: Callable[[DictConfig], float], config_name: str, *, check: Check) -> None:
@@ -30,8 +37,10 @@ def launch(function: Callable[[DictConfig], float], config_name: str, *, check: 
         check: called with the composed configuration of each job and, as `defaults`, the same without the user's
             values; raises InputError.
     """
+    signals.end_at_once()
+    logging.raiseExceptions = False  # a log on a full disk must not hide the cause behind its own traceback
     with _errors_as_exit_codes() as errors:
-        arguments = _command_line(config_name)
+        arguments = _continued(_command_line(config_name))
         if arguments.cfg or arguments.info:
             config.compose(config_name, arguments.overrides, config_dirs=_config_dirs(arguments))
         elif not (arguments.help or arguments.hydra_help):
@@ -82,9 +91,9 @@ class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        error = error.__cause__ if isinstance(error, _JobError) else error
+        error = error.__cause__ if isinstance(error, _JobError) else _of_output(error)
         if isinstance(error, KeyboardInterrupt):
-            sys.exit(EXIT_INTERRUPTED)
+            sys.exit(error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT)
         if not isinstance(error, Exception):
             return
         if self.asked_for_traceback:
@@ -93,8 +102,18 @@ class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
         sys.exit(EXIT_WRONG_INPUT if self.are_input and isinstance(error, InputError) else EXIT_FAILED)
 
 
+def _of_output(error: BaseException | None) -> BaseException | None:
+    """The error, or a clear one where Hydra could not make the output folder or its log."""
+    if isinstance(error, ValueError) and str(error).startswith("Unable to configure handler"):
+        error = error.__cause__  # behind which logging hides why it could not open its file
+    if not isinstance(error, OSError) or error.filename is None:
+        return error
+    hint = "choose another place with hydra.run.dir=<folder>, or hydra.sweep.dir=<folder> with -m"
+    return InputError(Fault("unusable output folder", str(error.filename), error.strerror or str(error), hint))
+
+
 def _message(error: Exception) -> str:
-    if isinstance(error, InputError):
+    if isinstance(error, FaultsError):
         return str(error)
     hint = "HYDRA_FULL_ERROR=1 in the environment shows where"
     return str(Fault("failure", "this run", f"{type(error).__name__}: {error}", hint))
@@ -111,6 +130,53 @@ def _command_line(config_name: str) -> argparse.Namespace:
     return arguments
 
 
+def _continued(arguments: argparse.Namespace) -> argparse.Namespace:
+    """With `resume=<run folder>`: the overrides that the run began with, those given now, and its folder.
+
+    Raises:
+        InputError: if there is no such run, or nothing says which run shall be continued.
+    """
+    given = {name: value for name, _, value in (text.partition("=") for text in arguments.overrides)}
+    resume = _unquoted(given.get("resume", "null"))
+    if resume == "null":
+        return arguments
+    place = "hydra.sweep.dir" if arguments.multirun else "hydra.run.dir"
+    if resume == "auto":
+        if place not in given:
+            hint = f"add {place}=<folder>, the same at every start; or resume=<run folder>"
+            raise InputError(Fault("missing value", place, "resume=auto continues what is there", hint))
+        return arguments
+    if arguments.multirun or "hydra.run.dir" in given:
+        other = "-m" if arguments.multirun else "hydra.run.dir"
+        cause = "one run is continued, in its own folder"
+        hint = "-m hydra.sweep.dir=<folder> resume=auto continues every job" if arguments.multirun else ""
+        raise InputError(Fault("wrong option", f"{other} with resume={resume}", cause, hint or f"leave out {other}"))
+    folder = Path(resume)
+    others = [text for text in arguments.overrides if text.partition("=")[0] != "resume"]
+    place = [f"hydra.run.dir={config.quoted(resume)}", f"resume={config.quoted(resume)}"]
+    overrides = [*config.merged(config.read_overrides(folder), others), *place]
+    options = [word for word in sys.argv[1:] if word not in arguments.overrides]
+    if not arguments.config_dir and (own := _config_dir_of(folder)):
+        arguments.config_dir = own
+        options += ["--config-dir", own]
+    sys.argv[1:] = [*options, *overrides]
+    arguments.overrides = overrides
+    return arguments
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _config_dir_of(folder: Path) -> str | None:
+    """The `--config-dir` that a run began with, which is no override."""
+    try:
+        sources = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.runtime.config_sources
+    except (OSError, OmegaConfBaseException, YAMLError):
+        return None
+    return next((source.path for source in sources if source.provider == "command-line"), None)
+
+
 def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:
     config_dirs = _config_dirs(arguments)
     for overrides in _jobs(config_name, arguments, config_dirs):
@@ -124,9 +190,6 @@ def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check)
                 job = Fault("impossible job", " ".join(overrides), "no job was started")
                 raise InputError(job, *error.faults) from error
             raise
-        run_dir = next((o.partition("=")[2] for o in overrides if o.startswith("hydra.run.dir=")), None)
-        if run_dir and not arguments.multirun:
-            _refuse_used_folder(Path(run_dir))
 
 
 def _config_dirs(arguments: argparse.Namespace) -> list[str]:
@@ -138,9 +201,3 @@ def _jobs(config_name: str, arguments: argparse.Namespace, config_dirs: Sequence
         return [arguments.overrides]
     other_sweeper = any(o.startswith(("hydra/sweeper=", "hydra.sweeper.params")) for o in arguments.overrides)
     return [] if other_sweeper else config.expand(config_name, arguments.overrides, config_dirs=config_dirs)
-
-
-def _refuse_used_folder(folder: Path) -> None:
-    from hybridnet.run import refuse_used_folder  # imports torch
-
-    refuse_used_folder(folder)

@@ -2,202 +2,212 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-import platform
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import nn
 
-from hybridnet import __version__
-from hybridnet.checkpoint import save_checkpoint
-from hybridnet.console import Display, duration, print_table
-from hybridnet.errors import Fault, InputError
-from hybridnet.files import csv_text, try_lock, write_json, write_text
-from hybridnet.trainer.metrics import Evaluation
-from hybridnet.trainer.supervised import State
+from hybridnet.checkpoint import LAST, PREVIOUS, save_checkpoint
+from hybridnet.console import Display
+from hybridnet.environment import differences
+from hybridnet.errors import Fault, InputError, TrainingError
+from hybridnet.files import read_json, remove_temporaries, shortened, size_limit, try_lock, write_json, write_text
+from hybridnet.trainer.state import State
+from hybridnet.trainer.supervised import Trainer
 
 log = logging.getLogger(__name__)
 
 # A folder with one of these holds results that must not be overwritten.
-RESULTS = ("history.json", "last.pt", "best_model.pt", "metrics.json")
+RESULTS = ("history.json", LAST, PREVIOUS, "best_model.pt", "metrics.json")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class RunFolder:
-    """Context manager around a run: `status.json` says running, then complete, failed or stopped.
+    """Context manager around a run: keeps others out and says in `status.json` how the run ended.
+
+    Nothing but the lock is written before `begin`: a run that is refused or left alone stays as it is.
 
     Args:
         folder: is created if needed.
+        is_continued: whether it may hold a run already, which is then to be continued.
 
     Raises:
-        InputError: if the folder belongs to another run or cannot be written.
+        InputError: if another process works in the folder, it holds a run, or it cannot be written.
+        TrainingError: on leaving, for a disk that is full or a folder that can no longer be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_continued: bool = False) -> None:
         self.folder = folder
+        self.is_continued = is_continued
+        self._has_begun = False
         self._started = _now()
 
     def __enter__(self) -> RunFolder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / ".lock").open("w", encoding="utf-8")
+            with ExitStack() as on_failure:
+                self._lock = on_failure.enter_context((self.folder / ".lock").open("a", encoding="utf-8"))
+                if not try_lock(self._lock):
+                    raise InputError(_in_use(self.folder))
+                if not self.is_continued:
+                    refuse_used_folder(self.folder)
+                remove_temporaries(self.folder)
+                on_failure.pop_all()
         except OSError as error:
-            hint = "choose another place with hydra.run.dir=<folder>"
-            raise InputError(Fault("unusable run folder", str(self.folder), error.strerror or "", hint)) from error
-        try:
-            if not try_lock(self._lock):
-                raise InputError(_used(self.folder))
-            refuse_used_folder(self.folder)
-        except BaseException:
-            self._lock.close()
-            raise
-        self._write_status("running")
+            raise InputError(_unusable(self.folder, error)) from error
         return self
 
+    def begin(self, hydra_files: Mapping[str, str]) -> None:
+        """Write that the run is going on, and the configuration it goes on with.
+
+        Args:
+            hydra_files: name and text of each file of `.hydra`.
+
+        Raises:
+            InputError: if the folder cannot be written.
+        """
+        try:
+            (self.folder / ".hydra").mkdir(exist_ok=True)
+            remove_temporaries(self.folder / ".hydra")
+            for name, text in hydra_files.items():
+                write_text(self.folder / ".hydra" / name, text)
+            write_json(self.folder / "status.json", self._status("running"))
+        except OSError as error:
+            raise InputError(_unusable(self.folder, error)) from error
+        self._has_begun = True
+
+    def require_room(self, model: nn.Module, trainer: Trainer) -> None:
+        """Refuse a folder that cannot take the checkpoints, before any data are read.
+
+        Args:
+            model: that will be trained; it may be on the meta device.
+            trainer: that will train it.
+
+        Raises:
+            InputError: if the folder cannot be written, or the free space, or the largest file that this process may
+                write, is too small.
+        """
+        try:
+            tempfile.TemporaryFile(dir=self.folder).close()  # `begin` finds it out too late in a run that is continued
+        except OSError as error:
+            raise InputError(_unusable(self.folder, error)) from error
+        model_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
+        # The weights, the best ones, their average, and two moments of an optimizer such as AdamW.
+        checkpoint_bytes = model_bytes * (5 if trainer.ema_decay else 4)
+        if checkpoint_bytes > size_limit():
+            cause = f"a checkpoint has {_in_mb(checkpoint_bytes)}, the limit of a file is {_in_mb(size_limit())}"
+            hint = "raise it with ulimit -f unlimited, or train a smaller model"
+            raise InputError(Fault("file size limit", str(self.folder), cause, hint))
+        # While a file is written its predecessor is still there.
+        there = sum(file.stat().st_size for file in self.folder.glob("*.pt"))
+        needed = 3 * checkpoint_bytes + 2 * model_bytes - there
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            cause = f"the checkpoints need {_in_mb(needed)}, {_in_mb(free)} are free"
+            hint = "make room, choose another disk with hydra.run.dir=<folder>, or train a smaller model"
+            raise InputError(Fault("no room", str(self.folder), cause, hint))
+
+    def is_complete(self, trainer: Trainer, checkpoint: Mapping[str, Any] | None) -> bool:
+        """Whether a run ended here, has all its results, and `trainer` would not train any further.
+
+        Raises:
+            InputError: if there are results, but no checkpoint to continue from.
+        """
+        try:
+            has_ended = read_json(self.folder / "status.json")["status"] == "complete" and bool(self.metrics())
+        except (OSError, ValueError, KeyError, TypeError):
+            has_ended = False
+        if checkpoint is not None:
+            return has_ended and trainer.is_finished(State(**checkpoint["state"]))
+        if not has_ended:
+            refuse_used_folder(self.folder)
+        return has_ended
+
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` has."""
+        return read_json(self.folder / "metrics.json")
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Write `environment.json`; the environments of the parts of the run before this one stand under `earlier`."""
+        earlier = []
+        if self.is_continued and (before := self._environment()):
+            earlier = [*before.pop("earlier", []), before]
+            if changed := differences(before, environment):
+                log.warning(f"the run began in another environment ({'; '.join(changed)}): last digits may differ")
+        write_json(self.folder / "environment.json", {**environment, "earlier": earlier})
+
+    def _environment(self) -> dict[str, Any] | None:
+        """What `environment.json` has; nothing if it is not there or damaged, which is no reason to refuse a run."""
+        try:
+            return read_json(self.folder / "environment.json")
+        except (OSError, ValueError):
+            return None
+
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if isinstance(error, Exception) and not isinstance(error, InputError):
+                log.error(f"failed; {shortened(self.folder) / 'train.log'} has the traceback", exc_info=error)
+            if self._has_begun:
+                self._end(error)
+        finally:
+            self._lock.close()
+
+    def _end(self, error: BaseException | None) -> None:
+        explained = self._explained(error)
+        is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         if error is None:
-            self._write_status("complete")
+            status = self._status("complete")
         else:
-            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-            if not stopped and not isinstance(error, InputError):
-                log.error(f"failed; {_short(self.folder) / 'train.log'} has the traceback", exc_info=error)
-            if stopped:
-                has_epochs = (self.folder / "last.pt").exists()
-                rest = f"; {_short(self.folder)} holds the finished epochs" if has_epochs else " in the first epoch"
-                log.info(f"stopped{rest}")
-            self._write_status("stopped" if stopped else "failed", error=f"{type(error).__name__}: {error}")
-        self._lock.close()
+            status = self._status("stopped" if is_stopped else "failed", error=explained)
+            self._say_how_to_continue(is_stopped)
+        try:
+            write_json(self.folder / "status.json", status)
+        except OSError as problem:
+            if error is None:
+                raise self._explained(problem) from problem
+            log.warning(f"status.json still says running: {problem}")  # the first error tells more
+        if explained is not error:
+            raise explained from error
 
-    def _write_status(self, status: str, *, error: str | None = None) -> None:
-        times = {"started": self._started, "ended": None if status == "running" else _now()}
-        write_json(self.folder / "status.json", {"status": status, "error": error, **times, "pid": os.getpid()})
+    def _say_how_to_continue(self, is_stopped: bool) -> None:
+        if (self.folder / LAST).exists():
+            log.info(f"{'stopped; ' if is_stopped else ''}continue with {self._command()}")
+        elif is_stopped:
+            log.info("stopped before anything was saved")
 
-    def write_environment(self, *, device: torch.device, precision: str, seed: int) -> None:
-        """Write `environment.json`: what somebody needs to know to repeat the run."""
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-        write_json(
-            self.folder / "environment.json",
-            {
-                "command": sys.orig_argv,
-                "working_directory": str(Path.cwd()),
-                "seed": seed,
-                "device": str(device),
-                "device_name": name or platform.machine(),
-                "precision": precision,
-                "threads": torch.get_num_threads(),
-                "cpu_count": os.cpu_count(),
-                "platform": platform.platform(),
-                "python": platform.python_version(),
-                "hybridnet": __version__,
-                "git_commit": _git_commit(),
-                "packages": _package_versions(),
-                "cuda": torch.version.cuda,
-            },
-        )
+    def _command(self) -> str:
+        return f"python train.py resume={shortened(self.folder)}"
 
-    def write_left_out(self, rows: Sequence[tuple[int, str, str, str]]) -> None:
-        """Write `left_out.csv`: line, path, split and cause of every row of the table that is not used."""
-        (self.folder / "left_out.csv").unlink(missing_ok=True)  # of a run that failed here before its first results
-        if rows:
-            write_text(self.folder / "left_out.csv", csv_text([("line", "path", "split", "cause"), *rows]))
+    def _explained(self, error: BaseException | None) -> BaseException | None:
+        """The error, or in its place one that a user understands."""
+        if not isinstance(error, OSError) or error.filename is None:
+            return error
+        if not Path(error.filename).is_relative_to(self.folder):
+            return error
+        hint = f"what was saved before is whole; then continue with {self._command()}"
+        if error.errno in FULL:
+            free = _in_mb(shutil.disk_usage(self.folder).free)
+            fault = Fault("disk full", error.filename, f"{error.strerror}, {free} are free", f"make room; {hint}")
+        elif error.errno == errno.EFBIG:
+            limit = f"the limit of a file is {_in_mb(size_limit())}"
+            fault = Fault("file size limit", error.filename, limit, f"ulimit -f unlimited; {hint}")
+        else:
+            cause = error.strerror or str(error)
+            fault = Fault("unusable run folder", error.filename, cause, f"make it writable; {hint}")
+        return TrainingError(fault)
 
-    def write_predictions(self, evaluation: Evaluation, *, paths: list[str], classes: list[str]) -> None:
-        """Write `predictions.csv`: path, label, prediction and the probability of each class."""
-        rows = [["path", "label", "prediction", *(f"probability_{name}" for name in classes)]]
-        answers = zip(
-            paths,
-            evaluation.labels.tolist(),
-            evaluation.predictions.tolist(),
-            evaluation.probabilities.tolist(),
-            strict=True,
-        )
-        for path, label, prediction, probabilities in answers:
-            rows.append([path, classes[label], classes[prediction], *(f"{p:.6f}" for p in probabilities)])
-        write_text(self.folder / "predictions.csv", csv_text(rows))
-
-    def write_metrics(
-        self,
-        state: State,
-        evaluation: Evaluation,
-        *,
-        classes: list[str],
-        num_parameters: int,
-        num_leaked: int,
-        monitor: str,
-    ) -> dict[str, Any]:
-        """Write `metrics.json`: the best epoch's figures, from the best model as it was saved; returns them."""
-        best = state.best_row
-        per_class = evaluation.per_class()
-        names = ("precision", "recall", "f1", "support")
-        metrics = {
-            **evaluation.summary(),
-            "train_acc": best["train_acc"],
-            "train_loss": best["train_loss"],
-            "best_epoch": state.best_epoch,
-            "monitor": monitor,
-            f"best_{monitor}": best[monitor],
-            "epochs": state.epoch,
-            "steps": state.step,
-            "num_parameters": num_parameters,
-            "train_images_per_second": state.num_images / state.train_seconds,
-            "train_seconds": state.train_seconds,
-            "data_wait_seconds": state.wait_seconds,
-            "peak_memory_bytes": _peak_memory_bytes(),
-            "num_valid": len(evaluation.labels),
-            "num_leaked": num_leaked,
-            "per_class": {
-                label: {name: per_class[name][i].item() for name in names} for i, label in enumerate(classes)
-            },
-            "confusion_matrix": evaluation.confusion().tolist(),
-        }
-        write_json(self.folder / "metrics.json", metrics)
-        return metrics
-
-    def draw(self, state: State, evaluation: Evaluation, data: Any, *, title: str) -> None:
-        """Draw the curves, the confusion matrix, and the first training batch as the model saw it."""
-        from hybridnet import figures  # matplotlib costs half a second: not before the first step
-
-        accuracy = f"{evaluation.accuracy():.2%} of {len(evaluation.labels):,}"
-        figures.plot_history(self.folder / "training_plot.png", state.history, best_epoch=state.best_epoch, title=title)
-        figures.plot_confusion(
-            self.folder / "confusion_matrix.png",
-            evaluation.confusion().numpy(),
-            classes=data.classes,
-            title=f"{title}: {accuracy}",
-        )
-        batch = data.first_train_batch()
-        images = data.normalize.undo(data.to_input(batch, torch.float32)).numpy()
-        labels = [data.classes[label] for label in batch.labels.tolist()]
-        figures.plot_samples(
-            self.folder / "samples.png", images, labels=labels, title="First training batch as the model sees it"
-        )
-
-    def print_summary(self, metrics: dict[str, Any]) -> None:
-        """Print the table at the end of a run."""
-        print_table(
-            "Result",
-            {
-                "validation accuracy": f"{metrics['valid_acc']:.4f} (macro F1 {metrics['valid_macro_f1']:.4f})",
-                "validation loss": f"{metrics['valid_loss']:.4f}",
-                "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
-                "training accuracy": f"{metrics['train_acc']:.4f} (loss {metrics['train_loss']:.4f})",
-                "training": f"{duration(metrics['train_seconds'])}, {metrics['train_images_per_second']:.0f} images/s",
-                "run folder": str(_short(self.folder)),
-            },
-        )
-
-    def show_curves(self) -> None:
-        """Open the curves in the desktop's viewer, if there is one."""
-        from hybridnet import figures
-
-        if not figures.show(self.folder / "training_plot.png"):
-            log.info(f"no viewer here; the curves are in {_short(self.folder) / 'training_plot.png'}")
+    def _status(self, status: str, *, error: BaseException | None = None) -> dict[str, Any]:
+        text = None if error is None else f"{type(error).__name__}: {error}"
+        ended = None if status == "running" else _now()
+        return {"status": status, "error": text, "started": self._started, "ended": ended, "pid": os.getpid()}
 
 
 class Recorder:
@@ -207,26 +217,44 @@ class Recorder:
         folder: of the run.
         display: for people.
         recipe: what is needed beside the weights to use the model, in plain types.
+        identity: what must be the same when the run is continued, in plain types.
     """
 
-    def __init__(self, folder: Path, display: Display, *, recipe: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, display: Display, *, recipe: Mapping[str, Any], identity: Mapping[str, Any]
+    ) -> None:
         self.folder = folder
         self.display = display
         self.recipe = recipe
+        self.identity = identity
 
     def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
         """Show the progress."""
         self.display.step(epoch, step, loss, accuracy, images_per_second)
 
-    def best(self, model: dict[str, Tensor], row: dict[str, float]) -> None:
-        """Write `best_model.pt`."""
-        save_checkpoint(self.folder / "best_model.pt", {**self.recipe, "model": model, "metrics": row})
+    def save(self, state: State, checkpoint: dict[str, Any]) -> None:
+        """Write `last.pt`, which is the truth."""
+        content = {**self.recipe, **self.identity, **checkpoint}
+        save_checkpoint(self.folder / LAST, content, previous=self.folder / PREVIOUS)
 
     def epoch(self, state: State, checkpoint: dict[str, Any]) -> None:
-        """Write `last.pt`, which is the truth, then `history.json` from it."""
-        save_checkpoint(self.folder / "last.pt", {**self.recipe, **checkpoint})
-        write_json(self.folder / "history.json", state.history)
+        """Write `last.pt`, then `history.json` and, if it has changed, `best_model.pt` from it."""
+        self.save(state, checkpoint)
+        self._write_rest(state, checkpoint, is_best=state.best_epoch == state.epoch)
         self.display.epoch(state.history[-1], is_best=state.best_epoch == state.epoch)
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Before a run goes on: write everything else anew from `last.pt`, and show where it goes on."""
+        state = State(**checkpoint["state"])
+        if state.best_epoch:
+            self._write_rest(state, checkpoint, is_best=True)
+        log.info(f"continuing after epoch {state.epoch}, batch {state.batch} of the next one (step {state.step})")
+
+    def _write_rest(self, state: State, checkpoint: Mapping[str, Any], *, is_best: bool) -> None:
+        if is_best:
+            content = {**self.recipe, "model": checkpoint["best"], "metrics": state.best_row}
+            save_checkpoint(self.folder / "best_model.pt", content)
+        write_json(self.folder / "history.json", state.history)
 
 
 def refuse_used_folder(folder: Path) -> None:
@@ -236,56 +264,39 @@ def refuse_used_folder(folder: Path) -> None:
         InputError: if the folder holds a run; one that ended before its first results does not count.
     """
     if any((folder / name).exists() for name in RESULTS):
-        raise InputError(_used(folder))
+        hint = f"continue it with resume={shortened(folder)}, or choose another folder with hydra.run.dir=<folder>"
+        raise InputError(
+            Fault("used run folder", str(folder), "it holds another run, which would be overwritten", hint)
+        )
 
 
-def _used(folder: Path) -> Fault:
-    hint = "choose another one with hydra.run.dir=<folder>, or leave it out for a new one"
-    return Fault("used run folder", str(folder), "it holds another run, which would be overwritten", hint)
+def _in_use(folder: Path) -> Fault:
+    who = "another process has just begun to work in it"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        status = read_json(folder / "status.json")  # of the run before, until the other process begins
+        if status["status"] == "running" and _is_alive(status["pid"]):
+            who = f"process {status['pid']} has been working in it since {status['started']}"
+    return Fault("run folder in use", str(folder), who, "choose another folder with hydra.run.dir=<folder>")
 
 
-def _short(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _unusable(folder: Path, error: OSError) -> Fault:
+    hint = "choose another place with hydra.run.dir=<folder>"
+    return Fault("unusable run folder", str(folder), error.strerror or str(error), hint)
+
+
+def _in_mb(num_bytes: float) -> str:
+    return f"{num_bytes / 1e6:,.0f} MB"
 
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _git_commit() -> str | None:
-    """The commit of the code, with `+changes` where the working tree differs; null outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=5
-        ).stdout.strip()
-        changes = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True, timeout=5
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return f"{commit}+changes" if changes else commit
-
-
-def _package_versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {}
-    for name in ("torch", "torchvision", "hydra-core", "omegaconf", "numpy", "pandas", "pillow", "scikit-learn"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
-def _peak_memory_bytes() -> int:
-    """Of the GPU during this run where one was used, else of this process, which may have had other runs before."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated()
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes

@@ -73,18 +73,46 @@ def test_a_checkpoint_cannot_name_a_function_to_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_classes": 5}, "size mismatch"),
-        ({"model": {}}, "Missing key"),
+        ({"model": [1, 2]}, r"unusable checkpoint in .*a\.pt: 'list' object has no attribute"),
+        ({"num_classes": "five"}, r"unusable checkpoint in .*a\.pt: .*num_classes"),
         (
             {"model_config": {"_target_": "hybridnet.model.plain.PlainClassifier"}},
-            "unusable checkpoint",
+            r"unusable checkpoint in .*a\.pt: .*missing a required argument: 'backbone'",
         ),
     ],
 )
-def test_weights_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_a_content_that_cannot_be_used_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     _save(tmp_path / "a.pt", hybridnet.create_model("ca", num_classes=3), **changes)
     with pytest.raises(InputError, match=message):
         hybridnet.load_model(tmp_path / "a.pt")
+
+
+def test_the_weights_of_another_model_are_named_in_three_lines(tmp_path: Path) -> None:
+    model = hybridnet.create_model("ca", num_classes=3)
+    weights = model.state_dict() | {"extra.bias": torch.zeros(2)}
+    (head_weight, head_bias) = [name for name, tensor in weights.items() if tensor.shape[:1] == (3,)]
+    del weights[head_bias]
+    _save(tmp_path / "best_model.pt", model, num_classes=5, model=weights)
+    with pytest.raises(InputError) as caught:
+        hybridnet.load_model(tmp_path)
+    assert str(caught.value) == (
+        f"error: wrong checkpoint in {tmp_path / 'best_model.pt'}: it was saved by another model\n"
+        f"  missing in the file: {head_bias}\n"
+        "  not in this model:   extra.bias\n"
+        f"  of another shape:    {head_weight} 3×512 for 5×512\n"
+        "hint: use the model settings that it was trained with"
+    )
+
+
+@pytest.mark.parametrize("name", ["model", "model_config", "num_classes"])
+def test_a_missing_entry_is_named(tmp_path: Path, name: str) -> None:
+    cfg = config.compose("train", ["model=ca"])
+    content = {"model": {}, "model_config": config.plain(cfg.model), "num_classes": 3}
+    del content[name]
+    save_checkpoint(tmp_path / "a.pt", content)
+    with pytest.raises(InputError) as caught:
+        hybridnet.load_model(tmp_path / "a.pt")
+    assert str(caught.value) == f"error: unusable checkpoint in {tmp_path / 'a.pt'}: has no entry '{name}'"
 
 
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hybridnet.binding import (
     PLACEHOLDER,
     all_keys,
+    leaves,
     missing_keys,
     module_faults,
     nearest,
@@ -39,6 +40,28 @@ def test_the_nearest_key(typed: str, meant: str) -> None:
 
 def test_all_keys_are_dotted_and_without_hydras_own() -> None:
     assert list(all_keys({"a": {"_target_": "x", "b": {"c": 1}}})) == ["a", "a.b", "a.b.c"]
+
+
+def test_leaves_are_the_plain_values_with_their_places() -> None:
+    node = {
+        "_target_": "x",
+        "a": {"b": {"c": 1}, "none": None, "empty": {}},
+        "sizes": [1, [2, 3]],
+        "nothing": [],
+        "parts": [{"w": 1}, 2, {"deep": [{"v": 3}]}],
+        7: "number",
+    }
+    assert list(leaves(node)) == [
+        ("_target_", "x"),
+        ("a.b.c", 1),
+        ("a.none", None),
+        ("sizes", [1, [2, 3]]),
+        ("nothing", []),
+        ("parts[0].w", 1),
+        ("parts[1]", 2),
+        ("parts[2].deep[0].v", 3),
+        ("7", "number"),
+    ]
 
 
 @pytest.mark.parametrize("target", ["os.system", "subprocess.run", "hybridnet_evil.x", None])

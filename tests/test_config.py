@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from hybridnet import config, experiment
 from hybridnet.errors import InputError
@@ -157,6 +158,185 @@ def test_a_users_config_folder_is_searched(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
     assert config.compose("train", ["experiment=mine"], config_dirs=[str(tmp_path)]).seed == 7
+
+
+def test_every_setting_has_its_value_and_knows_which_it_repeats() -> None:
+    cfg = OmegaConf.create(
+        {
+            "seed": 3,
+            "monitor": "valid_acc",
+            "model": {"heads": 4, "attention": {"_target_": "x", "heads": "${model.heads}", "sizes": [7, 14]}},
+            "trainer": {"monitor": "${monitor}", "clip_norm": float("inf"), "plot": False, "empty": None},
+            "parts": [{"heads": "${model.heads}"}, 5],
+            "text": "${seed} of ${monitor}",
+            "copy": "${model.attention}",
+            "copies": "${parts}",
+        }
+    )
+    values, references = config.flat(cfg)
+    assert values == {
+        "seed": 3,
+        "monitor": "valid_acc",
+        "model.heads": 4,
+        "model.attention._target_": "x",
+        "model.attention.heads": 4,
+        "model.attention.sizes": [7, 14],
+        "trainer.monitor": "valid_acc",
+        "trainer.clip_norm": float("inf"),
+        "trainer.plot": False,
+        "trainer.empty": None,
+        "parts[0].heads": 4,
+        "parts[1]": 5,
+        "text": "3 of valid_acc",
+        "copy._target_": "x",
+        "copy.heads": 4,
+        "copy.sizes": [7, 14],
+        "copies[0].heads": 4,
+        "copies[1]": 5,
+    }
+    assert references == {
+        "model.attention.heads": "model.heads",
+        "trainer.monitor": "monitor",
+        "parts[0].heads": "model.heads",
+        "copy._target_": "model.attention._target_",
+        "copy.heads": "model.attention.heads",
+        "copy.sizes": "model.attention.sizes",
+        "copies[0].heads": "parts[0].heads",
+        "copies[1]": "parts[1]",
+    }
+    assert type(values["model.attention.sizes"]) is list
+
+
+def test_the_settings_of_an_experiment_are_flat() -> None:
+    cfg = config.compose("train", ["optimizer.base_lr=1e-3"])
+    values, references = config.flat(cfg)
+    assert values["optimizer.base_lr"] == 1e-3
+    assert references["trainer.monitor"] == "monitor"
+    assert all(values[key] == values[owner] for key, owner in references.items())
+
+
+def test_a_run_keeps_what_hydra_would_keep_without_the_settings_of_one_start() -> None:
+    typed = [
+        "seed=3",
+        "resume=auto",
+        "+resume_allow=[data]",
+        "~model.heads",
+        "model.dropout='${oc.env:X}'",
+        "resumed=${seed}",
+    ]
+    cfg = OmegaConf.create({"seed": 3, "copy": "${seed}"})
+    hydra_cfg = OmegaConf.create({"overrides": {"task": typed}, "run": {"dir": "ü"}})
+    files = config.hydra_files(cfg, hydra_cfg, without=["resume", "resume_allow", "model.heads"])
+    assert list(files) == ["config.yaml", "hydra.yaml", "overrides.yaml"]
+    assert files["config.yaml"] == "seed: 3\ncopy: ${seed}\n"
+    assert yaml.safe_load(files["hydra.yaml"]) == {"hydra": {"overrides": {"task": typed}, "run": {"dir": "ü"}}}
+    assert yaml.safe_load(files["overrides.yaml"]) == ["seed=3", "model.dropout='${oc.env:X}'", "resumed=${seed}"]
+    assert yaml.safe_load(config.hydra_files(cfg, hydra_cfg, without=())["overrides.yaml"]) == typed
+
+
+def _write_overrides(folder: Path, text: str) -> Path:
+    (folder / ".hydra").mkdir()
+    file = folder / ".hydra" / "overrides.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["seed=3", "model.dropout=${oc.env:X}", "data.root='ü, a=b'", "~model.heads"]]
+)
+def test_the_overrides_of_a_run_are_read_as_they_were_typed(tmp_path: Path, overrides: list[str]) -> None:
+    hydra_cfg = OmegaConf.create({"overrides": {"task": overrides}})
+    _write_overrides(tmp_path, config.hydra_files(OmegaConf.create(), hydra_cfg, without=())["overrides.yaml"])
+    read = config.read_overrides(tmp_path)
+    assert read == overrides
+    assert type(read) is list
+
+
+def test_where_there_is_no_run_it_is_said_how_one_begins(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        config.read_overrides(tmp_path)
+    assert str(caught.value) == (
+        f"error: no run to continue in resume={tmp_path}: there is no {tmp_path / '.hydra' / 'overrides.yaml'}\n"
+        "hint: resume=<run folder>; hydra.run.dir=<folder> resume=auto starts a run where there is none"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("", "it holds no list"),
+        ("a: b", "it holds no list"),
+        ("{", "while parsing a flow node"),
+        ("- seed=3\n- data.root=[1\n", "no viable alternative"),
+        ("- 3\n", "'int' object"),
+    ],
+)
+def test_damaged_overrides_are_named(tmp_path: Path, text: str, cause: str) -> None:
+    file = _write_overrides(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        config.read_overrides(tmp_path)
+    assert str(caught.value).startswith(f"error: unreadable overrides in {file}: {cause}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "both"),
+    [
+        ([], [], []),
+        (["a=1", "b.c=2"], ["d=3"], ["a=1", "b.c=2", "d=3"]),
+        (["a=1", "b.c=2", "d=4"], ["b.c=3", "a=0"], ["d=4", "b.c=3", "a=0"]),
+        (["+a=1", "~b", "++c=1"], ["a=2", "b=2", "c=2"], ["a=2", "b=2", "c=2"]),
+        (["a=1"], ["~a"], ["~a"]),
+        (["model=ca", "model.reduction=8"], ["model=bot"], ["model.reduction=8", "model=bot"]),
+        (["a.b=1", "a='x, y=z'"], ["a.bc=2"], ["a.b=1", "a='x, y=z'", "a.bc=2"]),
+    ],
+)
+def test_newer_overrides_replace_older_ones(older: list[str], newer: list[str], both: list[str]) -> None:
+    assert config.merged(older, newer) == both
+
+
+def test_an_unreadable_override_is_named_where_two_commands_are_merged() -> None:
+    with pytest.raises(InputError, match=r"unreadable override in data\.root=\[1: "):
+        config.merged(["seed=1"], ["data.root=[1"])
+
+
+def test_a_quoted_value_is_what_it_was() -> None:
+    texts = [
+        "a",
+        "a b",
+        "a=b, c",
+        "",
+        "'",
+        "\\",
+        "\\'",
+        "it's",
+        "a\\",
+        "a\\\\'b\\",
+        "\\\n",
+        '"',
+        "[1,2]",
+        "{a: 1}",
+        "null",
+        "1.5",
+    ]
+    texts += ["/run/ü (1)/x#y", "C:\\runs\\new", " a ", "~+@%:", "\ttab"]
+    cfg = config.compose("train", [f"resume_allow=[{','.join(map(config.quoted, texts))}]"])
+    assert list(cfg.resume_allow) == texts
+    for text in texts[::7]:
+        assert config.compose("train", [f"resume={config.quoted(text)}"]).resume == text
+
+
+def test_other_values_are_set_in_a_copy() -> None:
+    cfg = OmegaConf.create({"a": {"b": 1, "c": "${a.b}"}, "d": 2})
+    OmegaConf.set_struct(cfg, True)
+    changed = config.with_values(cfg, {"a.b": 5, "a.new": [1], "d": None})
+    assert config.plain(changed) == {"a": {"b": 5, "c": 5, "new": [1]}, "d": None}
+    assert config.plain(cfg) == {"a": {"b": 1, "c": 1}, "d": 2}
+
+
+def test_values_are_replaced_by_those_of_another_configuration() -> None:
+    cfg, other = OmegaConf.create({"a": {"b": 1, "c": 1}, "d": 1}), OmegaConf.create({"a": {"b": 2, "c": 2}, "d": 2})
+    assert config.plain(config.replaced(cfg, ["a.b", "d"], by=other)) == {"a": {"b": 2, "c": 1}, "d": 2}
 
 
 def test_knobs_stand_once_and_are_read_in_one_hop() -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 import logging
+from types import SimpleNamespace
 
 import pytest
 import rich
 from rich.console import Console
 
+from hybridnet import console as console_module
 from hybridnet.console import ConsoleHandler, Display, duration, print_table
 
 ROW = {
@@ -47,14 +49,67 @@ def test_in_a_file_an_epoch_is_one_line(console: Console) -> None:
     assert line.endswith("best")
 
 
-def test_in_a_file_a_long_epoch_says_every_ten_seconds_where_it_is(console: Console) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Stands still until a test sets it."""
+    clock = SimpleNamespace(now=1000.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(console_module, "time", clock)
+    return clock
+
+
+def test_in_a_file_a_long_epoch_says_every_ten_seconds_where_it_is(console: Console, clock: SimpleNamespace) -> None:
     display = Display(epochs=2, steps_per_epoch=10)
-    display.started -= 20
-    display.last_line -= 11
-    display.step(1, 5, 0.5, 0.25, 100.4)
-    display.step(1, 6, 0.5, 0.25, 100.0)
-    (line,) = _text(console).splitlines()
-    assert line == "epoch 1/2  step 5/10  loss 0.5000  acc 0.2500  100 images/s  1:00 left"
+    lines = []
+    for seconds, step in ((4, 1), (9.9, 2), (10, 3), (14, 4), (19.9, 5), (20, 6), (29, 7), (31, 8), (60, 10)):
+        clock.now = 1000.0 + seconds
+        display.step(1, step, 0.5, 0.25, 100.4)
+        lines.append(len(_text(console).splitlines()))
+    assert lines == [0, 0, 1, 1, 1, 2, 2, 3, 3]  # the last one has a line of its own
+    assert _text(console).splitlines()[0] == ("epoch 1/2  step 3/10  loss 0.5000  acc 0.2500  100 images/s  0:51 left")
+    display.epoch(ROW, is_best=False)
+    clock.now += 9.9
+    display.step(2, 1, 0.5, 0.25, 100.0)
+    assert len(_text(console).splitlines()) == 4
+
+
+def _time_left(display: Display, console: Console, clock: SimpleNamespace, epoch: int, step: int) -> str:
+    display.last_line = clock.now - 11
+    display.step(epoch, step, 0.5, 0.25, 100.0)
+    return _text(console).splitlines()[-1].partition("images/s")[2].strip()
+
+
+def test_the_time_that_is_left_follows_from_the_steps_since_the_first_line(
+    console: Console, clock: SimpleNamespace
+) -> None:
+    """What came before the first line, such as starting processes, happens once."""
+    display = Display(epochs=2, steps_per_epoch=10)
+    clock.now += 1000
+    assert _time_left(display, console, clock, 1, 2) == ""
+    clock.now += 30
+    assert _time_left(display, console, clock, 1, 5) == "2:30 left"
+    clock.now += 5
+    assert _time_left(display, console, clock, 2, 5) == "0:13 left"
+
+
+def test_the_time_that_is_left_of_a_run_that_is_continued(console: Console, clock: SimpleNamespace) -> None:
+    """Its first two epochs took this process no time."""
+    display = Display(epochs=4, steps_per_epoch=10)
+    clock.now += 5
+    assert _time_left(display, console, clock, 3, 1) == ""
+    assert _time_left(display, console, clock, 3, 1) == ""
+    clock.now += 60
+    assert _time_left(display, console, clock, 3, 4) == "5:20 left"
+
+
+def test_the_time_of_an_epoch_is_that_since_the_start(console: Console, clock: SimpleNamespace) -> None:
+    display = Display(epochs=120, steps_per_epoch=10)
+    clock.now += 754
+    display.epoch(ROW, is_best=False)
+    assert _text(console) == (
+        "epoch   1/120  train loss 0.5000 acc 0.2500  valid loss 0.7500 acc 0.1250 F1 0.1000"
+        "  lr 1.00e-04 / 1.00e-03  12:34\n"
+    )
 
 
 def test_on_a_terminal_the_line_is_live(monkeypatch: pytest.MonkeyPatch) -> None:

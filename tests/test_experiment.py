@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from hybridnet import config, experiment
 from hybridnet.errors import Fault, InputError
@@ -87,3 +88,22 @@ def test_a_small_picture_fits_the_small_stem() -> None:
 @pytest.mark.parametrize("size", ["64", "448", "[64,320]"])
 def test_every_model_takes_every_size(model: str, size: str) -> None:
     assert _faults(f"model={model}", f"data.image_size={size}") == []
+
+
+@pytest.mark.parametrize("name", ["StepLR", "CosineAnnealingLR"])
+def test_a_schedule_that_is_no_function_of_the_step_is_refused(name: str) -> None:
+    """It could not be continued bit for bit, with other epochs or at all."""
+    cfg = config.compose("train")
+    cfg.scheduler = {"_target_": f"torch.optim.lr_scheduler.{name}", "_partial_": True}
+    with pytest.raises(InputError) as caught:
+        experiment.check(cfg)
+    assert str(caught.value) == (
+        f"error: wrong value in scheduler._target_: {name} is no LambdaLR; "
+        "only a function of the step can be continued exactly\nhint: scheduler=cosine or constant"
+    )
+
+
+def test_a_schedule_of_ones_own_is_fine_if_it_is_a_function_of_the_step() -> None:
+    cfg = config.compose("train")
+    cfg.scheduler = {"_target_": "hybridnet.scheduler.constant.constant", "_partial_": True, "warmup_fraction": 0.5}
+    assert isinstance(experiment.check(cfg), torch.nn.Module)

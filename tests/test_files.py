@@ -1,16 +1,34 @@
 from __future__ import annotations
 
 import csv
+import errno
+import math
 import os
+import resource
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from hybridnet import files
-from hybridnet.files import csv_text, locked, read_json, replacing, try_lock, write_json, write_text
+from hybridnet.files import (
+    csv_text,
+    locked,
+    read_json,
+    remove_temporaries,
+    replacing,
+    shortened,
+    size_limit,
+    try_lock,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
@@ -45,11 +63,167 @@ def test_the_content_is_on_the_disk_before_the_name_changes(tmp_path: Path, monk
     assert sizes[0] == (len("whole"), False)
 
 
+def test_the_new_name_is_on_the_disk_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "a.txt", []
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append((str(Path(f"/proc/self/fd/{file}").readlink()), path.exists()))
+    )
+    write_text(path, "whole")
+    temporary = tmp_path / f".a.txt.{os.getpid()}.tmp"
+    assert synced == [(str(temporary), False), (str(tmp_path), True)]
+
+
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    for _ in range(3):
+        write_text(tmp_path / "a.txt", "whole")
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_the_previous_file_is_kept(tmp_path: Path) -> None:
+    path, previous = tmp_path / "a.txt", tmp_path / "b.txt"
+    for text, before in (("first", None), ("second", "first"), ("third", "second")):
+        with replacing(path, previous=previous) as stream:
+            stream.write(text.encode())
+        assert path.read_text() == text
+        assert (previous.read_text() if previous.exists() else None) == before
+    assert sorted(tmp_path.iterdir()) == [path, previous]
+
+
+def _failing(number: int) -> Callable[..., None]:
+    def fail(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("was_killed", [False, True])
+def test_at_no_moment_is_there_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was_killed: bool) -> None:
+    """Whatever is changed in the folder, before and after it both names lead to whole files."""
+    path, previous = tmp_path / "a.txt", tmp_path / "b.txt"
+    write_text(path, "new")
+    write_text(previous, "old")
+    if was_killed:  # before, between the two renames: both names are those of one file
+        previous.unlink()
+        os.link(path, previous)
+    calls, states = set(), []
+
+    def look() -> None:
+        state = path.read_text(), previous.read_text()
+        if state not in states:
+            states.append(state)
+
+    def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls.add(name)
+            look()
+            result = function(*arguments, **options)
+            look()
+            return result
+
+        return call
+
+    for name in ("link", "replace", "rename", "unlink", "fsync"):
+        monkeypatch.setattr(os, name, watched(name, getattr(os, name)))
+    with replacing(path, previous=previous) as stream:
+        stream.write(b"newest")
+    assert {"link", "replace", "fsync"} <= calls
+    assert states == [*([] if was_killed else [("new", "old")]), ("new", "new"), ("newest", "new")]
+    assert sorted(tmp_path.iterdir()) == [path, previous]
+
+
+def test_without_hard_links_the_previous_file_is_kept_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, previous = tmp_path / "a.txt", tmp_path / "b.txt"
+    write_text(path, "new")
+    write_text(previous, "old")
+    monkeypatch.setattr(os, "link", _failing(errno.EPERM))
+    with replacing(path, previous=previous) as stream:
+        stream.write(b"newest")
+    assert (path.read_text(), previous.read_text()) == ("newest", "new")
+    assert sorted(tmp_path.iterdir()) == [path, previous]
+
+
+def test_a_failed_write_leaves_the_previous_file(tmp_path: Path) -> None:
+    path, previous = tmp_path / "a.txt", tmp_path / "b.txt"
+    write_text(path, "new")
+    write_text(previous, "old")
+    with pytest.raises(RuntimeError, match="disk"), replacing(path, previous=previous) as stream:
+        stream.write(b"half of the n")
+        raise RuntimeError("disk")
+    assert (path.read_text(), previous.read_text()) == ("new", "old")
+    assert sorted(tmp_path.iterdir()) == [path, previous]
+
+
+@pytest.mark.parametrize("place", ["write", "sync"])
+def test_an_error_without_a_name_gets_that_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    refuse = _failing(errno.ENOSPC)
+    if place == "sync":
+        monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space left") as caught, replacing(tmp_path / "a.txt"):
+        if place == "write":
+            refuse()
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "a.txt"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "file"])
+def test_a_file_that_cannot_be_made_is_named_by_its_own_name(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / folder / "a.txt"
+    with pytest.raises(OSError, match=r"No such file|Not a directory") as caught:
+        write_text(path, "")
+    assert caught.value.filename == str(path)
+
+
+def test_an_error_about_another_file_keeps_its_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "a.txt"):
+        (tmp_path / "other").read_text()
+    assert caught.value.filename == str(tmp_path / "other")
+
+
+def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
+    for name in (".last.pt.17.tmp", ".status.json.4711.tmp", ".lock", "mine.tmp", "last.pt", ".hydra"):
+        (tmp_path / name).touch()
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / ".a.1.tmp").touch()
+    remove_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "mine.tmp", "last.pt", ".hydra", "below"}
+    assert (tmp_path / "below" / ".a.1.tmp").exists()
+
+
+def test_the_temporary_of_a_killed_writer_is_found(tmp_path: Path) -> None:
+    writer = replacing(tmp_path / "a.txt")
+    writer.__enter__().close()
+    (temporary,) = tmp_path.iterdir()
+    remove_temporaries(tmp_path)
+    assert not temporary.exists()
+
+
 def test_json_holds_no_nan_or_infinity(tmp_path: Path) -> None:
+    path, nan = tmp_path / "a.json", float("nan")
+    write_json(
+        path, {"a": nan, "b": [1.5, math.inf, {"c": (-math.inf, 2), "d": [[nan]]}], "e": "ä", "f": np.float64(nan)}
+    )
+    assert read_json(path) == {"a": None, "b": [1.5, None, {"c": [None, 2], "d": [[None]]}], "e": "ä", "f": None}
+    text = path.read_text(encoding="utf-8")
+    assert "ä" in text and "NaN" not in text and "Infinity" not in text
+    assert text.startswith('{\n  "a": null,\n') and text.endswith("}\n")
+
+
+def test_a_name_in_json_is_a_number_that_json_can_hold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {float("nan"): 1})
+
+
+@pytest.mark.parametrize("value", [torch.tensor(1.0), torch.tensor(float("nan")), np.float32(1), np.arange(2)])
+def test_what_is_no_plain_value_is_refused_and_not_half_written(tmp_path: Path, value: object) -> None:
     path = tmp_path / "a.json"
-    write_json(path, {"a": float("nan"), "b": [1.5, float("inf")], "c": "ä"})
-    assert read_json(path) == {"a": None, "b": [1.5, None], "c": "ä"}
-    assert "ä" in path.read_text(encoding="utf-8")
+    write_json(path, "old")
+    with pytest.raises(TypeError, match="is not JSON serializable"):
+        write_json(path, {"a": [value]})
+    assert read_json(path) == "old"
 
 
 def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
@@ -140,3 +314,39 @@ def test_a_system_without_locks_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
         assert try_lock(second)
     with locked(tmp_path / "lock", on_wait=lambda: pytest.fail("nobody waits")):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_without_locks_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(files.fcntl, "flock", _failing(number))
+    with (tmp_path / "lock").open("w") as stream:
+        assert try_lock(stream)
+
+
+def test_another_failure_to_lock_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.fcntl, "flock", _failing(errno.EIO))
+    with (tmp_path / "lock").open("w") as stream, pytest.raises(OSError, match="Input/output error"):
+        try_lock(stream)
+
+
+def test_a_path_below_the_working_directory_is_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    assert shortened(tmp_path / "a" / "b" / "c.pt") == Path("b/c.pt")
+    assert shortened(tmp_path / "c.pt") == tmp_path / "c.pt"
+
+
+@pytest.mark.parametrize(
+    ("limits", "largest"),
+    [((5000, 9000), 5000), ((0, resource.RLIM_INFINITY), 0), ((resource.RLIM_INFINITY,) * 2, math.inf)],
+)
+def test_the_largest_file_that_may_be_written(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], largest: float
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", {resource.RLIMIT_FSIZE: limits}.get)
+    assert size_limit() == largest
+
+
+def test_a_system_without_limits_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "resource", None)  # as on Windows
+    assert size_limit() == math.inf

@@ -27,16 +27,19 @@ MAY_IMPORT = {
     "hybridnet.model": SHARED | {"torch", "hybridnet.model", "hybridnet.checkpoint"},
     "hybridnet.optimizer": SHARED | {"torch", "hybridnet.optimizer"},
     "hybridnet.scheduler": SHARED | {"torch", "hybridnet.scheduler"},
-    "hybridnet.trainer": SHARED | {"torch", "hybridnet.trainer"},
+    "hybridnet.trainer": SHARED | {"torch", "numpy", "hybridnet.trainer"},
+    "hybridnet.signals": {"hybridnet.errors"},
+    "hybridnet.environment": {"torch", "hybridnet.__version__"},
     "hybridnet.data": SHARED | {"torch", "torchvision", "numpy", "pandas", "PIL", "sklearn", "hybridnet.data"},
     "hybridnet.config": SHARED | {"hydra", "omegaconf", "hybridnet.binding"},
     "hybridnet.experiment": SHARED | {"torch", "hybridnet.config"},
     "hybridnet.api": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.checkpoint"},
+    "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},
     "hybridnet.run": SHARED
-    | {"torch", "hybridnet.__version__", "hybridnet.checkpoint", "hybridnet.console", "hybridnet.figures"}
-    | {"hybridnet.trainer"},
+    | {"torch", "hybridnet.checkpoint", "hybridnet.console", "hybridnet.environment", "hybridnet.trainer"},
+    "hybridnet.results": SHARED | {"torch", "hybridnet.console", "hybridnet.figures", "hybridnet.trainer"},
 }
-ENTRY_POINTS = {"hybridnet.doctor", "hybridnet.launch", "hybridnet.prepare"}
+ENTRY_POINTS = {"hybridnet.doctor", "hybridnet.launch", "hybridnet.prepare", "hybridnet.verification"}
 
 
 def _module(file: Path) -> str:
@@ -89,6 +92,14 @@ def test_checkpoints_are_read_in_one_place_and_nothing_runs_code() -> None:
                 weights_only = [ast.unparse(k.value) for k in node.keywords if k.arg == "weights_only"]
                 if called in ("torch.load", "torch.hub.load_state_dict_from_url"):
                     assert weights_only == ["True"], file
+
+
+def test_durations_are_measured_with_a_clock_that_never_steps() -> None:
+    """The system's clock is set back and forth; it names moments, in the status of a run and the age of a file."""
+    for file in SOURCES:
+        calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(n, ast.Call)}
+        uses = calls & {"time.time", "datetime.now", "datetime.datetime.now", "datetime.utcnow"}
+        assert not uses or file.name in ("run.py", "digests.py"), f"{file}: {uses}"
 
 
 GROUPS = sorted(f for f in (ROOT / "conf").rglob("*.yaml") if f.parent != ROOT / "conf")

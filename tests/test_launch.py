@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +18,11 @@ from PIL import Image
 
 import hybridnet
 from hybridnet.data import load_image
+from tests.conftest import Command, content, outcome, require_whole_files, wait_until
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+RunProcess = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., tuple[int, str, str]]
+Start = Callable[..., Command]
 
 FILES = {
     "status.json",
@@ -27,6 +34,7 @@ FILES = {
     "predictions.csv",
     "best_model.pt",
     "last.pt",
+    "previous.pt",
     "environment.json",
     "train.log",
     ".hydra",
@@ -50,19 +58,18 @@ def _json(path: Path) -> dict:
     ],
 )
 def test_a_mistake_is_one_line_and_a_hint_and_leaves_nothing(
-    command: Run, tmp_path: Path, overrides: str, error: str, hint: str
+    run: Run, tmp_path: Path, overrides: str, error: str, hint: str
 ) -> None:
-    result = command("train.py", *overrides.split())
-    assert result.returncode == 2
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
+    code, output, said = run(*overrides.split())
+    assert (code, output) == (2, "")
+    lines = said.splitlines()
     assert lines[0].startswith(error)
     assert lines[-1].startswith(hint)
-    assert len(lines) <= 3 and "Traceback" not in result.stderr
+    assert len(lines) <= 3 and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_misspelt_key_is_answered_before_torch_is_imported(command: Run) -> None:
+def test_a_misspelt_key_is_answered_before_torch_is_imported(command: RunProcess) -> None:
     result = command("-X", "importtime", "train.py", "+trainer.epoch=3")
     assert result.returncode == 2
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
@@ -79,16 +86,16 @@ def test_a_misspelt_key_is_answered_before_torch_is_imported(command: Run) -> No
         (["model.backbone.weights=x.pt"], "error: missing checkpoint in x.pt: no such file"),
     ],
 )
-def test_wrong_input_found_later_is_also_code_2(command: Run, overrides: list[str], error: str) -> None:
+def test_wrong_input_found_later_is_also_code_2(run: Run, overrides: list[str], error: str) -> None:
     if torch.cuda.is_available() and overrides == ["trainer.device=cuda"]:
         pytest.skip("there is a GPU")
-    result = command("train.py", *overrides)
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[0].startswith(error)
-    assert "Traceback" not in result.stderr and "Error executing" not in result.stderr
+    code, _, said = run(*overrides)
+    assert code == 2
+    assert said.splitlines()[0].startswith(error)
+    assert "Traceback" not in said and "Error executing" not in said
 
 
-def test_one_run_leaves_a_complete_folder(command: Run, tmp_path: Path, small: list[str]) -> None:
+def test_one_run_leaves_a_complete_folder(command: RunProcess, tmp_path: Path, small: list[str]) -> None:
     folder = tmp_path / "run"
     result = command("train.py", *small, "trainer.precision=float32", f"hydra.run.dir={folder}")
     assert result.returncode == 0, result.stderr
@@ -135,18 +142,11 @@ def _the_best_model_gives_the_stored_predictions(folder: Path, images: Path) -> 
         assert probabilities.tolist() == pytest.approx([float(value) for value in stored], abs=1e-4)
 
 
-def test_a_multirun_gives_a_folder_for_each_job(command: Run, tmp_path: Path, small: list[str]) -> None:
+def test_a_multirun_gives_a_folder_for_each_job(run: Run, tmp_path: Path, small: list[str]) -> None:
     constant = [o for o in small if not o.startswith("trainer.epochs")]
-    result = command(
-        "train.py",
-        "-m",
-        *constant,
-        "++trainer.epochs=1",
-        "model.heads=2,4",
-        "model.dropout=0.1,0.2",
-        "hydra.sweep.dir=s",
-    )
-    assert result.returncode == 0, result.stderr
+    sweep = ["++trainer.epochs=1", "model.heads=2,4", "model.dropout=0.1,0.2", "hydra.sweep.dir=s"]
+    code, _, error = run("-m", *constant, *sweep)
+    assert code == 0, error
     folders = sorted(path.name for path in (tmp_path / "s").iterdir() if path.is_dir())
     assert folders == [
         "0_dropout=0.1,heads=2",
@@ -155,37 +155,74 @@ def test_a_multirun_gives_a_folder_for_each_job(command: Run, tmp_path: Path, sm
         "3_dropout=0.2,heads=4",
     ]
     for name in folders:
-        assert {path.name for path in (tmp_path / "s" / name).iterdir()} == FILES
+        assert {path.name for path in (tmp_path / "s" / name).iterdir()} == FILES - {"previous.pt"}
         assert _json(tmp_path / "s" / name / "status.json")["status"] == "complete"
     log = (tmp_path / "s" / folders[3] / "train.log").read_text()
     assert log.count("epoch 1/1") == 1, "each job's log has its own lines"
 
 
-def test_one_seed_gives_one_history(command: Run, tmp_path: Path, small: list[str]) -> None:
+def test_one_seed_gives_one_history(run: Run, tmp_path: Path, tiny: list[str]) -> None:
     """Also after other jobs in the same process, and another seed another history."""
-    result = command("train.py", "-m", *small, "seed=1,2,1", "hydra.sweep.dir=s")
-    assert result.returncode == 0, result.stderr
+    code, _, error = run("-m", *tiny, "seed=1,2,1", "hydra.sweep.dir=s")
+    assert code == 0, error
     first, other, again = (path.read_text() for path in sorted((tmp_path / "s").glob("*/history.json")))
     assert first == again
     assert first != other
 
 
-def test_a_failed_job_leaves_its_traceback_and_the_others_run(command: Run, tmp_path: Path, small: list[str]) -> None:
-    """An absurd learning rate passes every check and gives a loss that is not finite."""
-    result = command(
-        "train.py", "-m", *small, "optimizer.head_lr=1e-3,1e30,1e-4", "trainer.log_every=1", "hydra.sweep.dir=s"
-    )
-    assert result.returncode == 1
-    statuses = {path.parent.name: _json(path)["status"] for path in (tmp_path / "s").glob("*/status.json")}
-    assert list(dict(sorted(statuses.items())).values()) == ["complete", "failed", "complete"]
-    failed = next((tmp_path / "s").glob("1_*"))
-    assert "Traceback" in (failed / "train.log").read_text()
-    assert "not finite at epoch 1, step" in str(_json(failed / "status.json")["error"])
-    assert not (failed / "best_model.pt").exists() and not (failed / "metrics.json").exists()
-    assert "not finite" in result.stderr and "Traceback" not in result.stderr
+NOT_FINITE = r"error: loss that is not finite in epoch 1, step 2: learning rates: .*backbone 0\.0\d+.* head .*e\+\d\d"
+TOO_LARGE = (
+    "error: out of memory in cpu: a batch of 6 pictures of 32×32 does not fit (CUDA out of memory. Tried to allocate "
+    "7.00 GiB.)\n"
+    "hint: data.batch_size=3 or a smaller data.image_size; or the same batch in parts with trainer.accumulate=2, or in "
+    "as many as needed with trainer.oom=accumulate"
+)
+MISTAKE = "error: failure in this run: IndexError: list index out of range\nhint: HYDRA_FULL_ERROR=1 in the environment"
+LOST = (
+    r"error: lost worker process in data\.num_workers=1: process \d+ was killed by SIGKILL; usually the system had no "
+    r"memory left\nhint: data\.num_workers=auto \(threads, no processes\) or fewer workers, or a smaller "
+    r"data\.batch_size"
+)
 
 
-def test_weights_of_an_earlier_run_are_taken_and_told(command: Run, tmp_path: Path, small: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("sweep", "message", "has_checkpoint"),
+    [
+        ("optimizer.head_lr=1e-3,1e30,1e-3", NOT_FINITE, False),
+        ("model/backbone=small,raising,small", re.escape(MISTAKE), True),
+        ("model/backbone=small,hungry,small", re.escape(TOO_LARGE), True),
+        ("data/augment=deadly data.num_workers=0,1,0", LOST, False),
+    ],
+    ids=["not finite", "exception", "out of memory", "killed worker"],
+)
+def test_a_job_that_fails_leaves_its_traceback_and_the_others_run(
+    start: Start, tiny: list[str], tmp_path: Path, reference: Path, sweep: str, message: str, has_checkpoint: bool
+) -> None:
+    command = start("-m", *tiny, *sweep.split(), "hydra.sweep.dir=s")
+    assert command.wait() == 1, command.stdout
+    job, said = command.stderr.split("\n", maxsplit=1)
+    assert job.startswith("Error executing job with overrides: ['data=metadata'")  # Hydra's line: which one
+    assert re.match(message, said) and len(said.splitlines()) == 2, said
+    assert "Traceback" not in command.stdout
+    wait_until(lambda: not command.session(), "its processes end", seconds=10)
+    first, failed, third = sorted((tmp_path / "s").glob("[0-9]_*"))
+    assert outcome(first) == outcome(third) == outcome(reference)
+
+    status = _json(failed / "status.json")
+    assert status["status"] == "failed"
+    kind, _, text = status["error"].partition(": ")
+    assert re.match(message.replace(re.escape(MISTAKE), "list index out of range"), text), status["error"]
+    log = (failed / "train.log").read_text()
+    assert "Traceback (most recent call last)" in log and f"{kind}: " in log
+    assert "Traceback" not in (first / "train.log").read_text() + (third / "train.log").read_text()
+    assert not (failed / "metrics.json").exists()
+    assert (failed / "last.pt").exists() == (failed / "best_model.pt").exists() == has_checkpoint
+    says_how = f"continue with python train.py resume={failed.relative_to(tmp_path)}\n" in command.stdout
+    assert says_how == has_checkpoint
+    require_whole_files(failed)
+
+
+def test_weights_of_an_earlier_run_are_taken_and_told(command: RunProcess, tmp_path: Path, small: list[str]) -> None:
     one_epoch = [*small, "trainer.epochs=1"]
     assert command("train.py", *one_epoch, "model=plain", "~model.size", "hydra.run.dir=first").returncode == 2
     first = command("train.py", *[o for o in one_epoch if "size=lite" not in o], "model=plain", "hydra.run.dir=first")
@@ -196,7 +233,7 @@ def test_weights_of_an_earlier_run_are_taken_and_told(command: Run, tmp_path: Pa
     assert "in the file, not used: fc.weight, fc.bias" in second.stdout
 
 
-def test_showing_the_configuration_names_mistakes_too(command: Run) -> None:
+def test_showing_the_configuration_names_mistakes_too(command: RunProcess) -> None:
     shown = command("train.py", "--cfg", "job", "model=ca", "model.reduction=8")
     assert shown.returncode == 0
     assert "reduction: 8" in shown.stdout
@@ -205,13 +242,150 @@ def test_showing_the_configuration_names_mistakes_too(command: Run) -> None:
     assert wrong.stderr.startswith("error: unknown key in trainer.epoch")
 
 
-def test_help_says_what_can_be_chosen(command: Run) -> None:
+def test_help_says_what_can_be_chosen(command: RunProcess) -> None:
     result = command("train.py", "--help")
     assert result.returncode == 0
     assert "hybrid" in result.stdout and "scheduler" in result.stdout
 
 
-def test_a_failure_shows_its_traceback_when_asked_for(command: Run) -> None:
-    result = command("train.py", "model.heads=3", HYDRA_FULL_ERROR="1")
-    assert result.returncode == 2
-    assert "Traceback" in result.stderr
+def test_a_failure_shows_its_traceback_when_asked_for(run: Run) -> None:
+    code, _, error = run("model.heads=3", HYDRA_FULL_ERROR="1")
+    assert code == 2
+    assert "Traceback" in error
+
+
+RESNET = ["model=plain", "model.backbone.layers=[1,1,1,1]", "data=metadata", "data.metadata=nowhere.csv"]
+
+
+@contextmanager
+def _mounted(folder: Path, *options: str) -> Iterator[Path]:
+    """A file system of its own at `folder`. Only root may do that, and not in every container."""
+    if shutil.which("mount") is None or subprocess.run(["mount", *options, folder], stderr=subprocess.PIPE).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def _small_disk(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir()
+    with _mounted(folder, "-t", "tmpfs", "-o", f"size={size}", "tmpfs"):
+        yield folder
+
+
+@contextmanager
+def _read_only(folder: Path) -> Iterator[Path]:
+    """Nobody but root respects permissions, and nobody but root can mount."""
+    if os.geteuid():
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+        return
+    with _mounted(folder, "--bind", str(folder)):
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        yield folder
+
+
+def _limit_files(command: Command, num_bytes: int) -> None:
+    import resource  # not on Windows
+
+    resource.prlimit(command.process, resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
+
+
+def test_a_file_size_limit_is_noticed_before_data_are_read(start: Start, tmp_path: Path) -> None:
+    command = start(*RESNET, "hydra.run.dir=run", hold=("start", 1)).wait_until_held()
+    _limit_files(command, 10_000_000)
+    command.go_on()
+    assert command.wait() == 2
+    assert command.stderr == (
+        f"error: file size limit in {tmp_path / 'run'}: a checkpoint has 79 MB, the limit of a file is 10 MB\n"
+        "hint: raise it with ulimit -f unlimited, or train a smaller model\n"
+    )
+    assert not (tmp_path / "run" / "status.json").exists()
+
+
+def test_a_disk_without_room_is_noticed_before_data_are_read(run: Run, tmp_path: Path) -> None:
+    with _small_disk(tmp_path / "disk", "10m") as disk:
+        code, _, error = run(*RESNET, "hydra.run.dir=disk/run")
+        assert code == 2
+        assert error == (
+            f"error: no room in {disk / 'run'}: the checkpoints need 275 MB, 10 MB are free\n"
+            "hint: make room, choose another disk with hydra.run.dir=<folder>, or train a smaller model\n"
+        )
+        assert not (disk / "run" / "status.json").exists()
+
+
+def test_a_file_size_limit_while_training(
+    start: Start, run: Run, tiny: list[str], tmp_path: Path, reference: Path
+) -> None:
+    """Reached by last.pt at the end of the second epoch; the best model would still have fitted."""
+    folder = tmp_path / "run"
+    command = start(*tiny, "hydra.run.dir=run", hold=("step", 6)).wait_until_held()
+    before = (folder / "last.pt").read_bytes()
+    limit = len(before) - 1000
+    assert (folder / "best_model.pt").stat().st_size < limit
+    _limit_files(command, limit)
+    command.go_on()
+    assert command.wait() == 1
+    assert command.stderr == (
+        f"error: file size limit in {folder / 'last.pt'}: the limit of a file is 0 MB\n"
+        "hint: ulimit -f unlimited; what was saved before is whole; then continue with python train.py resume=run\n"
+    )
+    _goes_on_after(run, command, folder, before=before, reference=reference)
+
+
+def test_a_disk_that_is_full_while_training(
+    start: Start, run: Run, tiny: list[str], tmp_path: Path, reference: Path
+) -> None:
+    with _small_disk(tmp_path / "disk", "3m") as disk:
+        command = start(*tiny, "hydra.run.dir=disk/run", hold=("step", 6)).wait_until_held()
+        before = (disk / "run" / "last.pt").read_bytes()
+        with pytest.raises(OSError, match="No space left"), (disk / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        command.go_on()
+        assert command.wait() == 1
+        assert command.stderr == (
+            f"error: disk full in {disk / 'run' / 'last.pt'}: No space left on device, 0 MB are free\n"
+            "hint: make room; what was saved before is whole; then continue with python train.py resume=disk/run\n"
+        )
+        assert "status.json still says running: " in command.stdout
+        (disk / "filler").unlink()
+        _goes_on_after(run, command, disk / "run", before=before, reference=reference, status="running")
+
+
+def _goes_on_after(
+    run: Run, command: Command, folder: Path, *, before: bytes, reference: Path, status: str = "failed"
+) -> None:
+    """The run that could not write is whole, and once it can it ends as it would have without the trouble."""
+    assert (folder / "last.pt").read_bytes() == before
+    assert _json(folder / "status.json")["status"] == status
+    assert not [*folder.rglob(".*.tmp")]
+    require_whole_files(folder)
+    assert "Traceback" not in command.stdout
+    code, output, error = run(f"resume={folder}")
+    assert (code, error) == (0, "")
+    assert "continuing after epoch 1, batch 0 of the next one (step 4)" in output
+    assert outcome(folder) == outcome(reference)
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_data_are_read(
+    run: Run, parted: Path, tmp_path: Path, reference: Path
+) -> None:
+    before = content(parted)
+    hint = "hint: choose another place with hydra.run.dir=<folder>, or hydra.sweep.dir=<folder> with -m\n"
+    why = "Permission denied" if os.geteuid() else "Read-only file system"
+    with _read_only(parted):
+        assert run(*RESNET, "hydra.run.dir=run/new") == (
+            2,
+            "",
+            f"error: unusable output folder in run/new: {why}\n{hint}",
+        )
+        code, _, error = run("resume=run", "data.metadata=nowhere.csv")
+        assert code == 2
+        assert error == f"error: unusable output folder in {parted / 'train.log'}: {why}\n{hint}"
+    assert content(parted) == before
+    assert run("resume=run")[0] == 0
+    assert outcome(parted) == outcome(reference)

@@ -2,85 +2,238 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
+import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from hybridnet.errors import InputError
-from hybridnet.files import read_json, write_json
-from hybridnet.run import RunFolder
-from hybridnet.trainer.metrics import Evaluation
-from hybridnet.trainer.supervised import State
+from hybridnet import run as run_module
+from hybridnet.checkpoint import load_checkpoint
+from hybridnet.errors import Fault, InputError, Stopped, TrainingError
+from hybridnet.files import read_json, try_lock, write_json
+from hybridnet.run import Recorder, RunFolder
+from hybridnet.trainer.state import State
+
+PRECIOUS = ["history.json", "last.pt", "previous.pt", "best_model.pt", "metrics.json"]
 
 
-def _status(folder: Path) -> dict[str, object]:
+@contextmanager
+def _begun(folder: Path, **options: Any) -> Iterator[RunFolder]:
+    with RunFolder(folder, **options) as run:
+        run.begin({})
+        yield run
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """For a run, below the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "outputs" / "run"
+
+
+def _status(folder: Path) -> dict[str, Any]:
     return read_json(folder / "status.json")
 
 
-def test_a_run_is_running_and_then_complete(tmp_path: Path) -> None:
-    with RunFolder(tmp_path / "a" / "b") as run:
-        assert _status(run.folder)["status"] == "running"
-    assert _status(run.folder)["status"] == "complete"
-    assert _status(run.folder)["error"] is None
+def _content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _system_error(number: int, path: Path | None = None) -> OSError:
+    return OSError(number, os.strerror(number), *([str(path)] if path else []))
+
+
+def test_a_run_is_running_and_then_complete(folder: Path) -> None:
+    with RunFolder(folder) as run:
+        assert _content(folder) == {".lock": b""}
+        run.begin({"config.yaml": "seed: 1\n", "overrides.yaml": "- ü\n"})
+        assert (folder / ".hydra" / "config.yaml").read_text(encoding="utf-8") == "seed: 1\n"
+        assert (folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8") == "- ü\n"
+        running = _status(folder)
+    complete = _status(folder)
+    assert (running["status"], running["error"], running["ended"]) == ("running", None, None)
+    assert (complete["status"], complete["error"]) == ("complete", None)
+    assert running["pid"] == complete["pid"] == os.getpid()
+    assert running["started"] == complete["started"] <= complete["ended"]
+    assert datetime.fromisoformat(complete["started"]).tzinfo == datetime.fromisoformat(complete["ended"]).tzinfo
+    assert datetime.now(timezone.utc) - datetime.fromisoformat(complete["started"]) < timedelta(minutes=1)
+
+
+def test_a_run_that_was_refused_or_left_alone_stays_as_it_is(folder: Path) -> None:
+    with contextlib.suppress(RuntimeError), _begun(folder):
+        (folder / "last.pt").write_text("precious")
+        raise RuntimeError
+    before = _content(folder)
+    os.utime(folder / ".lock", ns=(0, 0))
+    with RunFolder(folder, is_continued=True):
+        pass
+    with pytest.raises(InputError), RunFolder(folder, is_continued=True):
+        raise InputError(Fault("changed settings", "b", "c"))
+    assert _content(folder) == before
+    assert (folder / ".lock").stat().st_mtime_ns == 0
+
+
+STOPPED = Stopped(15)
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(RuntimeError("boom"), "failed"), (InputError, "failed"), (KeyboardInterrupt(), "stopped")]
+    ("error", "status", "text"),
+    [
+        (RuntimeError("boom"), "failed", "RuntimeError: boom"),
+        (InputError(Fault("a", "b", "c")), "failed", "InputError: error: a in b: c"),
+        (TrainingError(Fault("a", "b", "c", "d")), "failed", "TrainingError: error: a in b: c\nhint: d"),
+        (_system_error(errno.ENOSPC), "failed", "OSError: [Errno 28] No space left on device"),
+        (STOPPED, "stopped", "Stopped: stopped by SIGTERM"),
+        (KeyboardInterrupt(), "stopped", "KeyboardInterrupt: "),
+        (SystemExit(3), "stopped", "SystemExit: 3"),
+    ],
+    ids=lambda value: type(value).__name__,
 )
-def test_an_error_is_told_and_passed_on(tmp_path: Path, error: BaseException, status: str) -> None:
-    from hybridnet.errors import Fault
-
-    error = InputError(Fault("a", "b", "boom")) if error is InputError else error
-    with pytest.raises(type(error)), RunFolder(tmp_path):
+def test_an_error_is_told_and_passed_on(folder: Path, error: BaseException, status: str, text: str) -> None:
+    with pytest.raises(type(error)) as caught, _begun(folder):
         raise error
-    assert _status(tmp_path)["status"] == status
-    assert type(error).__name__ in str(_status(tmp_path)["error"])
+    assert caught.value is error
+    ended = _status(folder)
+    assert (ended["status"], ended["error"], ended["ended"] is None) == (status, text, False)
 
 
-@pytest.mark.parametrize(("has_epochs", "words"), [(True, "holds the finished epochs"), (False, "in the first epoch")])
-def test_an_interrupted_run_says_whether_epochs_were_finished(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, has_epochs: bool, words: str
+@pytest.mark.parametrize(
+    ("error", "is_saved", "messages"),
+    [
+        (STOPPED, True, ["stopped; continue with python train.py resume=outputs/run"]),
+        (STOPPED, False, ["stopped before anything was saved"]),
+        (
+            RuntimeError("boom"),
+            True,
+            [
+                "failed; outputs/run/train.log has the traceback",
+                "continue with python train.py resume=outputs/run",
+            ],
+        ),
+        (RuntimeError("boom"), False, ["failed; outputs/run/train.log has the traceback"]),
+        (InputError(Fault("a", "b", "c")), False, []),
+        (None, True, []),
+    ],
+)
+def test_how_a_run_goes_on_is_said(
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException | None,
+    is_saved: bool,
+    messages: list[str],
 ) -> None:
     caplog.set_level("INFO")
-    with pytest.raises(KeyboardInterrupt), RunFolder(tmp_path):
-        if has_epochs:
-            (tmp_path / "last.pt").touch()
-        raise KeyboardInterrupt
-    assert words in caplog.text
+    with contextlib.suppress(type(error or ValueError())), _begun(folder):
+        if is_saved:
+            (folder / "last.pt").touch()
+        if error:
+            raise error
+    assert [record.getMessage() for record in caplog.records] == messages
+    tracebacks = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert tracebacks == [error] * isinstance(error, RuntimeError)
 
 
-@pytest.mark.parametrize("result", ["history.json", "last.pt", "best_model.pt", "metrics.json"])
-def test_a_folder_with_results_is_refused_and_left_alone(tmp_path: Path, result: str) -> None:
-    (tmp_path / result).write_text("precious")
-    with pytest.raises(InputError, match=r"used run folder in .*\nhint: choose another one with hydra\.run\.dir"):
-        RunFolder(tmp_path).__enter__()
-    assert (tmp_path / result).read_text() == "precious"
-    assert not (tmp_path / "status.json").exists()
+def test_a_failure_before_the_beginning_is_logged_with_its_traceback(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(RuntimeError), RunFolder(folder):
+        raise RuntimeError("boom")
+    (record,) = caplog.records
+    assert (record.levelname, str(record.exc_info[1])) == ("ERROR", "boom")
+    assert _content(folder) == {".lock": b""}
 
 
-def test_a_running_run_is_refused(tmp_path: Path) -> None:
-    with RunFolder(tmp_path), pytest.raises(InputError, match="it holds another run"):
-        RunFolder(tmp_path).__enter__()
-
-
-def test_the_folder_of_a_killed_run_without_results_is_free(tmp_path: Path) -> None:
-    write_json(tmp_path / "status.json", {"status": "running"})
-    with RunFolder(tmp_path):
+@pytest.mark.parametrize("result", PRECIOUS)
+def test_a_folder_with_results_is_refused_and_left_alone(folder: Path, result: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / result).write_text("precious")
+    with pytest.raises(InputError) as caught:
+        RunFolder(folder).__enter__()
+    assert str(caught.value) == (
+        f"error: used run folder in {folder}: it holds another run, which would be overwritten\n"
+        "hint: continue it with resume=outputs/run, or choose another folder with hydra.run.dir=<folder>"
+    )
+    assert _content(folder) == {".lock": b"", result: b"precious"}
+    with RunFolder(folder, is_continued=True):  # its lock is free
         pass
-    assert _status(tmp_path)["status"] == "complete"
 
 
-def test_a_folder_whose_run_failed_before_its_first_step_can_be_used_again(tmp_path: Path) -> None:
-    write_json(tmp_path / "status.json", {"status": "failed"})
-    with RunFolder(tmp_path):
-        assert _status(tmp_path)["status"] == "running"
+@pytest.mark.parametrize("status", ["running", "failed", "stopped"])
+def test_the_folder_of_a_run_without_results_is_free(folder: Path, status: str) -> None:
+    folder.mkdir(parents=True)
+    write_json(folder / "status.json", {"status": status})
+    with _begun(folder):
+        pass
+    assert _status(folder)["status"] == "complete"
+
+
+def _refusal(folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        RunFolder(folder, is_continued=True).__enter__()
+    (fault,) = caught.value.faults
+    assert (fault.what, fault.where) == ("run folder in use", str(folder))
+    assert fault.hint == "choose another folder with hydra.run.dir=<folder>"
+    return fault.cause
+
+
+def test_a_second_process_is_refused_and_told_about_the_first(folder: Path) -> None:
+    with RunFolder(folder) as run:
+        assert _refusal(folder) == "another process has just begun to work in it"
+        run.begin({})
+        started = _status(folder)["started"]
+        assert _refusal(folder) == f"process {os.getpid()} has been working in it since {started}"
+        before = _content(folder)
+        with pytest.raises(InputError, match="run folder in use"):
+            RunFolder(folder).__enter__()
+        assert _content(folder) == before
+    with RunFolder(folder, is_continued=True):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "is_named"),
+    [
+        ({"status": "running", "pid": 4711, "started": "then"}, True),
+        ({"status": "running", "pid": 4712, "started": "then"}, True),
+        ({"status": "running", "pid": 4713, "started": "then"}, False),
+        ({"status": "stopped", "pid": 4711, "started": "then"}, False),
+        ({"status": "running", "pid": 4711}, False),
+        ({"status": "running"}, False),
+        (["running"], False),
+        (None, False),
+    ],
+)
+def test_the_status_of_the_run_before_is_not_taken_for_the_first_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, status: Any, is_named: bool
+) -> None:
+    """A run that is continued writes its own status once its data are read."""
+
+    def kill(process: int, number: int) -> None:
+        assert number == 0
+        if process != 4711:
+            raise {4712: PermissionError, 4713: ProcessLookupError}[process]  # another user's; ended
+
+    monkeypatch.setattr(os, "kill", kill)
+    with RunFolder(folder):
+        if status:
+            write_json(folder / "status.json", status)
+        else:
+            (folder / "status.json").write_text("{")
+        named = f"process {status['pid']} has been working in it since then" if is_named else ""
+        assert _refusal(folder) == (named or "another process has just begun to work in it")
 
 
 def test_of_many_that_start_together_one_gets_the_folder(tmp_path: Path) -> None:
@@ -101,66 +254,408 @@ def test_of_many_that_start_together_one_gets_the_folder(tmp_path: Path) -> None
     run.__exit__(None, None, None)
 
 
+def test_left_over_temporaries_are_removed_by_the_one_that_holds_the_lock(folder: Path) -> None:
+    (folder / ".hydra").mkdir(parents=True)
+    left = [folder / ".last.pt.17.tmp", folder / ".hydra" / ".config.yaml.17.tmp"]
+    with (folder / ".lock").open("w") as holder:
+        assert try_lock(holder)
+        for path in left:
+            path.touch()
+        _refusal(folder)
+        assert all(path.exists() for path in left)
+    (folder / "last.pt").touch()
+    with pytest.raises(InputError, match="used run folder"):
+        RunFolder(folder).__enter__()
+    assert all(path.exists() for path in left)
+    with RunFolder(folder, is_continued=True) as run:
+        assert [path.exists() for path in left] == [False, True]
+        run.begin({})
+        assert not left[1].exists()
+    assert (folder / "last.pt").exists()
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"unusable run folder in .*run: Not a directory\nhint: .*hydra\.run\.dir"):
+    with pytest.raises(InputError) as caught:
         RunFolder(tmp_path / "file" / "run").__enter__()
+    assert str(caught.value) == (
+        f"error: unusable run folder in {tmp_path / 'file' / 'run'}: Not a directory\n"
+        "hint: choose another place with hydra.run.dir=<folder>"
+    )
 
 
-def _evaluation() -> Evaluation:
-    return Evaluation(torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), torch.tensor([0, 1, 1]))
+@pytest.fixture
+def not_writable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes a call fail as on a disk that was mounted again to be read only, also for an administrator."""
+
+    def fail(name: str) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise _system_error(errno.EROFS)
+
+        owner, _, function = name.rpartition(".")
+        monkeypatch.setattr(getattr(run_module, owner) if owner else run_module, function, refuse)
+
+    return fail
 
 
-def test_predictions_have_one_row_per_picture(tmp_path: Path) -> None:
-    with RunFolder(tmp_path) as run:
-        run.write_predictions(_evaluation(), paths=["a,b.jpg", "ü.jpg", "c.jpg"], classes=["blast", "brown spot"])
-    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["path"] for row in rows] == ["a,b.jpg", "ü.jpg", "c.jpg"]
-    assert [row["label"] for row in rows] == ["blast", "brown spot", "brown spot"]
-    assert [row["prediction"] for row in rows] == ["blast", "brown spot", "blast"]
-    assert float(rows[0]["probability_blast"]) == pytest.approx(0.880797, abs=1e-6)
-    assert float(rows[0]["probability_brown spot"]) == pytest.approx(0.119203, abs=1e-6)
+def test_a_folder_that_became_read_only_is_refused_before_and_after_the_data_are_read(
+    folder: Path, not_writable: Callable[[str], None]
+) -> None:
+    refused = f"unusable run folder in {folder}: Read-only file system\nhint: choose another place with hydra"
+    for name in ("write_json", "write_text", "tempfile.TemporaryFile", "remove_temporaries"):
+        with RunFolder(folder, is_continued=True) as run:
+            not_writable(name)
+            with pytest.raises(InputError, match=refused):
+                run.begin({"config.yaml": ""}) if "." not in name else run.require_room(nn.Linear(1, 1), _trainer())
+        assert not (folder / "status.json").exists()
+    with pytest.raises(InputError, match=refused):
+        RunFolder(folder).__enter__()
+    with (folder / ".lock").open("w") as stream:
+        assert try_lock(stream)
 
 
-def test_rows_that_are_left_out_are_listed(tmp_path: Path) -> None:
-    rows = [(3, "a,b.jpg", "train", 'says "no"'), (17, "ü.jpg", "valid", "no such file")]
-    with RunFolder(tmp_path) as run:
-        run.write_left_out(rows)
-    with (tmp_path / "left_out.csv").open(encoding="utf-8", newline="") as stream:
-        heading, *found = csv.reader(stream)
-    assert heading == ["line", "path", "split", "cause"]
-    assert found == [[str(line), *rest] for line, *rest in rows]
+FULL = "what was saved before is whole; then continue with python train.py resume=outputs/run"
 
 
-def test_where_nothing_is_left_out_there_is_no_list(tmp_path: Path) -> None:
-    with RunFolder(tmp_path) as run:
-        run.write_left_out([])
-    assert not (tmp_path / "left_out.csv").exists()
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (
+            errno.ENOSPC,
+            f"error: disk full in FILE: No space left on device, 1,235 MB are free\nhint: make room; {FULL}",
+        ),
+        (errno.EDQUOT, f"error: disk full in FILE: Disk quota exceeded, 1,235 MB are free\nhint: make room; {FULL}"),
+        (
+            errno.EFBIG,
+            f"error: file size limit in FILE: the limit of a file is 7 MB\nhint: ulimit -f unlimited; {FULL}",
+        ),
+        (
+            errno.EROFS,
+            f"error: unusable run folder in FILE: Read-only file system\nhint: make it writable; {FULL}",
+        ),
+        (
+            errno.EACCES,
+            f"error: unusable run folder in FILE: Permission denied\nhint: make it writable; {FULL}",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_explained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int, text: str
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(run_module.shutil, "disk_usage", {folder: SimpleNamespace(free=1_234_567_890)}.get)
+    monkeypatch.setattr(run_module, "size_limit", lambda: 7_000_000)
+    error = _system_error(number, folder / "last.pt")
+    with pytest.raises(TrainingError) as caught, _begun(folder):
+        (folder / "last.pt").touch()
+        raise error
+    assert caught.value.__cause__ is error
+    assert str(caught.value) == text.replace("FILE", str(folder / "last.pt"))
+    assert _status(folder)["status"] == "failed"
+    assert _status(folder)["error"] == f"TrainingError: {caught.value}"
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 
-def test_metrics_are_those_of_the_evaluation_and_the_best_epoch(tmp_path: Path) -> None:
-    row = {"train_acc": 0.9, "train_loss": 0.3, "valid_acc": 2 / 3}
-    state = State(epoch=4, step=40, best_epoch=2, history=[{}, row, {}, {}], train_seconds=2.0, num_images=120)
-    with RunFolder(tmp_path) as run:
-        run.write_metrics(state, _evaluation(), classes=["a", "b"], num_parameters=7, num_leaked=2, monitor="valid_acc")
-    metrics = read_json(tmp_path / "metrics.json")
-    assert metrics["valid_acc"] == pytest.approx(2 / 3)
-    assert (metrics["train_acc"], metrics["train_loss"], metrics["best_epoch"]) == (0.9, 0.3, 2)
-    assert metrics["train_images_per_second"] == 60.0
-    assert metrics["per_class"]["b"] == pytest.approx({"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2})
-    assert metrics["confusion_matrix"] == [[1, 0], [1, 1]]
-    assert (metrics["num_parameters"], metrics["num_valid"], metrics["num_leaked"]) == (7, 3, 2)
-    assert metrics["peak_memory_bytes"] > 1e6
+def test_an_error_of_another_file_is_not_explained_as_one_of_the_run(folder: Path) -> None:
+    for error in (_system_error(errno.ENOSPC, folder.parent / "a.csv"), _system_error(errno.ENOSPC)):
+        with pytest.raises(OSError, match="No space left") as caught, _begun(folder):
+            raise error
+        assert caught.value is error
 
 
-def test_the_environment_is_written(tmp_path: Path) -> None:
-    with RunFolder(tmp_path) as run:
-        run.write_environment(device=torch.device("cpu"), precision="bf16", seed=3)
-    environment = read_json(tmp_path / "environment.json")
-    assert environment["seed"] == 3
-    assert environment["packages"]["torch"] == str(torch.__version__).partition("+")[0]
-    assert {"command", "device", "precision", "git_commit", "python", "threads"} <= set(environment)
+def test_a_status_that_cannot_be_written_does_not_hide_the_first_error(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, content: Any) -> None:
+        raise _system_error(errno.ENOSPC, path)
+
+    with pytest.raises(RuntimeError, match="boom"), _begun(folder):
+        monkeypatch.setattr(run_module, "write_json", refuse)
+        raise RuntimeError("boom")
+    message = caplog.records[-1].getMessage()
+    assert message.startswith("status.json still says running: ") and "No space left on device" in message
+    assert _status(folder)["status"] == "running"
+    with RunFolder(folder):  # the lock is free
+        pass
+
+
+def test_a_run_whose_last_word_cannot_be_written_has_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = _system_error(errno.ENOSPC, folder / "status.json")
+
+    def refuse(path: Path, content: Any) -> None:
+        raise error
+
+    with pytest.raises(TrainingError, match="disk full in .*status.json: No space left") as caught, _begun(folder):
+        monkeypatch.setattr(run_module, "write_json", refuse)
+    assert caught.value.__cause__ is error
+    with RunFolder(folder):
+        pass
+
+
+def _trainer(ema_decay: float = 0.0) -> Any:
+    return SimpleNamespace(ema_decay=ema_decay)
+
+
+def _model_of_1_mb() -> nn.Module:
+    """On the meta device, half of it a buffer."""
+    model = nn.Module()
+    model.weight = nn.Parameter(torch.empty(125_000, device="meta"))
+    model.register_buffer("mean", torch.empty(62_500, device="meta", dtype=torch.float64))
+    return model
+
+
+@pytest.mark.parametrize(("ema_decay", "there", "needed"), [(0.0, 0, 14), (0.9, 0, 17), (0.0, 9, 5)])
+def test_a_disk_without_room_is_refused_with_numbers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, ema_decay: float, there: int, needed: int
+) -> None:
+    """Three states of four times the model (five with an average), and two best models, are there while one is
+    written.
+    """
+    usage = SimpleNamespace(free=needed * 10**6)
+    monkeypatch.setattr(run_module.shutil, "disk_usage", {folder: usage}.get)
+    monkeypatch.setattr(run_module, "size_limit", lambda: (5 if ema_decay else 4) * 10**6)
+    with RunFolder(folder, is_continued=True) as run:
+        for name, share in (("last.pt", 4), ("previous.pt", 4), ("best_model.pt", 1)):
+            with (folder / name).open("wb") as stream:
+                stream.truncate(there * share * 10**6 // 9)
+        (folder / "predictions.csv").write_bytes(b"x" * 10**5)
+        run.require_room(_model_of_1_mb(), _trainer(ema_decay))
+        usage.free -= 1
+        with pytest.raises(InputError) as caught:
+            run.require_room(_model_of_1_mb(), _trainer(ema_decay))
+    assert str(caught.value) == (
+        f"error: no room in {folder}: the checkpoints need {needed} MB, {needed} MB are free\n"
+        "hint: make room, choose another disk with hydra.run.dir=<folder>, or train a smaller model"
+    )
+
+
+@pytest.mark.parametrize(("ema_decay", "size"), [(0.0, 4), (0.9, 5)])
+def test_a_limit_of_the_file_size_is_refused_with_numbers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, ema_decay: float, size: int
+) -> None:
+    with RunFolder(folder) as run:
+        monkeypatch.setattr(run_module, "size_limit", lambda: size * 10**6)
+        run.require_room(_model_of_1_mb(), _trainer(ema_decay))
+        monkeypatch.setattr(run_module, "size_limit", lambda: 1_500_000)
+        with pytest.raises(InputError) as caught:
+            run.require_room(_model_of_1_mb(), _trainer(ema_decay))
+    assert str(caught.value) == (
+        f"error: file size limit in {folder}: a checkpoint has {size} MB, the limit of a file is 2 MB\n"
+        "hint: raise it with ulimit -f unlimited, or train a smaller model"
+    )
+
+
+def test_the_room_is_looked_for_without_leaving_anything(folder: Path) -> None:
+    with RunFolder(folder) as run:
+        run.require_room(_model_of_1_mb(), _trainer())
+        assert _content(folder) == {".lock": b""}
+
+
+@pytest.mark.parametrize(
+    ("status", "metrics", "epoch", "expected"),
+    [
+        ("complete", {"valid_acc": 1}, 3, True),
+        ("complete", {"valid_acc": 1}, 2, False),  # more epochs are asked for
+        ("complete", {"valid_acc": 1}, None, True),  # its checkpoints were deleted to save room
+        ("complete", {}, 3, False),
+        ("complete", None, 3, False),
+        ("running", {"valid_acc": 1}, 3, False),
+        ("failed", {"valid_acc": 1}, 3, False),
+        ("stopped", {"valid_acc": 1}, 3, False),
+        (None, {"valid_acc": 1}, 3, False),
+        ('["complete"]', {"valid_acc": 1}, 3, False),
+        ('{"error": null}', {"valid_acc": 1}, 3, False),
+        ("{", {"valid_acc": 1}, 3, False),
+        (None, None, 1, False),
+        (None, None, None, False),
+    ],
+)
+def test_a_run_is_complete_if_all_was_done(
+    folder: Path, status: str | None, metrics: Any, epoch: int | None, expected: bool
+) -> None:
+    trainer = SimpleNamespace(is_finished=lambda state: state.epoch >= 3)
+    checkpoint = None if epoch is None else {"state": vars(State(epoch=epoch))}
+    with RunFolder(folder, is_continued=True) as run:
+        if status:
+            (folder / "status.json").write_text(status if status[0] in "[{" else f'{{"status": "{status}"}}')
+        if metrics is not None:
+            write_json(folder / "metrics.json", metrics)
+        assert run.is_complete(trainer, checkpoint) is expected
+
+
+@pytest.mark.parametrize("status", ["running", "complete"])
+@pytest.mark.parametrize("result", PRECIOUS)
+def test_results_without_a_checkpoint_are_not_overwritten(folder: Path, status: str, result: str) -> None:
+    with RunFolder(folder, is_continued=True) as run:
+        write_json(folder / "status.json", {"status": status})
+        write_json(folder / result, {})
+        with pytest.raises(InputError, match="used run folder"):
+            run.is_complete(SimpleNamespace(), None)
+
+
+def test_the_metrics_are_read(folder: Path) -> None:
+    with RunFolder(folder) as run:
+        write_json(folder / "metrics.json", {"valid_acc": 0.5})
+        assert run.metrics() == {"valid_acc": 0.5}
+
+
+ENVIRONMENT = {"command": ["a"], "seed": 1, "device": "cpu", "device_name": "x86_64", "precision": "float32"}
+ENVIRONMENT |= {"threads": 2, "platform": "Linux", "python": "3.11.7", "cuda": None, "packages": {"torch": "2.10"}}
+
+
+def test_every_part_of_a_run_has_its_environment(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parts = [ENVIRONMENT, ENVIRONMENT | {"threads": 4, "command": ["b"]}, ENVIRONMENT | {"packages": {"torch": "2.11"}}]
+    with RunFolder(folder) as run:
+        run.write_environment(parts[0])
+    assert read_json(folder / "environment.json") == parts[0] | {"earlier": []}
+    assert caplog.messages == []
+    with RunFolder(folder, is_continued=True) as run:
+        run.write_environment(parts[1])
+    assert read_json(folder / "environment.json") == parts[1] | {"earlier": [parts[0]]}
+    with RunFolder(folder, is_continued=True) as run:
+        run.write_environment(parts[2])
+    assert read_json(folder / "environment.json") == parts[2] | {"earlier": parts[:2]}
+    begin, end = "the run began in another environment (", "): last digits may differ"
+    assert caplog.messages == [
+        f"{begin}threads 2, now 4{end}",
+        f"{begin}threads 4, now 2; torch 2.10, now 2.11{end}",
+    ]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_the_same_environment_is_no_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for command in ("a", "b"):
+        with RunFolder(folder, is_continued=True) as run:
+            run.write_environment(ENVIRONMENT | {"command": [command], "seed": 3, "git_commit": command})
+    assert caplog.messages == []
+
+
+def test_the_environment_of_a_run_that_failed_before_its_first_results_is_forgotten(folder: Path) -> None:
+    for _ in range(2):
+        with RunFolder(folder) as run:
+            run.write_environment(ENVIRONMENT)
+    assert read_json(folder / "environment.json")["earlier"] == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "\xff"])
+def test_a_damaged_environment_does_not_stop_a_run(folder: Path, text: str) -> None:
+    with RunFolder(folder, is_continued=True) as run:
+        (folder / "environment.json").write_text(text, encoding="latin-1")
+        run.write_environment(ENVIRONMENT)
+    assert read_json(folder / "environment.json") == ENVIRONMENT | {"earlier": []}
+
+
+class _Display:
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+
+    def step(self, *values: float) -> None:
+        self.shown.append(values)
+
+    def epoch(self, row: dict[str, float], *, is_best: bool) -> None:
+        self.shown.append((row, is_best))
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    identity = {"settings": {"seed": 1}, "data": {"train": "abc"}}
+    return Recorder(tmp_path, _Display(), recipe={"format": 1, "label2id": {"a": 0}}, identity=identity)
+
+
+def _checkpoint(state: State, best: float) -> dict[str, Any]:
+    return {"model": {"w": torch.tensor([best + 0.5])}, "best": {"w": torch.tensor([best])}, "state": dict(vars(state))}
+
+
+def _record(recorder: Recorder, epochs: int, *, best_epochs: list[int]) -> State:
+    state = State()
+    for epoch in range(1, epochs + 1):
+        state.epoch, state.best_epoch = epoch, best_epochs[epoch - 1]
+        state.history = [*state.history, {"epoch": epoch, "valid_acc": epoch / 8}]
+        recorder.epoch(state, _checkpoint(state, float(state.best_epoch)))
+    return state
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_epoch_is_recorded_in_all_files(recorder: Recorder, tmp_path: Path) -> None:
+    state = _record(recorder, 2, best_epochs=[1, 1])
+    assert _names(tmp_path) == ["best_model.pt", "history.json", "last.pt", "previous.pt"]
+    last, previous, best = (load_checkpoint(tmp_path / name) for name in ("last.pt", "previous.pt", "best_model.pt"))
+    assert last == {
+        "format": 1,
+        "label2id": {"a": 0},
+        "settings": {"seed": 1},
+        "data": {"train": "abc"},
+        "model": {"w": torch.tensor([1.5])},
+        "best": {"w": torch.tensor([1.0])},
+        "state": vars(state),
+    }
+    assert previous["state"]["epoch"] == 1
+    assert best == {"format": 1, "label2id": {"a": 0}, "model": {"w": torch.tensor([1.0])}, "metrics": state.history[0]}
+    assert read_json(tmp_path / "history.json") == state.history
+    assert recorder.display.shown == [(state.history[0], True), (state.history[1], False)]
+
+
+def test_the_best_model_is_written_when_it_has_changed(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `last.pt`, from which it can be made anew."""
+    written: list[str] = []
+    for name in ("save_checkpoint", "write_json"):
+        function = getattr(run_module, name)
+        monkeypatch.setattr(
+            run_module, name, lambda path, *a, f=function, **k: (written.append(path.name), f(path, *a, **k))
+        )
+    _record(recorder, 3, best_epochs=[1, 1, 3])
+    with_best, without = ["last.pt", "best_model.pt", "history.json"], ["last.pt", "history.json"]
+    assert written == [*with_best, *without, *with_best]
+    assert load_checkpoint(tmp_path / "best_model.pt")["model"] == {"w": torch.tensor([3.0])}
+
+
+def test_within_an_epoch_only_the_state_is_recorded(recorder: Recorder, tmp_path: Path) -> None:
+    state = State(batch=5)
+    recorder.save(state, _checkpoint(state, 0.0))
+    assert _names(tmp_path) == ["last.pt"]
+    state.batch = 6
+    recorder.save(state, _checkpoint(state, 0.0))
+    assert load_checkpoint(tmp_path / "last.pt")["state"]["batch"] == 6
+    assert load_checkpoint(tmp_path / "previous.pt")["state"]["batch"] == 5
+    assert recorder.display.shown == []
+
+
+def test_a_step_is_shown(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.step(2, 30, 0.5, 0.25, 100.0)
+    assert recorder.display.shown == [(2, 30, 0.5, 0.25, 100.0)]
+    assert _names(tmp_path) == []
+
+
+def test_before_a_run_goes_on_the_other_files_are_made_anew(
+    recorder: Recorder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    _record(recorder, 3, best_epochs=[1, 2, 2])
+    (tmp_path / "best_model.pt").write_bytes(b"of the epoch after")
+    (tmp_path / "history.json").unlink()
+    before = (tmp_path / "last.pt").read_bytes()
+    state = State(epoch=2, batch=7, step=27, best_epoch=1, history=[{"valid_acc": 0.5}, {"valid_acc": 0.25}])
+    recorder.restore(_checkpoint(state, 4.0))
+    best = load_checkpoint(tmp_path / "best_model.pt")
+    assert best == {
+        "format": 1,
+        "label2id": {"a": 0},
+        "model": {"w": torch.tensor([4.0])},
+        "metrics": {"valid_acc": 0.5},
+    }
+    assert read_json(tmp_path / "history.json") == state.history
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert caplog.messages == ["continuing after epoch 2, batch 7 of the next one (step 27)"]
+
+
+def test_within_the_first_epoch_there_is_nothing_to_make_anew(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.restore({"state": vars(State(batch=3, step=3)), "best": {}})
+    assert _names(tmp_path) == []
 
 
 def _with_bad_pictures(folder: Path) -> list[str]:

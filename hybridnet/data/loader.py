@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
 
 from hybridnet.data.batch import Batch
-from hybridnet.errors import InputError
+from hybridnet.data.failures import explain
+from hybridnet.data.workers import Workers
 
 PREFETCHED_BATCHES = 2
 MOST_THREADS = 16
@@ -76,25 +73,41 @@ class Loader:
         self.pin_memory = pin_memory
         self.num_workers = num_workers
         self.is_ahead = is_ahead
-        self._requests: list[Request] = []  # of the current epoch, for the worker processes
-        self._processes = self._start_processes(num_workers) if isinstance(num_workers, int) and num_workers else None
+        self._workers = None
+        if isinstance(num_workers, int) and num_workers:
+            self._workers = Workers(samples.make, num_workers=num_workers, pin_memory=pin_memory)
 
-    def epoch(self, epoch: int, order: np.ndarray) -> Iterator[Batch]:
-        """The batches of the samples `order`, as they are in `epoch`."""
+    def epoch(self, epoch: int, order: np.ndarray, first: int = 0) -> Iterator[Batch]:
+        """The batches of the samples `order`, as they are in `epoch`, from batch number `first` on.
+
+        Raises:
+            InputError: if a picture can no longer be read.
+            TrainingError: if the system refuses memory or files, or a worker process ended.
+        """
         requests = self.requests(epoch, order)
-        if self._processes is not None:
-            self._requests[:] = requests
-            with _without_advice():
-                return map(_checked, self._processes)
-        if self.num_workers == 0:
-            return (self._make(request) for request in requests)
-        return self._made_ahead(requests) if self.is_ahead else self._made_together(requests)
+        assert 0 <= first <= len(requests), f"the epoch has {len(requests)} batches, not {first}"
+        return self._explained(requests[first:])
 
     def requests(self, epoch: int, order: np.ndarray) -> list[Request]:
         """`order` in batches; the last one may be shorter."""
         repeats = _occurrences(order)
         parts = [slice(start, start + self.batch_size) for start in range(0, len(order), self.batch_size)]
         return [Request(epoch, order[part], repeats[part]) for part in parts]
+
+    def _explained(self, requests: list[Request]) -> Iterator[Batch]:
+        try:
+            yield from self._made(requests)
+        except Exception as error:
+            if explained := explain(error, num_workers=self.num_workers):
+                raise explained from error
+            raise
+
+    def _made(self, requests: list[Request]) -> Iterator[Batch]:
+        if self._workers is not None:
+            return self._workers.batches(requests)
+        if self.num_workers == 0:
+            return (self._make(request) for request in requests)
+        return self._made_ahead(requests) if self.is_ahead else self._made_together(requests)
 
     def _make(self, request: Request, pool: ThreadPoolExecutor | None = None) -> Batch:
         batch = self.samples.make(request, pool)
@@ -119,56 +132,6 @@ class Loader:
                 yield pending.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-    def _start_processes(self, num_workers: int) -> DataLoader:
-        # Not fork: this process has threads, and a forked child can inherit a lock that nobody will release.
-        has_server = "forkserver" in multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if has_server else "spawn")
-        if has_server:
-            context.set_forkserver_preload(["hybridnet.data.samples"])  # torch is imported once, not in every worker
-        with _without_advice():
-            return DataLoader(
-                _Guarded(self.samples),
-                sampler=self._requests,
-                batch_size=None,
-                num_workers=num_workers,
-                collate_fn=_as_is,
-                pin_memory=self.pin_memory,
-                persistent_workers=True,
-                prefetch_factor=PREFETCHED_BATCHES,
-                multiprocessing_context=context,
-            )
-
-
-class _Guarded(Dataset):
-    """Hands a bad input on as a value: torch would rebuild the exception from its text, with a traceback in it."""
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-
-    def __getitem__(self, request: Request) -> Batch | InputError:
-        try:
-            return self.samples.make(request)
-        except InputError as error:
-            return error
-
-
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    """torch would say for every loader and epoch that the user's number of workers exceeds the cores."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        yield
-
-
-def _checked(batch: Batch | InputError) -> Batch:
-    if isinstance(batch, InputError):
-        raise batch
-    return batch
-
-
-def _as_is(batch: Batch | InputError) -> Batch | InputError:
-    return batch
 
 
 def _occurrences(order: np.ndarray) -> np.ndarray:

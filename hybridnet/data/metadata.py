@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -159,6 +161,7 @@ class MetadataImages:
         )
         self.train, self.valid = selection.train, selection.valid
         self.left_out, self.num_leaked = selection.left_out, selection.num_leaked
+        self._digests = selection.digests
         self._make_loaders(*selection.pictures, device)
 
     @property
@@ -169,11 +172,16 @@ class MetadataImages:
     @property
     def steps_per_epoch(self) -> int:
         """Number of training batches."""
-        return -(-len(self._train_order(0)) // self.batch_size)
+        return -(-self._num_per_epoch // self.batch_size)
 
-    def train_batches(self, epoch: int) -> Iterator[Batch]:
-        """The training batches of an epoch, shuffled and augmented."""
-        return self._train_loader.epoch(epoch, self._train_order(epoch))
+    def train_batches(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
+        """The training batches of an epoch, shuffled and augmented, from batch number `first` on.
+
+        Raises:
+            InputError: if a picture can no longer be read.
+            TrainingError: if the system refuses memory or files, or a worker process ended.
+        """
+        return self._train_loader.epoch(epoch, self._train_order(epoch), first)
 
     def first_train_batch(self) -> Batch:
         """The first batch of the first epoch."""
@@ -215,12 +223,24 @@ class MetadataImages:
             "std": list(self.std),
         }
 
+    def fingerprint(self) -> dict[str, str]:
+        """A digest of the rows in use, in their order, of each split: contents of the files and labels, not paths."""
+        splits = {"train": self.train, "valid": self.valid}
+        return {
+            name: _fingerprint(self.classes, digests, split.labels)
+            for (name, split), digests in zip(splits.items(), self._digests, strict=True)
+        }
+
+    @property
+    def _num_per_epoch(self) -> int:
+        # BatchNorm cannot normalise one value: a picture that is left over alone waits for another epoch.
+        num = len(self.train)
+        return num - 1 if self.batch_size > 1 and num > 1 and num % self.batch_size == 1 else num
+
     def _train_order(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([ORDER, self.seed, epoch])
         order = _balanced(self.train.labels, rng) if self.sampler == "balanced" else rng.permutation(len(self.train))
-        # BatchNorm cannot normalise one value: a picture that is left over alone waits for another epoch.
-        left_over_alone = self.batch_size > 1 and len(order) > 1 and len(order) % self.batch_size == 1
-        return order[:-1] if left_over_alone else order
+        return order[: self._num_per_epoch]
 
     def _make_loaders(self, train: Pictures, valid: Pictures, device: torch.device) -> None:
         self._resident = None
@@ -264,6 +284,14 @@ def user_cache() -> Path:
     """`hybridnet` in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
     return Path(home) / "hybridnet"
+
+
+def _fingerprint(classes: Sequence[str], digests: Sequence[str], labels: np.ndarray) -> str:
+    """Of rows: the digest of each one's file, all of one length, and its class index."""
+    content = hashlib.blake2b(json.dumps(classes).encode("ascii"), digest_size=16)
+    content.update("".join(digests).encode("ascii"))
+    content.update(labels.astype("<i8").tobytes())
+    return content.hexdigest()
 
 
 def _balanced(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -38,6 +38,7 @@ class Selection:
     Attributes:
         train, valid: the rows that are used.
         pictures: of each of the two.
+        digests: of the files' contents, of each of the two.
         left_out: the other rows, in the order of the table.
         num_leaked: validation pictures that have copies in training all the same.
     """
@@ -45,6 +46,7 @@ class Selection:
     train: Split
     valid: Split
     pictures: tuple[Pictures, Pictures]
+    digests: tuple[list[str], list[str]]
     left_out: list[LeftOut]
     num_leaked: int
 
@@ -104,7 +106,8 @@ def select(
     if left_out:
         _require_rest(train, used_train, used_valid, where)
     pictures = (store.pictures(of_train, used_train.files), store.pictures(of_valid, used_valid.files))
-    return Selection(used_train, used_valid, pictures, sorted(left_out.values()), num_leaked)
+    digests = tuple([store.content_digest(i) for i in part] for part in (of_train, of_valid))
+    return Selection(used_train, used_valid, pictures, digests, sorted(left_out.values()), num_leaked)
 
 
 def _listed(found: dict[int, LeftOut], where: str, **hint: str) -> Fault:

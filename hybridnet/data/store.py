@@ -66,6 +66,10 @@ class Store:
         """Number of the group of copies that usable file `index` belongs to."""
         return self.entries[self._digests[index]].group
 
+    def content_digest(self, index: int) -> str:
+        """Of the content of usable file `index`."""
+        return self._digests[index]
+
     def pictures(self, indices: Sequence[int], files: Sequence[Path]) -> Pictures:
         """The usable pictures at `indices`: from the kept pixels, or decoded each time from their `files`."""
         entries = [self.entries[self._digests[index]] for index in indices]

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+
+from hybridnet.errors import FaultsError
+
+# As the allocators of the CPU, MPS, cuBLAS and cuDNN say it; CUDA's own has an exception for it.
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed", "allocation_failed")
 
 
 def find_device(name: str) -> torch.device:
@@ -38,6 +44,23 @@ def find_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise ValueError(f"device '{name}' is not supported; set trainer.device to auto, cpu, cuda, cuda:1 or mps")
     return device
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the host as PyTorch's allocator asks it, had no memory left, and nobody has explained it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if not isinstance(error, RuntimeError) or isinstance(error, FaultsError):
+        return False
+    return any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+def set_determinism(is_deterministic: bool) -> None:
+    """Whether operations that are faster when they add in any order (on GPUs) are replaced or refused."""
+    if is_deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+    torch.use_deterministic_algorithms(is_deterministic)
+    torch.backends.cudnn.deterministic = is_deterministic
 
 
 def prepare_memory(device: torch.device) -> None:

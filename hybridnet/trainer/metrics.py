@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,11 @@ class RunningTotals:
         self.num_images = 0
         self._sums = torch.zeros(2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
         self._first_bad_step = torch.full((), torch.inf, device=device)
+
+    def reset(self) -> None:
+        """Begin a new epoch."""
+        self.num_images = 0
+        self._sums.zero_()
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, *, step: int) -> None:
         """Add a batch: its mean loss (), logits (B, num_classes) and labels (B,)."""
@@ -35,6 +42,15 @@ class RunningTotals:
         if bad_step != float("inf"):
             raise FloatingPointError(int(bad_step))
         return loss_sum / self.num_images, num_correct / self.num_images
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums, as Python's floats, which hold them exactly; the steps so far must have been finite."""
+        return {"num_images": self.num_images, "sums": self._sums.tolist()}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was called."""
+        self.num_images = saved["num_images"]
+        self._sums.copy_(torch.tensor(saved["sums"], dtype=self._sums.dtype))
 
 
 @dataclass(frozen=True)

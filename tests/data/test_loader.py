@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,13 +16,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from hybridnet import config
 from hybridnet.data import loader as loader_module
 from hybridnet.data.batch import Batch, Crops, Mixing
 from hybridnet.data.loader import PREFETCHED_BATCHES, Loader, Request, Samples
 from hybridnet.data.metadata import MetadataImages
-from hybridnet.errors import InputError
-from hybridnet.trainer.supervised import Trainer
+from hybridnet.errors import InputError, TrainingError
 
+resource = pytest.importorskip("resource")
 # Threads that are ahead of the training, threads that share the work on a batch, and none.
 IN_PROCESS = [("auto", True), ("auto", False), (0, True)]
 
@@ -102,6 +102,28 @@ def test_repeats_are_counted_through_the_whole_epoch(order: list[int], repeats: 
     assert np.concatenate([request.indices for request in requests]).tolist() == order
     assert np.concatenate([request.repeats for request in requests]).tolist() == repeats
     assert {request.epoch for request in requests} == {2}
+
+
+@pytest.mark.parametrize(("num_workers", "is_ahead"), IN_PROCESS)
+def test_an_epoch_can_begin_with_any_batch(num_workers: int | str, is_ahead: bool) -> None:
+    """With the repeats of the whole epoch, and nothing is made in vain."""
+    order = np.array([5, 2, 5, 0, 7, 5, 8, 2, 6, 4])
+    whole = list(loader_of(Numbered()).epoch(3, order))
+    assert [batch.images[:, 0, 0, 2].tolist() for batch in whole] == [[0, 0, 1, 0], [0, 2, 0, 1], [0, 0]]
+    for first in range(3):
+        samples = Numbered()
+        rest = loader_of(samples, num_workers=num_workers, is_ahead=is_ahead).epoch(3, order, first)
+        assert_same(list(rest), whole[first:])
+        assert len(samples.asked) == 3 - first
+    samples = Numbered()
+    assert list(loader_of(samples, num_workers=num_workers, is_ahead=is_ahead).epoch(3, order, 3)) == []
+    assert samples.asked == []
+
+
+@pytest.mark.parametrize("first", [-1, 4])
+def test_a_batch_that_the_epoch_does_not_have_is_no_beginning(first: int) -> None:
+    with pytest.raises(AssertionError, match=f"the epoch has 3 batches, not {first}"):
+        loader_of(Numbered()).epoch(3, np.arange(10), first)
 
 
 class FirstIsSlow(Numbered):
@@ -244,6 +266,23 @@ def test_a_picture_that_changes_during_the_run_is_named(
     assert error.value.faults[0].where == str(data.train.files[3])
 
 
+@pytest.mark.parametrize("num_workers", ["auto", 0])
+def test_a_system_that_refuses_files_is_explained(
+    num_workers: int | str, make_folder: Callable, build: Callable
+) -> None:
+    data = build(make_folder(), *SMALL, "data.cache=none", f"data.num_workers={num_workers}")
+    limit, largest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, largest))  # those that are open stay so
+    try:
+        with pytest.raises(TrainingError) as error:
+            list(data.train_batches(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, largest))
+    (fault,) = error.value.faults
+    assert fault[:2] == ("too many open files", f"data.num_workers={num_workers}")
+    assert isinstance(error.value.__cause__, InputError)
+
+
 def test_a_store_does_not_need_the_files_any_more(make_folder: Callable, build: Callable) -> None:
     data = build(make_folder(), *SMALL)
     expected = two_epochs(data)
@@ -261,26 +300,33 @@ def test_threads_change_nothing(cache: str, two_threads: None, make_folder: Call
     assert not torch.equal(expected[0].images, expected[4].images), "the epochs should differ"
 
 
-def test_worker_processes_change_nothing(make_folder: Callable, build: Callable) -> None:
-    """One test for all that concerns processes: they take long to start."""
+@pytest.mark.parametrize(("num_workers", "cache"), [(1, "none"), (3, "store")])
+def test_worker_processes_change_nothing(num_workers: int, cache: str, make_folder: Callable, build: Callable) -> None:
     folder = make_folder()
     alone = build(folder, *SMALL, "data.num_workers=0")
-    expected, history = two_epochs(alone), history_of(alone)
-    for num_workers, cache in ((1, "none"), (3, "store")):
-        data = build(folder, *SMALL, f"data.num_workers={num_workers}", f"data.cache={cache}")
-        assert_same(two_epochs(data), expected)
-        assert history_of(data) == history
-        assert_abandoned_epoch_does_no_harm(data, expected[4:8])
-        if cache == "none":
-            assert_worker_error_names_the_picture(data)
+    data = build(folder, *SMALL, f"data.num_workers={num_workers}", f"data.cache={cache}")
+    random_state = torch.get_rng_state()
+    expected = two_epochs(alone)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert_same(two_epochs(data), expected)
+    assert torch.equal(torch.get_rng_state(), random_state), "else the number of workers would change the training"
+    assert_same(list(data.train_batches(2, first=1)), expected[5:8])
+    assert history_of(data) == history_of(alone)
+    assert_abandoned_epoch_does_no_harm(data, expected[4:8])
+
+
+def test_an_error_of_a_worker_process_names_the_picture(make_folder: Callable, build: Callable) -> None:
+    data = build(make_folder(), *SMALL, "data.num_workers=1", "data.cache=none")
+    data.train.files[3].unlink()
+    with pytest.raises(InputError, match=r"unreadable image in .*03\.png: no such file") as error:
+        list(data.train_batches(1))
+    assert error.value.faults[0].where == str(data.train.files[3]), "not torch's text with a traceback in it"
 
 
 class Recorder:
     """Keeps the weights of the last epoch."""
 
     def step(self, *_: float) -> None: ...
-
-    def best(self, *_: Any) -> None: ...
 
     def epoch(self, state: Any, checkpoint: dict[str, Any]) -> None:
         self.weights = copy.deepcopy(checkpoint["model"])
@@ -293,18 +339,8 @@ def history_of(data: MetadataImages) -> tuple[list[dict[str, float]], list[list[
     model(torch.zeros(2, 3, 12, 16))
     optimizer = torch.optim.SGD([{"params": list(model.parameters()), "name": "all"}], lr=0.05, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    trainer = Trainer(
-        epochs=3,
-        patience=0,
-        device="cpu",
-        precision="float32",
-        channels_last=True,
-        clip_norm=math.inf,
-        label_smoothing=0.1,
-        log_every=1,
-        monitor="valid_acc",
-        plot=False,
-    )
+    settings = ["trainer.epochs=3", "trainer.device=cpu", "trainer.precision=float32", "trainer.log_every=1"]
+    trainer = config.build(config.compose("train", settings).trainer)
     recorder = Recorder()
     state = trainer.fit(model, data, optimizer=optimizer, scheduler=scheduler, recorder=recorder)
     assert state.history[0]["train_loss"] != state.history[2]["train_loss"]
@@ -316,14 +352,3 @@ def assert_abandoned_epoch_does_no_harm(data: MetadataImages, second_epoch: list
     next(batches)
     del batches
     assert_same(list(data.train_batches(2)), second_epoch)
-
-
-def assert_worker_error_names_the_picture(data: MetadataImages) -> None:
-    file = data.train.files[3]
-    hidden = file.rename(file.with_name("hidden"))
-    with pytest.raises(InputError, match=r"unreadable image in .*03\.png: no such file") as error:
-        list(data.train_batches(1))
-    assert error.value.faults[0].where == str(file), "not torch's text with a traceback in it"
-    hidden.rename(file)
-    # The exception keeps the processes until the garbage collector comes, which then waits 5 s for each.
-    data._train_loader._processes._iterator._shutdown_workers()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hybridnet.data.batch import Batch, mixed, rotated
 from hybridnet.data.image import ORIENTATION
 from hybridnet.data.metadata import MetadataImages
 from hybridnet.errors import InputError
+from hybridnet.files import write_json
 
 MakeFolder = Callable[..., Path]
 Build = Callable[..., MetadataImages]
@@ -219,6 +221,14 @@ def test_copies_of_a_picture_are_changed_differently(
     assert len({matrix.numpy().tobytes() for matrix in colour}) == 14
 
 
+def test_an_epoch_can_begin_with_any_batch(make_folder: MakeFolder, build: Build) -> None:
+    data = build(make_folder(train=14), *RANDOM, "data.batch_size=4", "data.sampler=balanced")
+    whole = list(data.train_batches(2))
+    for first in range(data.steps_per_epoch):
+        assert same(joined(data.train_batches(2, first=first)), joined(whole[first:]))
+    assert list(data.train_batches(2, first=data.steps_per_epoch)) == []
+
+
 def test_first_train_batch(make_folder: MakeFolder, build: Build) -> None:
     data = build(make_folder(), *RANDOM, "data.batch_size=4")
     assert same(joined([data.first_train_batch()]), joined([next(data.train_batches(1))]))
@@ -252,6 +262,7 @@ def test_balanced_sampler_takes_every_class_equally_often(
     """An epoch stays as long as it was; the pictures of a class take turns."""
     folder, num = unequal(*counts), sum(counts)
     data = build(folder, *BALANCED, f"data.batch_size={num}")
+    assert data.steps_per_epoch == 1
     members = np.split(np.arange(num), np.cumsum(counts)[:-1])
     seen = set()
     for epoch in range(1, 15):
@@ -457,6 +468,109 @@ def test_preprocessing_is_plain(make_folder: MakeFolder, build: Build) -> None:
     found = build(make_folder(), "data.image_size=[12,16]", "data.mean=[0,0.5,1]").preprocessing()
     assert found["image_size"] == [12, 16] and type(found["image_size"]) is list
     assert found["mean"] == [0, 0.5, 1] and type(found["mean"]) is list
+
+
+# What identifies it
+
+
+FILES = range(6)
+
+
+@pytest.fixture
+def write_table(noise: Callable[..., np.ndarray], tmp_path: Path) -> Callable[..., Path]:
+    """Writes six pictures and the pair, in the folder of that name; `rows` are the number and the label of each row."""
+
+    def write(
+        name: str = "photos", *, rows: Sequence[tuple[int, str]], labels: str = "leaf root", names: str = "{}.png"
+    ) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for number in FILES:
+            Image.fromarray(noise(20, 30, seed=number)).save(folder / names.format(number))
+        lines = [f"{names.format(number)},{label},{'train' if number < 4 else 'valid'}" for number, label in rows]
+        (folder / "metadata.csv").write_text("\n".join(["path,label,split", *lines, ""]))
+        write_json(folder / "label2id.json", {label: index for index, label in enumerate(labels.split())})
+        return folder
+
+    return write
+
+
+ROWS = [(0, "leaf"), (1, "root"), (2, "leaf"), (3, "root"), (4, "leaf"), (5, "root")]
+
+
+@pytest.fixture
+def expected(write_table: Callable[..., Path], build: Build) -> dict[str, str]:
+    return build(write_table(rows=ROWS), *UNCHANGED).fingerprint()
+
+
+def test_the_same_content_elsewhere_has_the_same_fingerprint(
+    expected: dict[str, str], write_table: Callable[..., Path], build: Build, tmp_path: Path
+) -> None:
+    """In other files, with other settings."""
+    folder = write_table("moved", rows=ROWS, names="other{}.png")
+    settings = ["data.cache=none", f"data.cache_dir={tmp_path / 'cache'}", "data.batch_size=2", "seed=7"]
+    assert build(folder, *settings).fingerprint() == expected
+    assert list(expected) == ["train", "valid"]
+    assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in expected.values())
+    assert expected["train"] != expected["valid"]
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        ({"rows": [(1, "root"), (0, "leaf"), *ROWS[2:]]}, {"train"}),
+        ({"rows": [*ROWS[:4], (5, "root"), (4, "leaf")]}, {"valid"}),
+        ({"rows": [*ROWS[1:]]}, {"train"}),
+        ({"rows": [*ROWS[:-1]]}, {"valid"}),
+        ({"rows": [*ROWS[:3], *ROWS[2:]]}, {"train"}),
+        ({"rows": [*ROWS[:3], (3, "leaf"), *ROWS[4:]]}, {"train"}),
+        ({"rows": [*ROWS[:5], (5, "leaf")]}, {"valid"}),
+        (
+            {"rows": [(number, label.replace("root", "stem")) for number, label in ROWS], "labels": "leaf stem"},
+            {"train", "valid"},
+        ),
+        ({"rows": ROWS, "labels": "root leaf"}, {"train", "valid"}),
+    ],
+    ids=["order", "order of valid", "less", "less of valid", "twice", "label", "label of valid", "name", "classes"],
+)
+def test_another_table_has_another_fingerprint(
+    change: dict[str, Any],
+    changed: set[str],
+    expected: dict[str, str],
+    write_table: Callable[..., Path],
+    build: Build,
+) -> None:
+    found = build(write_table("other", **change), *UNCHANGED).fingerprint()
+    assert {split for split in expected if found[split] != expected[split]} == changed
+
+
+@pytest.mark.parametrize(("number", "changed"), [(2, {"train"}), (5, {"valid"})])
+@pytest.mark.parametrize("cache", ["store", "none"])
+def test_a_byte_of_a_picture_changes_the_fingerprint(
+    number: int,
+    changed: set[str],
+    cache: str,
+    expected: dict[str, str],
+    write_table: Callable[..., Path],
+    build: Build,
+) -> None:
+    """Also one that no decoder looks at."""
+    folder = write_table("other", rows=ROWS)
+    with (folder / f"{number}.png").open("ab") as stream:
+        stream.write(b"0")
+    found = build(folder, *UNCHANGED, f"data.cache={cache}").fingerprint()
+    assert {split for split in expected if found[split] != expected[split]} == changed
+
+
+@pytest.mark.parametrize("cache", ["store", "none"])
+def test_the_fingerprint_is_of_the_rows_in_use(cache: str, write_table: Callable[..., Path], build: Build) -> None:
+    folder = write_table(rows=ROWS)
+    (folder / "1.png").write_text("no picture")
+    found = build(folder, *UNCHANGED, f"data.cache={cache}", "data.on_bad_image=skip").fingerprint()
+    rest = write_table("rest", rows=[ROWS[0], *ROWS[2:]])
+    assert found == build(rest, *UNCHANGED).fingerprint()
+    limited = build(rest, *UNCHANGED, "data.train_limit=2").fingerprint()
+    assert limited["train"] != found["train"] and limited["valid"] == found["valid"]
 
 
 # What is refused

@@ -78,6 +78,10 @@ def assert_used(selection: Selection, *, train: list[int], valid: list[int], bef
     assert of_valid.sizes[:, 0].tolist() == [before + number + 1 for number in valid]
     assert of_train.files == selection.train.files
     assert of_valid.files == selection.valid.files
+    assert [[int(digest, 16) for digest in part] for part in selection.digests] == [
+        train,
+        [before + number for number in valid],
+    ]
 
 
 @pytest.mark.parametrize(("on_bad_image", "on_leak"), list(product(["error", "skip"], ["error", "skip", "keep"])))

@@ -1,9 +1,22 @@
 from __future__ import annotations
 
+import os
+import platform
+from collections.abc import Iterator
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from hybridnet.trainer.device import find_device, find_precision
+from hybridnet.errors import Fault, TrainingError
+from hybridnet.trainer import device as module
+from hybridnet.trainer.device import (
+    find_device,
+    find_precision,
+    is_out_of_memory,
+    prepare_memory,
+    set_determinism,
+)
 
 CPU = torch.device("cpu")
 
@@ -64,3 +77,118 @@ def test_autocast_computes_in_the_precision(name: str, dtype: torch.dtype) -> No
     with precision.autocast():
         assert torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 3)).dtype == dtype
     assert precision.dtype == dtype
+
+
+@pytest.mark.gpu
+def test_fp16_on_a_gpu_is_scaled() -> None:
+    precision = find_precision("fp16", torch.device("cuda"))
+    assert precision.dtype == torch.float16 and precision.grad_scaler().is_enabled()
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        torch.OutOfMemoryError("in other words"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried …"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:80] DefaultCPUAllocator: not enough memory: you tried …"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17.93 GB, other allocations: 120.25 MB)"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    ],
+    ids=lambda error: f"{type(error).__name__} {error}"[:50],
+)
+def test_what_is_said_where_memory_is_full(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x256 and 96x3)"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        OSError("out of memory"),
+        ValueError("out of memory"),
+        TrainingError(Fault("too little memory", "data.num_workers=2", "out of memory")),
+        KeyboardInterrupt(),
+    ],
+    ids=lambda error: f"{type(error).__name__} {error}"[:50],
+)
+def test_what_else_goes_wrong(error: BaseException) -> None:
+    """Also what somebody has explained already: the data have other reasons, and other ways out."""
+    assert not is_out_of_memory(error)
+
+
+def test_this_machines_allocator_is_understood() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.gpu
+def test_the_gpus_allocator_is_understood() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50, device="cuda")
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """What glibc and CUDA are told."""
+    calls: list[tuple] = []
+    libc = SimpleNamespace(mallopt=lambda *numbers: calls.append(numbers))
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda name: libc)
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append((str(device),)))
+    return calls
+
+
+def test_glibc_keeps_large_blocks_while_a_cpu_trains(calls: list[tuple]) -> None:
+    """M_MMAP_THRESHOLD is -3 and M_TRIM_THRESHOLD -1."""
+    prepare_memory(CPU)
+    assert sorted(calls) == [(-3, 2**30), (-1, 2**31 - 1)]
+
+
+def test_another_libc_is_left_alone(calls: list[tuple], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    prepare_memory(CPU)
+    assert calls == []
+
+
+def test_the_peak_of_the_gpu_that_trains_is_counted_anew(calls: list[tuple]) -> None:
+    prepare_memory(torch.device("cuda:1"))
+    assert calls == [("cuda:1",)]
+
+
+# Determinism
+
+
+@pytest.fixture
+def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    yield
+    set_determinism(False)
+
+
+@pytest.mark.usefixtures("_as_it_was")
+def test_determinism_is_set_and_unset() -> None:
+    set_determinism(False)
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    for is_deterministic in (True, False, True):
+        set_determinism(is_deterministic)
+        assert torch.are_deterministic_algorithms_enabled() is is_deterministic
+        assert torch.backends.cudnn.deterministic is is_deterministic
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+@pytest.mark.usefixtures("_as_it_was")
+def test_a_workspace_of_the_users_choice_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    set_determinism(True)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"

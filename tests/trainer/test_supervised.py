@@ -1,242 +1,116 @@
 from __future__ import annotations
 
-import copy
+import itertools
 import math
-import time
-from collections.abc import Iterator
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from hybridnet.errors import TrainingError
+from hybridnet.checkpoint import load_checkpoint
+from hybridnet.errors import Stopped, TrainingError
+from hybridnet.trainer import clock, supervised
 from hybridnet.trainer.device import Precision
-from hybridnet.trainer.supervised import Clock, State, Trainer
+from hybridnet.trainer.supervised import Trainer
 
-SETTINGS: dict[str, Any] = {
-    "epochs": 3,
-    "patience": 0,
-    "device": "cpu",
-    "precision": "float32",
-    "channels_last": True,
-    "clip_norm": math.inf,
-    "label_smoothing": 0.0,
-    "log_every": 2,
-    "monitor": "valid_acc",
-    "plot": False,
-}
+CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
 
 
-class TinyBatch:
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> TinyBatch:
-        return TinyBatch(self.images.to(device), self.labels.to(device))
-
-
-class TinyData:
-    """23 random pictures of 3 classes in batches of 5: the last batch has 3.
-
-    With `own_share` below 1, the rest of every target is the next class's.
-    """
-
-    steps_per_epoch = 5
-
-    def __init__(
-        self, *, scale: float = 1.0, class_weights: tuple[float, ...] = (1.0, 1.0, 1.0), own_share: float = 1.0
-    ) -> None:
-        self.class_weights, self.own_share = class_weights, own_share
-        generator = torch.Generator().manual_seed(1)
-        self.images = torch.randn(23, 3, 8, 10, generator=generator) * scale
-        self.labels = torch.randint(3, (23,), generator=generator)
-
-    def train_batches(self, epoch: int) -> Iterator[TinyBatch]:
-        order = torch.randperm(23, generator=torch.Generator().manual_seed(epoch))
-        return (TinyBatch(self.images[i], self.labels[i]) for i in order.split(5))
-
-    def valid_batches(self) -> Iterator[TinyBatch]:
-        return (TinyBatch(i, y) for i, y in zip(self.images.split(5), self.labels.split(5), strict=True))
-
-    def to_input(self, batch: TinyBatch, dtype: torch.dtype) -> Tensor:
-        return batch.images.to(dtype)
-
-    def targets(self, batch: TinyBatch) -> Tensor:
-        own = nn.functional.one_hot(batch.labels, 3).float()
-        return self.own_share * own + (1 - self.own_share) * own.roll(1, dims=1)
-
-    def loss_weights(self) -> Tensor:
-        return torch.tensor(self.class_weights)
-
-
-class Recorder:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[int, int]] = []
-        self.best_models: list[dict[str, Tensor]] = []
-        self.checkpoints: list[dict[str, Any]] = []
-
-    def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
-        assert images_per_second > 0
-        self.steps.append((epoch, step))
-
-    def best(self, model: dict[str, Tensor], row: dict[str, float]) -> None:
-        self.best_models.append(copy.deepcopy(model))
-
-    def epoch(self, state: State, checkpoint: dict[str, Any]) -> None:
-        self.checkpoints.append(copy.deepcopy(checkpoint))
-
-
-def _model() -> nn.Module:
-    torch.manual_seed(3)
-    # No bias before the BatchNorm: its gradient is rounding noise, which AdamW would blow up.
-    convolution = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-    return nn.Sequential(convolution, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, 3))
-
-
-def _fit(
-    model: nn.Module | None = None, data: TinyData | None = None, lr: float = 1e-2, **settings: Any
-) -> tuple[State, Recorder, nn.Module]:
-    model = model or _model()
-    optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "name": "all"}], lr=lr)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    recorder = Recorder()
-    trainer = Trainer(**SETTINGS | settings)
-    state = trainer.fit(model, data or TinyData(), optimizer=optimizer, scheduler=scheduler, recorder=recorder)
-    return state, recorder, model
+# What the loop computes
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_a_tiny_set_is_learned_to_the_last_picture(precision: str) -> None:
+def test_a_tiny_set_is_learned_to_the_last_picture(precision: str, fit: Callable) -> None:
     """float32 and bf16 share the path; labels are random, so this is memory, not luck."""
-    state, _, _ = _fit(epochs=30, precision=precision)
+    state = fit(epochs=30, precision=precision).state
     assert state.history[-1]["valid_acc"] == 1.0
     assert state.history[-1]["train_acc"] == 1.0
     assert state.history[-1]["train_loss"] < 0.1
 
 
-def test_the_loop_is_the_textbook_loop() -> None:
+def test_the_loop_is_the_textbook_loop(fit: Callable, model: nn.Module, tiny_data: type) -> None:
     """Weights, losses and accuracies of two epochs equal a plain PyTorch loop's."""
-    state, _, model = _fit(epochs=2, lr=1e-3)
-    reference, data = _model(), TinyData()
-    optimizer = torch.optim.AdamW(reference.parameters(), lr=1e-3)
+    trained = fit(epochs=2, make_optimizer=lambda model: named(torch.optim.AdamW, model, lr=1e-3))
+    data = tiny_data()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     rows = []
     for epoch in (1, 2):
-        reference.train()
+        model.train()
         loss_sum = num_correct = 0.0
         for batch in data.train_batches(epoch):
             optimizer.zero_grad()
-            logits = reference(batch.images)
+            logits = model(batch.images)
             loss = nn.functional.cross_entropy(logits, batch.labels)
             loss.backward()
             optimizer.step()
             loss_sum += loss.item() * len(batch)
             num_correct += (logits.argmax(1) == batch.labels).sum().item()
-        reference.eval()
+        model.eval()
         with torch.no_grad():
-            logits = reference(data.images)
+            logits = model(data.images)
         valid_loss = nn.functional.cross_entropy(logits, data.labels).item()
         valid_acc = (logits.argmax(1) == data.labels).float().mean().item()
         rows.append((loss_sum / 23, num_correct / 23, valid_loss, valid_acc))
-    for ours, theirs in zip(state.history, rows, strict=True):
+    for ours, theirs in zip(trained.state.history, rows, strict=True):
         names = ("train_loss", "train_acc", "valid_loss", "valid_acc")
         assert [ours[name] for name in names] == pytest.approx(theirs, rel=1e-4)
-    for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+    for ours, theirs in zip(trained.model.parameters(), model.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-WEIGHTS = (0.5, 2.0, 1.25)
+def named(kind: type[torch.optim.Optimizer], model: nn.Module, **options: Any) -> torch.optim.Optimizer:
+    """One group of all parameters."""
+    return kind([{"params": list(model.parameters()), "name": "all"}], **options)
 
 
-def _loss_by_hand(logits: Tensor, labels: Tensor, *, weights: tuple[float, ...], smoothing: float, own: float) -> float:
-    """Mean over the pictures of -Σ weight · target · log p, where a share of the target is spread over the classes."""
-    total = 0.0
-    for row, label in zip(logits.double(), labels.tolist(), strict=True):
-        target = [0.0] * 3
-        target[label] += own
-        target[(label + 1) % 3] += 1 - own
-        log_p = [float(value - row.exp().sum().log()) for value in row]
-        target = [(1 - smoothing) * share + smoothing / 3 for share in target]
-        total -= sum(w * share * log for w, share, log in zip(weights, target, log_p, strict=True))
-    return total / len(labels)
+class Watched(torch.optim.SGD):
+    """Keeps the learning rate of every update, and the weights before and after it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.rates: list[float] = []
+        self.weights = [self.flat()]
+
+    def flat(self) -> Tensor:
+        return torch.cat([p.detach().double().flatten() for p in self.param_groups[0]["params"]])
+
+    def step(self, closure: None = None) -> None:
+        super().step(closure)
+        self.rates.append(self.param_groups[0]["lr"])
+        self.weights.append(self.flat())
 
 
-@pytest.mark.parametrize(
-    ("weights", "smoothing", "own"),
-    [((1, 1, 1), 0.0, 1.0), ((1, 1, 1), 0.2, 1.0), (WEIGHTS, 0.0, 1.0), ((1, 1, 1), 0.0, 0.7), (WEIGHTS, 0.1, 0.7)],
-)
-def test_label_smoothing_class_weights_and_mixed_targets_reach_the_loss(
-    weights: tuple[float, ...], smoothing: float, own: float
-) -> None:
-    """The loss of training has all three; that of validation is the plain one, so that runs can be compared."""
-    data = TinyData(class_weights=weights, own_share=own)
-    state, _, _ = _fit(data=data, lr=0.0, epochs=1, label_smoothing=smoothing)
-    reference = _model()
-    losses, sizes = [], []
-    for batch in data.train_batches(1):
-        logits = reference(batch.images).detach()
-        losses.append(_loss_by_hand(logits, batch.labels, weights=weights, smoothing=smoothing, own=own))
-        sizes.append(len(batch))
-    expected = sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / 23
-    assert state.history[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
-    reference.eval()
-    valid_loss = nn.functional.cross_entropy(reference(data.images), data.labels).item()
-    assert state.history[0]["valid_loss"] == pytest.approx(valid_loss, rel=1e-5)
+def test_a_step_uses_the_rate_that_the_history_reports(fit: Callable) -> None:
+    """The schedule begins with its step 0; with SGD and clipped gradients the way of a step is rate · norm."""
+    state, *_, optimizer = fit(
+        make_optimizer=lambda model: named(Watched, model, lr=0.1),
+        factor=lambda step: step + 1,
+        clip_norm=0.01,
+        epochs=2,
+    )
+    ways = [(after - before).norm().item() for before, after in itertools.pairwise(optimizer.weights)]
+    assert ways == pytest.approx([0.001 * (step + 1) for step in range(10)], rel=1e-3)
+    assert [(row["lr"], row["head_lr"]) for row in state.history] == [(0.5, 0.5), (1.0, 1.0)]
 
 
-def test_one_plain_target_is_weighted_by_its_class() -> None:
-    """PyTorch's loss for class indices divides by the sum of the weights; this one by the number of pictures."""
-    data = TinyData(class_weights=WEIGHTS)
-    data.train_batches = lambda epoch: iter([TinyBatch(data.images, data.labels)])
-    data.steps_per_epoch = 1
-    state, _, _ = _fit(data=data, lr=0.0, epochs=1)
-    logits, weights = _model()(data.images).detach(), torch.tensor(WEIGHTS)
-    expected = nn.functional.cross_entropy(logits, data.labels, weight=weights) * weights[data.labels].sum() / 23
-    assert state.history[0]["train_loss"] == pytest.approx(expected.item(), rel=1e-5)
+def test_a_run_repeats_bit_for_bit(fit: Callable) -> None:
+    assert fit().state.history == fit().state.history
 
 
-def test_class_weights_turn_the_gradient() -> None:
-    """A class of weight 0 is not learned, the others are."""
-    data = TinyData(class_weights=(1.5, 0.0, 1.5))
-    _, _, model = _fit(data=data, epochs=30)
-    model.eval()
-    answers = model(data.images).argmax(dim=1)
-    assert (answers[data.labels != 1] == data.labels[data.labels != 1]).all()
-    assert (answers != 1).all()
-
-
-def test_accuracy_counts_a_mixed_picture_by_its_own_label() -> None:
-    data = TinyData(own_share=0.6)
-    state, _, _ = _fit(data=data, epochs=30)
-    assert state.history[-1]["train_acc"] == 1.0
-
-
-@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
-def test_wrong_label_smoothing_is_refused(smoothing: float) -> None:
-    with pytest.raises(ValueError, match=f"label_smoothing: must be >= 0 and < 1, got {smoothing}"):
-        Trainer(**SETTINGS | {"label_smoothing": smoothing})
-
-
-def test_a_run_repeats_bit_for_bit() -> None:
-    first, second = _fit()[0], _fit()[0]
-    assert first.history == second.history
-
-
-def test_gradients_are_clipped_to_the_norm() -> None:
+def test_gradients_are_clipped_to_the_norm(fit: Callable, model: nn.Module, tiny_data: type) -> None:
     """With SGD the step is lr·gradient, so its norm shows the clip."""
-    model, trainer = _model(), Trainer(**SETTINGS | {"epochs": 1, "clip_norm": 0.01})
     before = [p.detach().clone() for p in model.parameters()]
-    data = TinyData()
-    data.train_batches = lambda epoch: iter([TinyBatch(data.images[:5], data.labels[:5])])
-    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "name": "all"}], lr=1.0)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    data.steps_per_epoch = 1
-    trainer.fit(model, data, optimizer=optimizer, scheduler=scheduler, recorder=Recorder())
+    data = tiny_data()
+    data.train_batches = lambda epoch, first: iter([data.batch(slice(5))])
+    fit(model, data, make_optimizer=lambda model: named(torch.optim.SGD, model, lr=1.0), epochs=1, clip_norm=0.01)
     moved = torch.cat([(p - b).flatten() for p, b in zip(model.parameters(), before, strict=True)])
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
 
@@ -269,63 +143,149 @@ class _Scaler:
         return {}
 
 
-def test_scaled_gradients_are_clipped_as_if_they_were_not_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scaled_gradients_are_clipped_as_if_they_were_not_scaled(
+    fit: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One of the two places where well-known loops went wrong in their mixed-precision branch."""
-    plain = _fit(clip_norm=0.01)[0]
+    plain = fit(clip_norm=0.01).state
     monkeypatch.setattr(Precision, "grad_scaler", lambda self: _Scaler())
-    assert _fit(clip_norm=0.01)[0].history == plain.history
+    assert fit(clip_norm=0.01).state.history == plain.history
 
 
-def test_the_device_is_read_only_every_log_every_steps_and_at_the_end() -> None:
-    _, recorder, _ = _fit(epochs=2, log_every=2)
-    assert recorder.steps == [(1, 2), (1, 4), (1, 5), (2, 2), (2, 4), (2, 5)]
+def test_an_update_that_fp16_leaves_out_is_a_step_of_the_schedule(
+    fit: Callable, tiny_data: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first scale is usually too large; PyTorch warns where a schedule goes on before the first update."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-100)
+    monkeypatch.setattr(Precision, "grad_scaler", lambda self: scaler)
+    state, *_, optimizer = fit(
+        data=tiny_data(class_weights=(1e3, 1e3, 1e3)),  # of which the scale makes an infinite loss
+        make_optimizer=lambda model: named(Watched, model, lr=1e-4),
+        factor=lambda step: 0.5**step,
+        epochs=1,
+    )
+    assert scaler.get_scale() == 2.0**27
+    assert state.step == 5
+    assert optimizer.rates == [0.5e-4, 0.25e-4, 0.125e-4, 0.0625e-4]
 
 
-def test_time_and_pictures_are_counted() -> None:
-    state, _, _ = _fit(epochs=2)
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_device_and_memory_are_prepared_before_the_first_step(
+    deterministic: bool, fit: Callable, model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = []
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(supervised, "prepare_memory", lambda device: events.append(str(device)))
+    model.register_forward_pre_hook(lambda *_: events.append(torch.are_deterministic_algorithms_enabled()))
+    fit(model, epochs=1, deterministic=deterministic)
+    torch.use_deterministic_algorithms(False)
+    assert events == ["cpu", *10 * [deterministic]]
+
+
+def test_the_device_is_read_only_every_log_every_steps_and_at_the_end(fit: Callable) -> None:
+    assert fit(epochs=2, log_every=2).recorder.steps == [(1, 2), (1, 4), (1, 5), (2, 2), (2, 4), (2, 5)]
+
+
+def test_time_and_pictures_are_counted(fit: Callable) -> None:
+    state = fit(epochs=2).state
     assert (state.epoch, state.step, state.num_images) == (2, 10, 46)
     assert 0 < state.wait_seconds < state.train_seconds
 
 
-def test_the_clock_counts_waiting_for_data_and_stops_with_the_last_batch() -> None:
-    def slow() -> Iterator[int]:
-        for number in range(3):
-            time.sleep(0.02)
-            yield number
+def test_saving_and_validation_are_not_counted(
+    fit: Callable, tiny_data: type, make_recorder: type, model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = SimpleNamespace(now=0.0, perf_counter=lambda: watch.now)
+    monkeypatch.setattr(clock, "time", watch)
 
-    clock = Clock(slow())
-    for _ in clock:
-        time.sleep(0.01)
-    seconds = clock.seconds
-    time.sleep(0.02)
-    assert clock.seconds == seconds
-    assert 0.06 <= clock.wait_seconds <= seconds - 0.03
+    def later(batches: Iterator[Any], seconds: float) -> Iterator[Any]:
+        for batch in batches:
+            watch.now += seconds
+            yield batch
+
+    class Slow(make_recorder):
+        def _keep(self, *arguments: Any) -> None:
+            super()._keep(*arguments)
+            watch.now += 1000
+
+    data = tiny_data()
+    train_batches, valid_batches = data.train_batches, data.valid_batches
+    data.train_batches = lambda epoch, first: later(train_batches(epoch, first=first), 2)
+    data.valid_batches = lambda: later(valid_batches(), 100)
+
+    def take_time(model: nn.Module, inputs: Any) -> None:
+        watch.now += 3
+
+    model.register_forward_pre_hook(take_time)
+    state = fit(model, data, recorder=Slow(), epochs=2, checkpoint_minutes=1e-9).state
+    assert (state.wait_seconds, state.train_seconds) == (10 * 2, 10 * (2 + 3))
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_saving() -> None:
-    data = TinyData()
-    data.images[7] = math.nan
-    recorder = Recorder()
-    model, trainer = _model(), Trainer(**SETTINGS)
-    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "name": "all"}], lr=0.125)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    order = torch.randperm(23, generator=torch.Generator().manual_seed(1)).tolist()
-    step = order.index(7) // 5 + 1
-    message = rf"not finite at epoch 1, step {step} \(learning rates: all 0\.125\); try optimizer\.base_lr"
+def test_validation_runs_in_evaluation_mode_and_training_in_training_mode(fit: Callable, model: nn.Module) -> None:
+    """Also after the first epoch; and validation leaves BatchNorm's statistics and the random states alone."""
+    modes = []
+    model.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_inference_mode_enabled())))
+    fit(model, epochs=2)
+    assert modes == 2 * (5 * [(True, False)] + 5 * [(False, True)])
+    assert model[0][1].num_batches_tracked == 10
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_an_evaluation_afterwards_says_what_the_history_says(
+    precision: str, fit: Callable, tiny_data: type, settings: dict[str, Any]
+) -> None:
+    """The weights are those of the last epoch; a batch is given in the precision and the layout of the training."""
+    state, _, model, _ = fit(epochs=2, precision=precision)
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    evaluation = Trainer(**settings | {"precision": precision}).evaluate(model, tiny_data())
+    assert evaluation.summary().items() <= state.history[-1].items()
+    assert evaluation.logits.dtype == torch.float32 and evaluation.labels.tolist() == tiny_data().labels.tolist()
+    dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[precision]
+    assert all(x.dtype == dtype and x.is_contiguous(memory_format=torch.channels_last) for x in seen)
+    assert [len(x) for x in seen] == [5, 5, 5, 5, 3]
+
+
+# What is not finite
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_loss_that_is_not_finite_stops_the_run_before_saving(
+    epoch: int, fit: Callable, tiny_data: type, make_recorder: type
+) -> None:
+    class Spoilt(tiny_data):
+        def train_batches(self, number: int, *, first: int = 0) -> Any:
+            if number == epoch:
+                self.images[self.order(epoch)[12]] = math.nan  # in the third batch
+            return super().train_batches(number, first=first)
+
+    data, recorder = Spoilt(), make_recorder()
+    message = (
+        rf"not finite in epoch {epoch}, step {5 * epoch - 2}: learning rates: all 0\.125\nhint: try optimizer\.base_lr"
+    )
     with pytest.raises(TrainingError, match=message):
-        trainer.fit(model, data, optimizer=optimizer, scheduler=scheduler, recorder=recorder)
-    assert recorder.checkpoints == [] and recorder.best_models == []
+        fit(
+            data=data,
+            recorder=recorder,
+            make_optimizer=lambda model: named(torch.optim.SGD, model, lr=0.125),
+            checkpoint_minutes=1e-9,
+            log_every=100,
+        )
+    assert len(recorder.checkpoints) == epoch - 1
+    assert recorder.where[-1] == (epoch - 1, 2)
 
 
-def test_weights_that_become_nan_in_the_last_step_are_not_saved() -> None:
-    model, recorder = _model(), Recorder()
-    data = TinyData()
-    data.valid_batches = lambda: iter([TinyBatch(data.images * math.nan, data.labels)])
-    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "name": "all"}], lr=0.1)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    with pytest.raises(TrainingError, match="validation loss is not finite after epoch 1"):
-        Trainer(**SETTINGS).fit(model, data, optimizer=optimizer, scheduler=scheduler, recorder=recorder)
-    assert recorder.checkpoints == [] and recorder.best_models == []
+def test_weights_that_become_nan_in_the_last_step_are_not_saved(
+    fit: Callable, tiny_data: type, make_recorder: type
+) -> None:
+    data, recorder = tiny_data(), make_recorder()
+    data.valid_batches = lambda: iter([type(data.batch(slice(3)))(data.images * math.nan, data.labels)])
+    with pytest.raises(TrainingError, match="loss that is not finite in epoch 1, validation: it is nan\nhint: try"):
+        fit(data=data, recorder=recorder)
+    assert recorder.checkpoints == [] and recorder.saved == []
+
+
+# Which epoch is best, and when it is enough
 
 
 class _Scripted(Trainer):
@@ -333,7 +293,7 @@ class _Scripted(Trainer):
 
     script: list[float]
 
-    def evaluate(self, model: nn.Module, data: Any) -> Any:
+    def evaluate(self, model: nn.Module, data: Any, **_: Any) -> Any:
         accuracy = self.script.pop(0)
 
         class Answer:
@@ -343,38 +303,237 @@ class _Scripted(Trainer):
         return Answer()
 
 
-def _scripted(script: list[float], **settings: Any) -> tuple[State, Recorder]:
-    model, recorder = _model(), Recorder()
-    trainer = _Scripted(**SETTINGS | {"epochs": len(script)} | settings)
-    trainer.script = list(script)
-    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "name": "all"}], lr=0.0)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    return trainer.fit(model, TinyData(), optimizer=optimizer, scheduler=scheduler, recorder=recorder), recorder
+def scripted(*script: float) -> type[Trainer]:
+    return type("Scripted", (_Scripted,), {"script": list(script)})
 
 
 @pytest.mark.parametrize("monitor", ["valid_acc", "valid_loss", "valid_macro_f1"])
-def test_the_best_epoch_is_the_first_with_the_best_value(monitor: str) -> None:
-    state, recorder = _scripted([0.2, 0.6, 0.5, 0.6, 0.4], monitor=monitor)
+def test_the_best_epoch_is_the_first_with_the_best_value(
+    monitor: str, fit: Callable, differences: Callable[..., list[str]]
+) -> None:
+    state, recorder, *_ = fit(trainer_class=scripted(0.2, 0.6, 0.5, 0.6, 0.4), monitor=monitor, epochs=5)
     assert state.best_epoch == 2
     assert state.best_row["valid_acc"] == 0.6
-    assert len(recorder.best_models) == 2
-    assert len(recorder.checkpoints) == 5
+    bests = [checkpoint["best"] for checkpoint in recorder.checkpoints]
+    weights = [dict(checkpoint["model"]) for checkpoint in recorder.checkpoints]
+    assert not any(differences(best, weights[i]) for best, i in zip(bests, (0, 1, 1, 1, 1), strict=True))
+    assert differences(weights[0], weights[1])
 
 
 @pytest.mark.parametrize(("patience", "epochs"), [(2, 4), (3, 5), (0, 6), (-1, 6)])
-def test_patience_counts_epochs_without_improvement(patience: int, epochs: int) -> None:
-    state, _ = _scripted([0.2, 0.6, 0.5, 0.5, 0.5, 0.5], patience=patience)
-    assert state.epoch == epochs
+def test_patience_counts_epochs_without_improvement(patience: int, epochs: int, fit: Callable) -> None:
+    trainer_class = scripted(0.2, 0.6, 0.5, 0.5, 0.5, 0.5)
+    assert fit(trainer_class=trainer_class, patience=patience, epochs=6).state.epoch == epochs
 
 
-def test_the_checkpoint_is_complete_and_plain() -> None:
-    _, recorder, model = _fit(epochs=2)
-    last = recorder.checkpoints[-1]
-    assert set(last) == {"model", "optimizer", "scheduler", "scaler", "state", "random"}
-    assert last["state"]["epoch"] == 2 and len(last["state"]["history"]) == 2
-    assert all(torch.equal(last["model"][name], value) for name, value in model.state_dict().items())
-
-
-def test_wrong_settings_are_refused() -> None:
+def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="epochs: must be >= 1, got 0; log_every: must be >= 1, got 0"):
-        Trainer(**SETTINGS | {"epochs": 0, "log_every": 0})
+        Trainer(**settings | {"epochs": 0, "log_every": 0})
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_wrong_label_smoothing_is_refused(smoothing: float, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"label_smoothing: must be >= 0 and < 1, got {smoothing}"):
+        Trainer(**settings | {"label_smoothing": smoothing})
+
+
+# Stopped anywhere and continued
+
+
+class StopAt:
+    """Asks to stop at the given question; at none, it counts them."""
+
+    def __init__(self, question: int | None = None) -> None:
+        self.question, self.num_asked = question, 0
+
+    def __call__(self) -> Stopped | None:
+        self.num_asked += 1
+        return Stopped(signal.SIGTERM) if self.num_asked == self.question else None
+
+
+class _BestIsSecond(Trainer):
+    def is_better(self, row: dict[str, float], best: dict[str, float]) -> bool:
+        return row["epoch"] == 2
+
+
+def two_groups(model: nn.Module) -> torch.optim.Optimizer:
+    """As train.py has it: the backbone and the head, with their own rates, in one pass over the memory."""
+    backbone, head = list(model[0].parameters()), list(model[3].parameters())
+    groups = [{"name": "backbone", "params": backbone, "lr": 3e-3}, {"name": "head", "params": head, "lr": 1e-2}]
+    return torch.optim.AdamW(groups, weight_decay=0.1, fused=True)
+
+
+def cosine(step: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * step / 15))
+
+
+PLAIN: dict[str, Any] = {"make_optimizer": two_groups, "factor": cosine}
+ALL = PLAIN | {
+    "precision": "bf16",
+    "ema_decay": 0.9,
+    "accumulate": 2,
+    "oom": "accumulate",
+    "clip_norm": 0.5,
+    "label_smoothing": 0.1,
+    "trainer_class": _BestIsSecond,
+    "patience": 1,
+    "epochs": 9,
+}
+NUM_QUESTIONS = 3 * (1 + 5 + 5)  # at the beginning of an epoch, after each of its steps, after each validation batch
+
+
+@pytest.fixture
+def begin(
+    fit: Callable,
+    noisy_model: Callable,
+    tiny_data: type,
+    make_recorder: type,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable:
+    """Trains from the beginning, or continues as a new process would: other weights, other random states."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # half of the time; here no machine goes down
+
+    def begin(seed: int, *, checkpoint: Path | None = None, question: int | None = None, **options: Any) -> Any:
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        data = tiny_data(class_weights=(0.5, 2.0, 1.25), own_share=0.8)
+        content = load_checkpoint(checkpoint) if checkpoint else None
+        recorder, stop = make_recorder(tmp_path / "last.pt"), StopAt(question)
+        try:
+            fit(noisy_model(), data, recorder=recorder, stop=stop, checkpoint=content, **options)
+        except Stopped:
+            assert question is not None
+        assert question is None or stop.num_asked == question
+        return recorder, stop
+
+    return begin
+
+
+def outcome(path: Path) -> dict[str, Any]:
+    """The last checkpoint, but for the times."""
+    content = load_checkpoint(path)
+    del content["state"]["train_seconds"], content["state"]["wait_seconds"]
+    return content
+
+
+@pytest.mark.parametrize(
+    ("options", "device"), [(PLAIN, "cpu"), (ALL, "cpu"), pytest.param(ALL, "cuda", marks=pytest.mark.gpu)]
+)
+def test_a_run_that_is_stopped_anywhere_and_continued_is_the_same_run(
+    options: dict[str, Any], device: str, begin: Callable, differences: Callable, tmp_path: Path
+) -> None:
+    """Between any two steps or validation batches and at epochs' ends: history, weights, average, best, everything."""
+    options = options | {"device": device, "deterministic": device == "cuda"}
+    last = tmp_path / "last.pt"
+    _, stop = begin(1, **options)
+    expected = outcome(last)
+    assert stop.num_asked == NUM_QUESTIONS
+    assert expected["state"]["epoch"] == 3 and expected["state"]["step"] == 15
+    for question in range(1, NUM_QUESTIONS + 1):
+        last.unlink()
+        begin(1, question=question, **options)
+        assert last.exists() is (question > 1)
+        begin(1 if question == 1 else 2, checkpoint=last if last.exists() else None, **options)
+        assert differences(outcome(last), expected) == [], f"stopped at question {question}"
+
+
+def test_a_run_that_is_stopped_at_every_step_is_the_same_run(
+    begin: Callable, differences: Callable, tmp_path: Path
+) -> None:
+    """Each of its processes does one step, the last of an epoch the validation as well."""
+    last = tmp_path / "last.pt"
+    begin(1, **ALL)
+    expected = outcome(last)
+    begin(1, question=2, **ALL)
+    for step in range(1, 15):
+        assert load_checkpoint(last)["state"]["step"] == step
+        # The first question is at the beginning; after the last step come five in the validation and the next epoch's.
+        begin(step, checkpoint=last, question=2 if step % 5 else 8, **ALL)
+    begin(0, checkpoint=last, **ALL)
+    assert differences(outcome(last), expected) == []
+
+
+def test_the_scaler_of_fp16_is_continued(
+    begin: Callable, differences: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It doubles its scale every fourth step, which the checkpoint falls between."""
+    scaler = {"init_scale": 2.0**10, "growth_interval": 4}
+    monkeypatch.setattr(Precision, "grad_scaler", lambda self: torch.amp.GradScaler("cpu", **scaler))
+    last = tmp_path / "last.pt"
+    begin(1, **PLAIN)
+    expected = outcome(last)
+    assert expected["scaler"]["scale"] == 2.0**13 and expected["scaler"]["_growth_tracker"] == 3
+    begin(1, question=8, **PLAIN)
+    begin(2, checkpoint=last, **PLAIN)
+    assert differences(outcome(last), expected) == []
+
+
+def test_a_run_that_is_stopped_before_its_first_step_saves_nothing(begin: Callable) -> None:
+    recorder, _ = begin(1, question=1, **PLAIN)
+    assert recorder.saved == recorder.checkpoints == []
+
+
+def test_a_finished_run_is_not_continued(begin: Callable, tmp_path: Path) -> None:
+    begin(1, **PLAIN)
+    recorder, stop = begin(2, checkpoint=tmp_path / "last.pt", **PLAIN)
+    assert stop.num_asked == 0 and recorder.steps == []
+    begin(1, **ALL)
+    recorder, stop = begin(2, checkpoint=tmp_path / "last.pt", **ALL)  # its patience is at an end, not its epochs
+    assert stop.num_asked == 0 and recorder.steps == []
+
+
+def test_steps_are_shown_once_and_speed_is_measured_anew(begin: Callable, tmp_path: Path) -> None:
+    """The recorder asserts that the speed is positive, also where nothing was trained before it."""
+    recorder, _ = begin(1, question=1 + 3, **PLAIN)
+    assert recorder.steps == [(1, 2)]
+    recorder, _ = begin(2, checkpoint=tmp_path / "last.pt", question=1 + 2 + 3, **PLAIN)
+    assert recorder.steps == [(1, 4), (1, 5)]
+    recorder, _ = begin(2, checkpoint=tmp_path / "last.pt", **PLAIN)
+    assert recorder.steps == [(epoch, step) for epoch in (2, 3) for step in (2, 4, 5)]
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_a_checkpoint_that_is_continued_stays_as_it_is(
+    device: str, begin: Callable, fit: Callable, noisy_model: Callable, differences: Callable, tmp_path: Path
+) -> None:
+    """Whoever continues it twice gets the same twice."""
+    begin(1, question=8, **ALL, device=device)
+    content = load_checkpoint(tmp_path / "last.pt")
+    fit(noisy_model(), checkpoint=content, **ALL, device=device)
+    assert differences(content, load_checkpoint(tmp_path / "last.pt")) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_run_moves_to_another_device(first: str, second: str, begin: Callable, tmp_path: Path) -> None:
+    begin(1, question=14, **PLAIN, device=first, precision="auto")
+    recorder, _ = begin(2, checkpoint=tmp_path / "last.pt", **PLAIN, device=second, precision="auto")
+    assert [row["epoch"] for row in recorder.checkpoints[-1]["state"]["history"]] == [1, 2, 3]
+
+
+# The average of the weights
+
+
+def test_the_average_is_what_is_evaluated_and_kept(
+    fit: Callable, tiny_data: type, model: nn.Module, differences: Callable
+) -> None:
+    """By hand: after step n the average moves by 1 - d to the weights, d = min(0.52, (1 + n) / (10 + n))."""
+    data = tiny_data()
+    state, recorder, model, optimizer = fit(
+        model, data, make_optimizer=lambda model: named(Watched, model, lr=0.1), ema_decay=0.52, epochs=2
+    )
+    average = optimizer.weights[0]
+    for number, weights in enumerate(optimizer.weights[1:], start=1):
+        d = min(0.52, (1 + number) / (10 + number))
+        average = d * average + (1 - d) * weights
+    average_now = recorder.checkpoints[1]["average"]
+    found = torch.cat([average_now[name].double().flatten() for name, _ in model.named_parameters()])
+    assert torch.allclose(found, average, rtol=1e-5, atol=1e-6)
+    assert (found - optimizer.flat()).abs().max() > 0.01
+    best = recorder.checkpoints[0]["best"]
+    assert differences(best, dict(recorder.checkpoints[0]["average"])) == []
+    model.load_state_dict(best)
+    valid_loss = nn.functional.cross_entropy(model.eval()(data.images), data.labels).item()
+    assert state.history[0]["valid_loss"] == pytest.approx(valid_loss, rel=1e-5)

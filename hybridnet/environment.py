@@ -1,0 +1,73 @@
+"""On what a run was made: versions, device, commit, command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybridnet import __version__
+
+# A run that is continued with another one of these may differ from an uninterrupted one in the last digits.
+DECISIVE = ("device", "device_name", "precision", "threads", "platform", "python", "cuda")
+
+
+def describe(*, device: torch.device, precision: str, seed: int) -> dict[str, Any]:
+    """What somebody needs to know to repeat a run, in plain types."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return {
+        "command": sys.orig_argv,
+        "working_directory": str(Path.cwd()),
+        "seed": seed,
+        "device": str(device),
+        "device_name": name or platform.machine(),
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "cpu_count": os.cpu_count(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "hybridnet": __version__,
+        "git_commit": _git_commit(),
+        "packages": _package_versions(),
+        "cuda": torch.version.cuda,
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What has changed of all that decides the last digits of a result: `threads 2, now 4`."""
+    both = [(before, now, name) for name in DECISIVE]
+    both += [(before.get("packages", {}), now["packages"], name) for name in now["packages"]]
+    return [f"{name} {old.get(name)}, now {new[name]}" for old, new, name in both if old.get(name) != new[name]]
+
+
+def _git_commit() -> str | None:
+    """The commit of the code, with `+changes` where the working tree differs; null outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=5
+        ).stdout.strip()
+        changes = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True, timeout=5
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}+changes" if changes else commit
+
+
+def _package_versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for name in ("torch", "torchvision", "hydra-core", "omegaconf", "numpy", "pandas", "pillow", "scikit-learn"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions

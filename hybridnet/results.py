@@ -1,0 +1,139 @@
+"""What a run leaves behind at its end: tables, figures and the summary."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybridnet.console import duration, print_table
+from hybridnet.files import csv_text, shortened, write_json, write_text
+from hybridnet.trainer.metrics import Evaluation
+from hybridnet.trainer.state import State
+
+log = logging.getLogger(__name__)
+
+
+class Results:
+    """Writes into a run folder.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write_left_out(self, rows: Sequence[tuple[int, str, str, str]]) -> None:
+        """Write `left_out.csv`: line, path, split and cause of every row of the table that is not used."""
+        (self.folder / "left_out.csv").unlink(missing_ok=True)  # of a run that failed here before its first results
+        if rows:
+            write_text(self.folder / "left_out.csv", csv_text([("line", "path", "split", "cause"), *rows]))
+
+    def write_predictions(self, evaluation: Evaluation, *, paths: list[str], classes: list[str]) -> None:
+        """Write `predictions.csv`: path, label, prediction and the probability of each class."""
+        rows = [["path", "label", "prediction", *(f"probability_{name}" for name in classes)]]
+        answers = zip(
+            paths,
+            evaluation.labels.tolist(),
+            evaluation.predictions.tolist(),
+            evaluation.probabilities.tolist(),
+            strict=True,
+        )
+        for path, label, prediction, probabilities in answers:
+            rows.append([path, classes[label], classes[prediction], *(f"{p:.6f}" for p in probabilities)])
+        write_text(self.folder / "predictions.csv", csv_text(rows))
+
+    def write_metrics(
+        self,
+        state: State,
+        evaluation: Evaluation,
+        *,
+        classes: list[str],
+        num_parameters: int,
+        num_leaked: int,
+        monitor: str,
+    ) -> dict[str, Any]:
+        """Write `metrics.json`: the best epoch's figures, from the best model as it was saved; returns them."""
+        best = state.best_row
+        per_class = evaluation.per_class()
+        names = ("precision", "recall", "f1", "support")
+        metrics = {
+            **evaluation.summary(),
+            "train_acc": best["train_acc"],
+            "train_loss": best["train_loss"],
+            "best_epoch": state.best_epoch,
+            "monitor": monitor,
+            f"best_{monitor}": best[monitor],
+            "epochs": state.epoch,
+            "steps": state.step,
+            "num_parameters": num_parameters,
+            "train_images_per_second": state.num_images / state.train_seconds,
+            "train_seconds": state.train_seconds,
+            "data_wait_seconds": state.wait_seconds,
+            "peak_memory_bytes": _peak_memory_bytes(),
+            "num_valid": len(evaluation.labels),
+            "num_leaked": num_leaked,
+            "per_class": {
+                label: {name: per_class[name][i].item() for name in names} for i, label in enumerate(classes)
+            },
+            "confusion_matrix": evaluation.confusion().tolist(),
+        }
+        write_json(self.folder / "metrics.json", metrics)
+        return metrics
+
+    def draw(self, state: State, evaluation: Evaluation, data: Any, *, title: str) -> None:
+        """Draw the curves, the confusion matrix, and the first training batch as the model saw it."""
+        from hybridnet import figures  # matplotlib costs half a second: not before the first step
+
+        accuracy = f"{evaluation.accuracy():.2%} of {len(evaluation.labels):,}"
+        figures.plot_history(self.folder / "training_plot.png", state.history, best_epoch=state.best_epoch, title=title)
+        figures.plot_confusion(
+            self.folder / "confusion_matrix.png",
+            evaluation.confusion().numpy(),
+            classes=data.classes,
+            title=f"{title}: {accuracy}",
+        )
+        batch = data.first_train_batch()
+        images = data.normalize.undo(data.to_input(batch, torch.float32)).numpy()
+        labels = [data.classes[label] for label in batch.labels.tolist()]
+        figures.plot_samples(
+            self.folder / "samples.png", images, labels=labels, title="First training batch as the model sees it"
+        )
+
+    def print_summary(self, metrics: dict[str, Any]) -> None:
+        """Print the table at the end of a run."""
+        print_table(
+            "Result",
+            {
+                "validation accuracy": f"{metrics['valid_acc']:.4f} (macro F1 {metrics['valid_macro_f1']:.4f})",
+                "validation loss": f"{metrics['valid_loss']:.4f}",
+                "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
+                "training accuracy": f"{metrics['train_acc']:.4f} (loss {metrics['train_loss']:.4f})",
+                "training": f"{duration(metrics['train_seconds'])}, {metrics['train_images_per_second']:.0f} images/s",
+                "run folder": str(shortened(self.folder)),
+            },
+        )
+
+    def show_curves(self) -> None:
+        """Open the curves in the desktop's viewer, if there is one."""
+        from hybridnet import figures
+
+        if not figures.show(self.folder / "training_plot.png"):
+            log.info(f"no viewer here; the curves are in {shortened(self.folder) / 'training_plot.png'}")
+
+
+def _peak_memory_bytes() -> int:
+    """Of the GPU during this run where one was used, else of this process, which may have had other runs before."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes

@@ -1,0 +1,76 @@
+"""Ctrl-C and a scheduler's SIGTERM: at once where nothing is lost by it, at the next step while training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from hybridnet.errors import Stopped
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def end_at_once() -> None:
+    """From here on SIGINT and SIGTERM end the process with code 130 or 143: while nothing has begun yet.
+
+    As an exception they could surface in the middle of an import, which some packages report as a broken installation.
+    """
+    for number in SIGNALS:
+        signal.signal(number, _exit)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    with suppress(RuntimeError, OSError):  # the interrupted code may be printing
+        sys.stdout.flush()
+    os._exit(128 + number)
+
+
+class Interruption:
+    """Context manager in which SIGINT and SIGTERM raise `Stopped`, or are kept for later within `deferred`.
+
+    The handlers that were there before come back at the end. Only the main thread of a process gets signals: in
+    another one this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._is_deferred = False
+        self._pending: Stopped | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def pending(self) -> Stopped | None:
+        """What was asked for since `deferred` began."""
+        return self._pending
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Keep the first signal until the end of the block; a second one still ends it at once."""
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+        if self._pending:
+            raise self._pending
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        is_first = self._pending is None
+        self._pending = Stopped(number)
+        if not self._is_deferred or not is_first:
+            raise self._pending
+        # Not by logging or printing: the code that was interrupted may be in the middle of that.
+        os.write(2, b"\nstopping after this step, once it is saved; a second signal ends the run at once\n")

@@ -1,0 +1,89 @@
+"""When a training's state is recorded: in time, on request, and before a failure of its data costs any step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeVar
+
+from hybridnet.errors import Fault, TrainingError
+from hybridnet.trainer.state import ADVICE, State, Training
+
+T = TypeVar("T")
+
+# Asked between two steps: the exception that shall end the training, or None.
+Stop = Callable[[], BaseException | None]
+
+
+class CheckpointRecorder(Protocol):
+    """Where the checkpoints go."""
+
+    def save(self, state: State, checkpoint: dict[str, Any]) -> None:
+        """Called within an epoch, with all that is needed to continue."""
+
+    def epoch(self, state: State, checkpoint: dict[str, Any]) -> None:
+        """Called at the end of every epoch, with all that is needed to continue."""
+
+
+class Checkpoints:
+    """Records the state of a training.
+
+    Args:
+        training: whose state it is.
+        recorder: gets it.
+        stop: asked between two steps; what it returns is raised once the state is recorded.
+        minutes: the longest time between two records.
+    """
+
+    def __init__(self, training: Training, recorder: CheckpointRecorder, stop: Stop, *, minutes: float) -> None:
+        self.training = training
+        self.recorder = recorder
+        self.stop = stop
+        self.seconds = 60 * minutes
+        self._recorded_at = time.monotonic()  # which no correction of the system's clock changes
+
+    def epoch(self) -> None:
+        """At the end of an epoch."""
+        self.recorder.epoch(self.training.state, self.training.state_dict())
+        self._recorded_at = time.monotonic()
+
+    def between_steps(self) -> None:
+        """Between two steps, or two batches of the validation."""
+        stopped = self.stop()
+        if stopped or time.monotonic() - self._recorded_at >= self.seconds:
+            self.within_epoch()
+        if stopped:
+            raise stopped
+
+    def stop_if_asked(self) -> None:
+        """Where the state is recorded, or there is none yet."""
+        if stopped := self.stop():
+            raise stopped
+
+    def within_epoch(self) -> None:
+        """Record a state that is worth continuing.
+
+        Raises:
+            TrainingError: if a loss or a weight is not finite.
+        """
+        self.training.read()
+        if not self.training.has_finite_weights():
+            where = f"epoch {self.training.state.epoch + 1}, step {self.training.state.step}"
+            raise TrainingError(Fault("weights that are not finite", where, self.training.describe_rates(), ADVICE))
+        self.recorder.save(self.training.state, self.training.state_dict())
+        self._recorded_at = time.monotonic()
+
+    def guarded(self, batches: Iterable[T]) -> Iterator[T]:
+        """The batches; if their source fails, the steps so far are recorded before it is passed on."""
+        source = iter(batches)
+        while True:
+            try:
+                batch = next(source, None)
+            except Exception:
+                if self.training.state.batch:
+                    self.within_epoch()
+                self.stop_if_asked()  # what asks to stop may have ended the source as well
+                raise
+            if batch is None:
+                return
+            yield batch

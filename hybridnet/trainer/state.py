@@ -1,0 +1,165 @@
+"""What changes while training, and its form in a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from hybridnet.errors import Fault, TrainingError
+from hybridnet.trainer.average import WeightAverage
+from hybridnet.trainer.metrics import RunningTotals
+from hybridnet.trainer.randomness import random_states, restore_random_states
+
+ADVICE = "try optimizer.base_lr and optimizer.head_lr ten times lower, trainer.clip_norm=1 or trainer.precision=float32"
+
+
+@dataclass
+class State:
+    """How far the training is.
+
+    Attributes:
+        epoch: finished epochs.
+        batch: batches of the epoch after those that were trained on.
+        step: optimizer updates.
+        best_epoch: the epoch with the best monitored metric, 0 before the first.
+        history: one row per epoch.
+        rates: learning rate of every parameter group at the last step.
+        num_splits: how often the parts of a batch were halved because the memory was full.
+        train_seconds: steps and waiting for data, without validation and saving.
+        wait_seconds: the part of it in which the step waited for data.
+        num_images: pictures trained on.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    num_splits: int = 0
+    train_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    num_images: int = 0
+
+    @property
+    def best_row(self) -> dict[str, float]:
+        """The history's row of the best epoch."""
+        return self.history[self.best_epoch - 1]
+
+
+class Training:
+    """All that changes while training.
+
+    Args:
+        model: on its device.
+        optimizer: of the model's parameters.
+        scheduler: of the optimizer; a function of the step.
+        scaler: of fp16 gradients.
+        average: of the model's weights.
+        device: that trains.
+
+    Attributes:
+        state: how far the training is.
+        totals: sums over the epoch in progress.
+        best: weights and buffers of the best epoch, on the CPU.
+        input_shape: (B, 3, H, W) of the largest batch so far; zeros before the first.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        optimizer: Optimizer,
+        scheduler: LambdaLR,
+        scaler: torch.amp.GradScaler,
+        average: WeightAverage,
+        device: torch.device,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.scaler = scaler
+        self.average = average
+        self.device = device
+        self.state = State()
+        self.totals = RunningTotals(device)
+        self.best: dict[str, Tensor] = {}
+        self.input_shape = (0, 0, 0, 0)
+
+    def read(self) -> tuple[float, float]:
+        """Mean loss and accuracy of the epoch so far. Waits for the device.
+
+        Raises:
+            TrainingError: if a loss was not finite.
+        """
+        try:
+            return self.totals.read()
+        except FloatingPointError as error:
+            where = f"epoch {self.state.epoch + 1}, step {error}"
+            raise TrainingError(Fault("loss that is not finite", where, self.describe_rates(), ADVICE)) from error
+
+    def describe_rates(self) -> str:
+        """`learning rates: backbone 0.0001, head 0.001`."""
+        names = [group["name"] for group in self.optimizer.param_groups]
+        rates = [f"{name} {rate:.3g}" for name, rate in zip(names, self.state.rates, strict=True)]
+        return f"learning rates: {', '.join(rates)}"
+
+    def keep_best(self) -> None:
+        """Take a copy of the weights that were evaluated."""
+        weights = self.average.model.state_dict()
+        self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+
+    def has_finite_weights(self) -> bool:
+        """Whether no weight is NaN or infinite. Waits for the device."""
+        return all(torch.isfinite(tensor).all() for tensor in self.model.state_dict().values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to continue, in tensors and plain types."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "state": dict(vars(self.state)),
+            "totals": self.totals.state_dict(),
+            "random": random_states(self.device),
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was called.
+
+        Settings of the optimizer and the schedule are this training's, so that a changed one counts from here on;
+        unchanged, they are what they were.
+        """
+        self.model.load_state_dict(saved["model"])
+        self.average.load_state_dict(saved["average"])
+        self.best = dict(saved["best"])
+        self.state = State(**copy.deepcopy(saved["state"]))
+        self.totals.load_state_dict(saved["totals"])
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))  # which it would go on to change
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)
+        if saved["scaler"]:  # empty where the run was not in fp16 before
+            self.scaler.load_state_dict(saved["scaler"])
+        if self.state.step:
+            jump(self.scheduler, self.state.step)
+        restore_random_states(saved["random"], self.device)
+
+
+def jump(scheduler: LambdaLR, step: int) -> None:
+    """Set the learning rates to what they are after `step` steps: a LambdaLR is a function of the step.
+
+    Also step by step: `scheduler.step()` alone warns if the very first update was left out, as fp16 does at times.
+    """
+    scheduler.load_state_dict(scheduler.state_dict() | {"last_epoch": step - 1, "_step_count": step + 1})
+    scheduler.step()

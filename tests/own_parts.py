@@ -1,0 +1,85 @@
+"""What a user might bring with `extra_targets=[own_parts.]`: a small backbone, and parts that fail while they train."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hybridnet.data.augment import Augment, Changes
+from hybridnet.model.backbone import Backbone
+
+
+class Small(Backbone):
+    """Four convolutions with the arguments of a ResNet: its checkpoints have kilobytes instead of hundreds of MB."""
+
+    def __init__(
+        self, *, block: str, layers: list[int], stem: str, pretrained: bool, pretrained_url: str, weights: str | None
+    ) -> None:
+        super().__init__()
+        self.channels = (8, 8, 16, 16)
+        pairs = zip((3, *self.channels[:-1]), self.channels, strict=True)
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2 if inputs == 3 else 1, 1), nn.BatchNorm2d(outputs))
+            for inputs, outputs in pairs
+        )
+        self.num_steps = 0
+
+    def forward(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
+        if self.training:
+            self.num_steps += 1
+            self.before_step()
+        for stage in self.stages[start:stop]:
+            x = F.relu(stage(x))
+        return x
+
+    def before_step(self) -> None:
+        """For those that fail."""
+
+    def insert_attention(self, attention: Callable[[int], nn.Module]) -> None:
+        raise NotImplementedError
+
+    def pretrained_parameter_names(self) -> set[str]:
+        return {name for name, _ in self.named_parameters() if name.startswith("stages.0.")}
+
+    def load_initial_weights(self) -> list[str]:
+        return []
+
+
+class Raising(Small):
+    """Has a mistake that shows after some steps, in the second epoch."""
+
+    def before_step(self) -> None:
+        if self.num_steps == 6:
+            [][self.num_steps]
+
+
+class Hungry(Small):
+    """Needs more memory than there is, in the second epoch."""
+
+    def before_step(self) -> None:
+        if self.num_steps == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.00 GiB.")
+
+
+class Careless(Small):
+    """Draws from a generator that no seed sets, as no two processes do it."""
+
+    def before_step(self) -> None:
+        with torch.no_grad():
+            self.stages[0][0].bias += torch.tensor(np.random.default_rng().normal(size=8) * 1e-3)
+
+
+class Deadly(Augment):
+    """A worker process that has it is killed, as by the system when there is no memory left."""
+
+    def draw(self, randoms: np.ndarray, sizes: np.ndarray, *, aspect: float) -> Changes:
+        if multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().draw(randoms, sizes, aspect=aspect)
