@@ -186,7 +186,7 @@ def _kill(command: Command, number: int, folder: Path) -> None:
     command.wait_until_held().send(number)
     if number != signal.SIGKILL:
         command.go_on()
-    wait_until(lambda: not command.is_running(), "it ends: a scheduler does not wait for long", seconds=25)
+    wait_until(lambda: not command.is_running(), "it ends: a scheduler does not wait for long", seconds=35)
     assert command.wait() == CODES[number], command.stderr
     wait_until(lambda: not command.session(), f"{command.session()} ends", seconds=10)
     if folder.exists():
