@@ -530,8 +530,30 @@ def test_the_same_content_elsewhere_has_the_same_fingerprint(
             {"train", "valid"},
         ),
         ({"rows": ROWS, "labels": "root leaf"}, {"train", "valid"}),
+        ({"rows": [ROWS[2], ROWS[1], ROWS[0], *ROWS[3:]]}, {"train"}),
+        ({"rows": [(0, "root"), (1, "leaf"), *ROWS[2:]]}, {"train"}),
+        (
+            {
+                "rows": [(number, {"leaf": "root", "root": "leaf"}[label]) for number, label in ROWS],
+                "labels": "root leaf",
+            },
+            {"train", "valid"},
+        ),
     ],
-    ids=["order", "order of valid", "less", "less of valid", "twice", "label", "label of valid", "name", "classes"],
+    ids=[
+        "order",
+        "order of valid",
+        "less",
+        "less of valid",
+        "twice",
+        "label",
+        "label of valid",
+        "name",
+        "classes",
+        "order of a class",
+        "two labels",
+        "all labels and classes",
+    ],
 )
 def test_another_table_has_another_fingerprint(
     change: dict[str, Any],

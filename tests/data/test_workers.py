@@ -271,12 +271,15 @@ def test_they_end_with_the_object(start: Callable, watch: Callable) -> None:
     answers = workers.batches([PROCESS] * 20)
     processes = [watch(next(answers)) for _ in range(2)]
     assert not processes[0].ends_within(0)
+    workers_of_torch = workers._loader._iterator._workers
     del workers, answers
     gc.collect()
-    assert all(process.ends_within(0) for process in processes), "without a SIGTERM, which they ignore"
+    assert all(process.ends_within(0) for process in processes)
+    assert [worker.exitcode for worker in workers_of_torch] == [0, 0], "they may finish what they do"
 
 
 MAIN_PROCESS = """
+import torch  # first, as in a run: the order of imports is that of the exit
 import operator, os, signal, sys
 from functools import partial
 from hybridnet.data.workers import Workers
@@ -304,11 +307,27 @@ def main_process(root: Path) -> Iterator[subprocess.Popen]:
         process.kill()
 
 
+def is_deaf(number: int) -> bool:
+    status = dict(line.split(":\t") for line in Path(f"/proc/{number}/status").read_text().splitlines())
+    unheard = int(status["SigBlk"], 16) | int(status["SigIgn"], 16)
+    return all(unheard >> (signal_number - 1) & 1 for signal_number in (signal.SIGINT, signal.SIGTERM))
+
+
+def test_the_main_process_hears_its_signals_and_the_workers_do_not(start: Callable) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    workers = start()
+    server, number, handler = workers.batches([partial(os.getppid), PROCESS, partial(signal.getsignal, signal.SIGTERM)])
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert is_deaf(server) and is_deaf(number) and not is_deaf(os.getpid())
+    assert handler is signal.SIG_IGN, "also where the server was started by others"
+
+
 def test_signals_of_the_group_do_not_end_them_but_the_end_of_the_main_process(
     main_process: subprocess.Popen, watch: Callable
 ) -> None:
-    others = [watch(int(number)) for number in main_process.stdout.readline().split()]
-    assert len(others) == 3
+    numbers = [int(number) for number in main_process.stdout.readline().split()]
+    others = [watch(number) for number in numbers]
+    assert len(others) == 3 and all(map(is_deaf, numbers))
     for number in (signal.SIGINT, signal.SIGTERM):
         os.killpg(main_process.pid, number)
     print(file=main_process.stdin, flush=True)
