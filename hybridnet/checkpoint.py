@@ -62,7 +62,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def load_last(folder: Path) -> dict[str, Any] | None:
     """The state to continue the run in `folder` from; None if it has saved none.
 
-    Where `last.pt` is damaged or gone, `previous.pt` takes its place, and a warning says so.
+    Where `last.pt` is damaged or gone, it is the one in `previous.pt`, and a warning says so; both files stay.
 
     Raises:
         InputError: if there are states, but none that can be used.
@@ -79,8 +79,7 @@ def load_last(folder: Path) -> dict[str, Any] | None:
             hint = "the run cannot be continued; start it anew in another folder"
             raise InputError(*error.faults, older.faults[0]._replace(hint=hint)) from older
         log.warning(f"{error.faults[0]}; continuing from {previous}, which was saved before it")
-    previous.replace(last)  # or the next save would keep the damaged one as the previous
-    return content
+        return content
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:

@@ -117,6 +117,12 @@ def shortened(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
+def in_bytes(number: float) -> str:
+    """`3.1 GB`, `12 MB`, `345 kB`."""
+    unit, size = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if number >= size), ("kB", 1e3))
+    return f"{number / size:.{1 if unit == 'GB' else 0}f} {unit}"
+
+
 def size_limit() -> float:
     """Bytes of the largest file that this process may write (`ulimit -f`)."""
     if resource is None:

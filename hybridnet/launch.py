@@ -49,7 +49,7 @@ def launch(function: Callable[[DictConfig], float], config_name: str, *, check: 
             errors.are_input = False  # from here on a job's wrong input is a job that failed
             constant = config.constant_keys(arguments.overrides)  # would only make the jobs' folder names long
             sys.argv.append(f"hydra.job.config.override_dirname.exclude_keys={constant}")
-        job = function if arguments.multirun else _quietly_failing(function)
+        job = errors.noting(function) if arguments.multirun else _quietly_failing(function)
         hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name=config_name)(job)()
 
 
@@ -84,14 +84,31 @@ def _quietly_failing(function: Callable[[DictConfig], float]) -> Callable[[DictC
 class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
     def __init__(self) -> None:
         self.are_input = True
+        self.of_jobs: list[Exception] = []
         self.asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+    def noting(self, function: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
+        """`function`; its errors, which Hydra raises again at the end of a sweep, are known as those of a job."""
+
+        @functools.wraps(function)
+        def job(cfg: DictConfig) -> float:
+            try:
+                return function(cfg)
+            except Exception as error:
+                self.of_jobs.append(error)
+                raise
+
+        return job
 
     def __enter__(self) -> _errors_as_exit_codes:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then passes exceptions on, to be reported here
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        error = error.__cause__ if isinstance(error, _JobError) else _of_output(error)
+        if isinstance(error, _JobError):
+            error = error.__cause__
+        elif not any(error is other for other in self.of_jobs):
+            error = _of_output(error)
         if isinstance(error, KeyboardInterrupt):
             sys.exit(error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT)
         if not isinstance(error, Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -19,7 +20,16 @@ from hybridnet.checkpoint import LAST, PREVIOUS, save_checkpoint
 from hybridnet.console import Display
 from hybridnet.environment import differences
 from hybridnet.errors import Fault, InputError, TrainingError
-from hybridnet.files import read_json, remove_temporaries, shortened, size_limit, try_lock, write_json, write_text
+from hybridnet.files import (
+    in_bytes,
+    read_json,
+    remove_temporaries,
+    shortened,
+    size_limit,
+    try_lock,
+    write_json,
+    write_text,
+)
 from hybridnet.trainer.state import State
 from hybridnet.trainer.supervised import Trainer
 
@@ -103,7 +113,7 @@ class RunFolder:
         # The weights, the best ones, their average, and two moments of an optimizer such as AdamW.
         checkpoint_bytes = model_bytes * (5 if trainer.ema_decay else 4)
         if checkpoint_bytes > size_limit():
-            cause = f"a checkpoint has {_in_mb(checkpoint_bytes)}, the limit of a file is {_in_mb(size_limit())}"
+            cause = f"a checkpoint has {in_bytes(checkpoint_bytes)}, the limit of a file is {in_bytes(size_limit())}"
             hint = "raise it with ulimit -f unlimited, or train a smaller model"
             raise InputError(Fault("file size limit", str(self.folder), cause, hint))
         # While a file is written its predecessor is still there.
@@ -111,7 +121,7 @@ class RunFolder:
         needed = 3 * checkpoint_bytes + 2 * model_bytes - there
         free = shutil.disk_usage(self.folder).free
         if free < needed:
-            cause = f"the checkpoints need {_in_mb(needed)}, {_in_mb(free)} are free"
+            cause = f"the checkpoints need {in_bytes(needed)}, {in_bytes(free)} are free"
             hint = "make room, choose another disk with hydra.run.dir=<folder>, or train a smaller model"
             raise InputError(Fault("no room", str(self.folder), cause, hint))
 
@@ -184,7 +194,7 @@ class RunFolder:
             log.info("stopped before anything was saved")
 
     def _command(self) -> str:
-        return f"python train.py resume={shortened(self.folder)}"
+        return f"python train.py {_resume(self.folder)}"
 
     def _explained(self, error: BaseException | None) -> BaseException | None:
         """The error, or in its place one that a user understands."""
@@ -194,10 +204,10 @@ class RunFolder:
             return error
         hint = f"what was saved before is whole; then continue with {self._command()}"
         if error.errno in FULL:
-            free = _in_mb(shutil.disk_usage(self.folder).free)
+            free = in_bytes(shutil.disk_usage(self.folder).free)
             fault = Fault("disk full", error.filename, f"{error.strerror}, {free} are free", f"make room; {hint}")
         elif error.errno == errno.EFBIG:
-            limit = f"the limit of a file is {_in_mb(size_limit())}"
+            limit = f"the limit of a file is {in_bytes(size_limit())}"
             fault = Fault("file size limit", error.filename, limit, f"ulimit -f unlimited; {hint}")
         else:
             cause = error.strerror or str(error)
@@ -244,8 +254,13 @@ class Recorder:
         self.display.epoch(state.history[-1], is_best=state.best_epoch == state.epoch)
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
-        """Before a run goes on: write everything else anew from `last.pt`, and show where it goes on."""
+        """Before a run goes on: write every file anew from the checkpoint, and show where it goes on.
+
+        `last.pt` too: it may be damaged, and the next save must not keep that as the previous one; and from here on it
+        has the settings that were let through.
+        """
         state = State(**checkpoint["state"])
+        save_checkpoint(self.folder / LAST, {**checkpoint, **self.recipe, **self.identity})
         if state.best_epoch:
             self._write_rest(state, checkpoint, is_best=True)
         log.info(f"continuing after epoch {state.epoch}, batch {state.batch} of the next one (step {state.step})")
@@ -264,10 +279,14 @@ def refuse_used_folder(folder: Path) -> None:
         InputError: if the folder holds a run; one that ended before its first results does not count.
     """
     if any((folder / name).exists() for name in RESULTS):
-        hint = f"continue it with resume={shortened(folder)}, or choose another folder with hydra.run.dir=<folder>"
+        hint = f"continue it with {_resume(folder)}, or choose another folder with hydra.run.dir=<folder>"
         raise InputError(
             Fault("used run folder", str(folder), "it holds another run, which would be overwritten", hint)
         )
+
+
+def _resume(folder: Path) -> str:
+    return f"resume={shlex.quote(str(shortened(folder)))}"
 
 
 def _in_use(folder: Path) -> Fault:
@@ -292,10 +311,6 @@ def _is_alive(process: int) -> bool:
 def _unusable(folder: Path, error: OSError) -> Fault:
     hint = "choose another place with hydra.run.dir=<folder>"
     return Fault("unusable run folder", str(folder), error.strerror or str(error), hint)
-
-
-def _in_mb(num_bytes: float) -> str:
-    return f"{num_bytes / 1e6:,.0f} MB"
 
 
 def _now() -> str:

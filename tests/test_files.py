@@ -19,6 +19,7 @@ import torch
 from hybridnet import files
 from hybridnet.files import (
     csv_text,
+    in_bytes,
     locked,
     read_json,
     remove_temporaries,
@@ -350,3 +351,10 @@ def test_the_largest_file_that_may_be_written(
 def test_a_system_without_limits_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "resource", None)  # as on Windows
     assert size_limit() == math.inf
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(3_140_000_000, "3.1 GB"), (12_400_000, "12 MB"), (345_000, "345 kB"), (0, "0 kB")]
+)
+def test_bytes_are_said_for_people(number: int, text: str) -> None:
+    assert in_bytes(number) == text

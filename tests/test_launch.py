@@ -18,6 +18,7 @@ from PIL import Image
 
 import hybridnet
 from hybridnet.data import load_image
+from hybridnet.files import in_bytes
 from tests.conftest import Command, content, outcome, require_whole_files, wait_until
 
 RunProcess = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -330,7 +331,7 @@ def test_a_file_size_limit_while_training(
     command.go_on()
     assert command.wait() == 1
     assert command.stderr == (
-        f"error: file size limit in {folder / 'last.pt'}: the limit of a file is 0 MB\n"
+        f"error: file size limit in {folder / 'last.pt'}: the limit of a file is {in_bytes(limit)}\n"
         "hint: ulimit -f unlimited; what was saved before is whole; then continue with python train.py resume=run\n"
     )
     _goes_on_after(run, command, folder, before=before, reference=reference)
@@ -348,7 +349,7 @@ def test_a_disk_that_is_full_while_training(
         command.go_on()
         assert command.wait() == 1
         assert command.stderr == (
-            f"error: disk full in {disk / 'run' / 'last.pt'}: No space left on device, 0 MB are free\n"
+            f"error: disk full in {disk / 'run' / 'last.pt'}: No space left on device, 0 kB are free\n"
             "hint: make room; what was saved before is whole; then continue with python train.py resume=disk/run\n"
         )
         assert "status.json still says running: " in command.stdout

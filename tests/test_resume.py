@@ -494,8 +494,10 @@ def test_where_both_checkpoints_are_damaged_both_are_named(
 
 def test_a_refusal_does_not_cost_the_state_before_a_damaged_one(run: Run, parted: Path, reference: Path) -> None:
     _flip(parted / "last.pt")
+    before = _without_log(content(parted))
     code, _, error = run("resume=run", "seed=7")
     assert code == 2 and "seed: 42 in the run, 7 now" in error
+    assert _without_log(content(parted)) == before
     assert run("resume=run")[0] == 0
     assert outcome(parted) == outcome(reference)
 

@@ -322,9 +322,9 @@ FULL = "what was saved before is whole; then continue with python train.py resum
     [
         (
             errno.ENOSPC,
-            f"error: disk full in FILE: No space left on device, 1,235 MB are free\nhint: make room; {FULL}",
+            f"error: disk full in FILE: No space left on device, 1.2 GB are free\nhint: make room; {FULL}",
         ),
-        (errno.EDQUOT, f"error: disk full in FILE: Disk quota exceeded, 1,235 MB are free\nhint: make room; {FULL}"),
+        (errno.EDQUOT, f"error: disk full in FILE: Disk quota exceeded, 1.2 GB are free\nhint: make room; {FULL}"),
         (
             errno.EFBIG,
             f"error: file size limit in FILE: the limit of a file is 7 MB\nhint: ulimit -f unlimited; {FULL}",
@@ -638,9 +638,10 @@ def test_before_a_run_goes_on_the_other_files_are_made_anew(
     _record(recorder, 3, best_epochs=[1, 2, 2])
     (tmp_path / "best_model.pt").write_bytes(b"of the epoch after")
     (tmp_path / "history.json").unlink()
-    before = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    before = (tmp_path / "previous.pt").read_bytes()
     state = State(epoch=2, batch=7, step=27, best_epoch=1, history=[{"valid_acc": 0.5}, {"valid_acc": 0.25}])
-    recorder.restore(_checkpoint(state, 4.0))
+    recorder.restore({**_checkpoint(state, 4.0), "data": {"train": "of the run as it began"}})
     best = load_checkpoint(tmp_path / "best_model.pt")
     assert best == {
         "format": 1,
@@ -649,13 +650,16 @@ def test_before_a_run_goes_on_the_other_files_are_made_anew(
         "metrics": {"valid_acc": 0.5},
     }
     assert read_json(tmp_path / "history.json") == state.history
-    assert (tmp_path / "last.pt").read_bytes() == before
+    last = load_checkpoint(tmp_path / "last.pt")
+    assert last["data"] == {"train": "abc"}, "what was let through counts from here on"
+    assert (last["state"], last["model"], last["format"]) == (vars(state), {"w": torch.tensor([4.5])}, 1)
+    assert (tmp_path / "previous.pt").read_bytes() == before, "not the damaged one"
     assert caplog.messages == ["continuing after epoch 2, batch 7 of the next one (step 27)"]
 
 
 def test_within_the_first_epoch_there_is_nothing_to_make_anew(recorder: Recorder, tmp_path: Path) -> None:
     recorder.restore({"state": vars(State(batch=3, step=3)), "best": {}})
-    assert _names(tmp_path) == []
+    assert _names(tmp_path) == ["last.pt"], "which may have been damaged"
 
 
 def _with_bad_pictures(folder: Path) -> list[str]:

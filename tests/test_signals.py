@@ -207,12 +207,13 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_were_not(
         (signal.SIGKILL, "setup", 1, None),  # before anything was saved
         (signal.SIGKILL, "step", 2, None),
         (signal.SIGINT, "step", 2, None),  # saved in the middle of the first epoch
-        (signal.SIGKILL, "sync last.pt", 1, "epoch 0, batch 2"),  # written, but not yet in its place
-        (signal.SIGKILL, "rename last.pt", 1, "epoch 0, batch 2"),  # the one before it is the previous one already
+        (signal.SIGKILL, "sync last.pt", 1, None),  # which is written anew at each start
+        (signal.SIGKILL, "sync last.pt", 2, "epoch 0, batch 2"),  # written, but not yet in its place
+        (signal.SIGKILL, "rename last.pt", 2, "epoch 0, batch 2"),  # the one before it is the previous one already
         (signal.SIGKILL, "sync best_model.pt", 1, "epoch 0, batch 2"),  # after the first epoch
         (signal.SIGTERM, "step", 3, "epoch 1, batch 0"),
         (signal.SIGTERM, "sync history.json", 2, "epoch 1, batch 3"),  # after the second epoch
-        (signal.SIGKILL, "sync best_model.pt", 1, None),  # which is written anew at each start
+        (signal.SIGKILL, "sync best_model.pt", 1, None),  # and so is this
         (signal.SIGKILL, "sync metrics.json", 1, "epoch 2, batch 0"),
     ]
     for number, place, count, at in kills:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from hybridnet.data.store import in_bytes
 from hybridnet.errors import Fault, TrainingError
+from hybridnet.files import in_bytes
 
 try:
     import resource

@@ -34,7 +34,7 @@ from hybridnet.data.decoded import Entry, LivePictures, Pictures, Reduction, Sto
 from hybridnet.data.digests import content_digests
 from hybridnet.data.progress import Track
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import locked, read_json, try_lock, write_json
+from hybridnet.files import in_bytes, locked, read_json, try_lock, write_json
 
 log = logging.getLogger(__name__)
 
@@ -298,12 +298,6 @@ def _hint(cache_dir: Path) -> str:
         used = 0
     delete = f"; the {in_bytes(used)} of stores in it may be deleted when nothing is running" if used else ""
     return f"data.cache_dir=<folder on another disk>, or data.cache=none to decode every picture each time{delete}"
-
-
-def in_bytes(number: int) -> str:
-    """`3.1 GB`, `12 MB`, `345 kB`."""
-    unit, size = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if number >= size), ("kB", 1e3))
-    return f"{number / size:.{1 if unit == 'GB' else 0}f} {unit}"
 
 
 def _remember(pixels: Path, identity: list[int]) -> None:

@@ -24,9 +24,9 @@ from PIL import Image
 from hybridnet.data import digests, store
 from hybridnet.data.decoded import LivePictures, Reduction
 from hybridnet.data.image import load_reduced
-from hybridnet.data.store import Store, in_bytes, open_store
+from hybridnet.data.store import Store, open_store
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import read_json, write_json
+from hybridnet.files import in_bytes, read_json, write_json
 
 CROP_SIDE, SHORT_SIDE = 24, 28
 REDUCTION = Reduction(CROP_SIDE, SHORT_SIDE)
@@ -238,13 +238,6 @@ def test_progress_and_size_are_told(
     assert caplog.messages == [f"decoding 5 pictures once, {size} in {folders(cache)[0]}"]
     open_in(files, track=track)
     assert (len(calls), len(caplog.messages)) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("number", "text"), [(3_140_000_000, "3.1 GB"), (12_400_000, "12 MB"), (345_000, "345 kB"), (0, "0 kB")]
-)
-def test_bytes_are_said_for_people(number: int, text: str) -> None:
-    assert in_bytes(number) == text
 
 
 def test_other_settings_and_other_files_make_another_store(
