@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -20,13 +21,15 @@ matplotlib.rcParams["text.parse_math"] = False  # a class may be called "$5 or $
 
 # Okabe and Ito's colours: distinct in print and for the colour-blind.
 TRAIN, VALID, BEST = "#0072B2", "#D55E00", "#555555"
+DPI = 200
 STYLE = {"color": "#333333", "fontsize": 10}
 
 
 def plot_history(path: Path, history: Sequence[dict[str, float]], *, best_epoch: int, title: str) -> None:
     """Loss, accuracy and learning rate by epoch; a dashed line marks the best epoch."""
     epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure = Figure(figsize=(11, 3.6))
+    figure.subplots_adjust(left=0.07, right=0.99, bottom=0.14, top=0.88, wspace=0.28)
     loss, accuracy, rate = figure.subplots(1, 3)
     marker = "o" if len(epochs) <= 30 else ""
     for axes, metric, name in ((loss, "loss", "Cross-entropy loss"), (accuracy, "acc", "Accuracy")):
@@ -71,7 +74,9 @@ def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], ti
         size = 10 if num_classes <= 12 else 7
         for row, column in np.ndindex(counts.shape):
             colour = "white" if shares[row, column] > 0.55 else "#222222" if counts[row, column] else "#BBBBBB"
-            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=size)
+            text = f"{counts[row, column]}"
+            style = {"ha": "center", "va": "center", "color": colour, "fontsize": size}
+            axes.text(column, row, text, **style).set_in_layout(False)  # lies within: not to be measured
     ticks = range(num_classes) if num_classes <= 60 else []
     long = max(len(name) for name in classes) > 3
     axes.set_xticks(ticks, classes if ticks else [], rotation=40 if long else 0, ha="right" if long else "center")
@@ -94,16 +99,25 @@ def plot_samples(path: Path, images: np.ndarray, *, labels: Sequence[str], title
     columns = min(8, len(images))
     rows = math.ceil(len(images) / columns)
     height, width = images.shape[1:3]
-    cell_width = 1.4
-    figure = Figure(figsize=(columns * cell_width, rows * (cell_width * height / width + 0.28) + 0.4))
-    figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
-    for axes in figure.subplots(rows, columns, squeeze=False).flat:
-        axes.axis("off")
-    for axes, image, label in zip(figure.axes, images, labels, strict=False):
-        axes.imshow(image, interpolation="nearest" if width < 100 else "antialiased")
-        axes.set_title(_short(label, 24), fontsize=7, pad=2)
-    figure.suptitle(title, fontsize=10)
-    _save(figure, path)
+    cell_width, gap, label_height, title_height = 268, 12, 52, 64  # in pixels
+    cell_height = round(cell_width * height / width)
+    size = (columns * (cell_width + gap) + gap, rows * (cell_height + label_height) + title_height + gap)
+    full_width, full_height = max(size[0], 3 * DPI), size[1]  # a title needs three inches
+    figure = Figure(figsize=(full_width / DPI, full_height / DPI))
+    places = []
+    for number, label in enumerate(labels):
+        row, column = divmod(number, columns)
+        left = (full_width - size[0]) // 2 + gap + column * (cell_width + gap)
+        top = title_height + label_height + row * (cell_height + label_height)
+        places.append((left, top))
+        centre, above = (left + cell_width / 2) / full_width, 1 - (top - 8) / full_height
+        figure.text(centre, above, _short(label, 24), ha="center", va="bottom", fontsize=7)
+    figure.text(0.5, 1 - 20 / full_height, title, ha="center", va="top", fontsize=10)
+    picture = _drawn(figure)
+    resampling = Image.Resampling.NEAREST if width < 100 else Image.Resampling.BICUBIC
+    for place, image in zip(places, images, strict=True):  # axes for each of them would take ten times as long
+        picture.paste(Image.fromarray(image).resize((cell_width, cell_height), resampling), place)
+    _write(picture, path)
 
 
 def plot_classes(path: Path, classes: Mapping[str, Sequence[np.ndarray]], *, title: str, columns: int) -> None:
@@ -141,9 +155,19 @@ def _short(name: str, limit: int) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    buffer = io.BytesIO()
+    _write(_drawn(figure), path)
+
+
+def _drawn(figure: Figure) -> Image.Image:
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it; the rest is right
-        figure.savefig(buffer, format="png", dpi=200, facecolor="white")
+        canvas.draw()  # once, where savefig draws twice
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _write(picture: Image.Image, path: Path) -> None:
     with replacing(path) as stream:
-        stream.write(buffer.getvalue())
+        # Flat areas: the search for other repetitions than runs would take longer and find nothing.
+        picture.save(stream, format="png", compress_type=zlib.Z_RLE)

@@ -53,6 +53,28 @@ def test_samples_are_shown_in_their_colours(tmp_path: Path, num_images: int, sha
     assert _has_colour(_pixels(path), "#c80000")
 
 
+def test_samples_are_shown_whole_in_their_order(tmp_path: Path) -> None:
+    """Each in a place of its own, row by row, at least as large as it is, and the later ones left out."""
+    path = tmp_path / "samples.png"
+    images = np.zeros((40, 48, 48, 3), dtype=np.uint8)
+    images[:, 4:, :, 1], images[:, :4, :, 1] = np.arange(40, 80)[:, None, None], 240 - np.arange(40)[:, None, None]
+    figures.plot_samples(path, images, labels=["x"] * 40, title="batch", limit=11)
+    pixels = _pixels(path)
+    found = []
+    for number in range(40):
+        is_body = (pixels == (0, 40 + number, 0)).all(axis=2)
+        is_top = (pixels == (0, 240 - number, 0)).all(axis=2)
+        if is_body.any() and is_top.any():
+            rows, columns = np.flatnonzero(is_body.any(axis=1)), np.flatnonzero(is_body.any(axis=0))
+            assert np.flatnonzero(is_top.any(axis=1)).max() < rows.min()
+            assert min(np.ptp(rows), np.ptp(columns)) > 200
+            found.append((int(rows.min()), int(columns.min())))
+    assert len(found) == 11
+    assert found == sorted(found)
+    assert len({top for top, _ in found}) == 2
+    assert len({left for _, left in found}) == 8
+
+
 def test_each_class_has_a_row_of_pictures(tmp_path: Path) -> None:
     path = tmp_path / "samples.png"
     red, blue = np.zeros((2, 64, 64, 3), dtype=np.uint8)
