@@ -61,7 +61,7 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
     from hybridnet.run import Recorder, log
     from hybridnet.trainer.randomness import seed_everything
 
-    blueprint = experiment.check(cfg)
+    blueprint = experiment.blueprint(cfg)
     settings, references = config.flat(cfg)
     trainer = config.build(cfg.trainer)
     checkpoint = resume.load_run(run.folder, settings, references, allow=cfg.resume_allow)

@@ -42,14 +42,29 @@ def _slug(text: str) -> str:
 OmegaConf.register_new_resolver("slug", _slug, replace=True)
 
 
-def compose(config_name: str, overrides: Sequence[str] = (), *, config_dirs: Sequence[str] = ()) -> DictConfig:
+# What was composed of choices of groups alone, without any value, by those choices.
+Known = dict[tuple[str, ...], DictConfig]
+
+
+def compose(
+    config_name: str, overrides: Sequence[str] = (), *, config_dirs: Sequence[str] = (), known: Known | None = None
+) -> DictConfig:
     """Compose `conf/<config_name>.yaml` with overrides as they are typed on the command line.
+
+    Args:
+        config_name: of the yaml.
+        overrides: as typed.
+        config_dirs: the user's own folders, which come before conf/.
+        known: of former calls that differ in their overrides only; grows. Most jobs of a sweep choose the same groups.
 
     Raises:
         InputError: for every override whose group, option or key does not exist, naming the nearest one.
     """
+    known = {} if known is None else known
     with _hydra(config_dirs):
-        return _compose(config_name, overrides)
+        if faults := _override_faults(config_name, _parse(overrides), known=known):
+            raise InputError(*faults)
+        return known.get(tuple(overrides)) or _compose(config_name, overrides)
 
 
 def expand(config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> list[list[str]]:
@@ -58,7 +73,7 @@ def expand(config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[
 
     with _hydra(config_dirs):
         parsed = _parse(overrides)
-        if faults := _override_faults(config_name, parsed):
+        if faults := _override_faults(config_name, parsed, known={}):
             raise InputError(*faults)
         try:
             return [list(job) for job in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]]
@@ -143,6 +158,11 @@ def select(cfg: DictConfig, key: str) -> Any:
 def keys(cfg: DictConfig) -> list[str]:
     """Every dotted key."""
     return list(binding.all_keys(OmegaConf.to_container(cfg, resolve=False)))
+
+
+def identity(cfg: DictConfig) -> str:
+    """The same for two configurations with the same keys, values and references, else another text."""
+    return repr(OmegaConf.to_container(cfg, resolve=False))
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -255,8 +275,6 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    if faults := _override_faults(config_name, _parse(overrides)):
-        raise InputError(*faults)
     try:
         return hydra_compose(config_name, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
@@ -264,22 +282,23 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
         raise InputError(Fault("wrong configuration", "the command line", " ".join(lines[:2]))) from error
 
 
-def _override_faults(config_name: str, overrides: Sequence[Override]) -> list[Fault]:
+def _override_faults(config_name: str, overrides: Sequence[Override], *, known: Known) -> list[Fault]:
     """Groups, options and keys that do not exist."""
     loader = GlobalHydra.instance().config_loader()
     groups = [o for o in overrides if loader.list_groups(o.key_or_group) or loader.get_group_options(o.key_or_group)]
-    faults, known = [], []
+    faults, choices = [], []
     for override in groups:
         options = loader.get_group_options(override.key_or_group)
         wrong = [value for value in _values(override) if isinstance(value, str) and value not in options]
         faults += [_option_fault(override, value, options) for value in wrong]
-        if not wrong:
-            known.append(f"{override.get_key_element()}={_values(override)[0]}" if override.value() is not None else "")
-    try:
-        base = hydra_compose(config_name, overrides=[text for text in known if text])
-    except (HydraException, OmegaConfBaseException):
-        return faults  # for instance an optional package is missing: the full composition says so
-    known_keys = keys(base)
+        if not wrong and override.value() is not None:
+            choices.append(f"{override.get_key_element()}={_values(override)[0]}")
+    if tuple(choices) not in known:
+        try:
+            known[tuple(choices)] = hydra_compose(config_name, overrides=choices)
+        except (HydraException, OmegaConfBaseException):
+            return faults  # for instance an optional package is missing: the full composition says so
+    known_keys = keys(known[tuple(choices)])
     for override in overrides:
         key = override.key_or_group
         if override in groups or key.startswith("hydra"):

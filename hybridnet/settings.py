@@ -51,6 +51,7 @@ Probability = Annotated[float, Range(minimum=0, maximum=1)]
 Rate = Annotated[float, Range(minimum=0, below=1)]
 
 
+@functools.cache  # resolving annotations costs a third of what checking a configuration does
 def parameters(target: Callable) -> Mapping[str, inspect.Parameter]:
     """The parameters of a function or of a class's constructor, without `self`, annotations resolved."""
     function = target.__init__ if inspect.isclass(target) else target

@@ -100,6 +100,34 @@ def test_a_key_of_another_model_is_unknown() -> None:
         config.compose("train", ["model=plain", "model.heads=4"])
 
 
+def test_what_groups_alone_compose_to_is_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed = []
+    hydra_compose = config.hydra_compose
+    monkeypatch.setattr(
+        config, "hydra_compose", lambda *a, **k: composed.append(k["overrides"]) or hydra_compose(*a, **k)
+    )
+    known: config.Known = {}
+    for heads in (2, 8):
+        cfg = config.compose("train", ["model=bot", f"model.heads={heads}"], known=known)
+        defaults = config.compose("train", ["model=bot"], known=known)
+        assert (cfg.model.heads, defaults.model.heads) == (heads, 4)
+    assert composed == [["model=bot"], ["model=bot", "model.heads=2"], ["model=bot", "model.heads=8"]]
+
+
+def test_a_key_is_looked_up_in_the_groups_of_its_own_job() -> None:
+    known: config.Known = {}
+    config.compose("train", ["model=bot", "model.heads=4"], known=known)
+    with pytest.raises(InputError, match=r"error: unknown key in model\.heads: model has no 'heads'"):
+        config.compose("train", ["model=ca", "model.heads=4"], known=known)
+
+
+def test_two_configurations_are_identical_if_all_their_values_are() -> None:
+    texts = [["seed=1"], ["seed=1"], ["seed=2"], ["seed=1", "+extra=1"], ["seed=1", "model.dropout=0"]]
+    one, same, *others = [config.identity(config.compose("train", overrides)) for overrides in texts]
+    assert one == same
+    assert len({one, *others}) == 4
+
+
 def test_a_multirun_is_expanded_in_order() -> None:
     jobs = config.expand("train", ["model.heads=2,4", "model.dropout=0.1,0.2", "trainer.epochs=1"])
     assert jobs == [

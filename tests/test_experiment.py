@@ -107,3 +107,26 @@ def test_a_schedule_of_ones_own_is_fine_if_it_is_a_function_of_the_step() -> Non
     cfg = config.compose("train")
     cfg.scheduler = {"_target_": "hybridnet.scheduler.constant.constant", "_partial_": True, "warmup_fraction": 0.5}
     assert isinstance(experiment.check(cfg), torch.nn.Module)
+
+
+def test_a_configuration_that_was_checked_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its job needs the model only, as large as the checked one; another configuration is checked as ever."""
+    monkeypatch.setattr(experiment, "_checked", set())
+    cfg = config.compose("train", ["model=plain"])
+    expected = experiment.check(cfg, defaults=cfg)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "check", lambda _: pytest.fail("checked again"))
+        model = experiment.blueprint(cfg)
+    shapes = [{name: tensor.shape for name, tensor in m.state_dict().items()} for m in (expected, model)]
+    assert shapes[0] == shapes[1]
+    assert all(parameter.is_meta for parameter in model.parameters())
+    with pytest.raises(InputError, match=r"wrong value in trainer\.epochs=0"):
+        experiment.blueprint(config.with_values(cfg, {"trainer.epochs": 0}))
+
+
+def test_a_wrong_configuration_does_not_count_as_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "_checked", set())
+    cfg = config.compose("train", ["model.heads=3"])
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"channels \(512\) must be divisible by heads \(3\)"):
+            experiment.blueprint(cfg)

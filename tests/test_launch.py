@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -19,7 +20,8 @@ from PIL import Image
 import hybridnet
 from hybridnet.data import load_image
 from hybridnet.files import in_bytes
-from tests.conftest import Command, content, outcome, require_whole_files, wait_until
+from hybridnet.launch import _rare_collections
+from tests.conftest import ROOT, Command, content, outcome, require_whole_files, wait_until
 
 RunProcess = Callable[..., "subprocess.CompletedProcess[str]"]
 Run = Callable[..., tuple[int, str, str]]
@@ -76,6 +78,23 @@ def test_a_misspelt_key_is_answered_before_torch_is_imported(command: RunProcess
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "hydra" in imported
     assert not {"torch", "pandas", "matplotlib", "PIL", "rich"} & imported
+
+
+def test_before_the_first_step_only_what_it_needs_is_imported(command: RunProcess, small: list[str]) -> None:
+    script = (
+        "import sys, runpy\n"
+        "from hybridnet.trainer.supervised import Trainer\n"
+        "def fit(*_, **__):\n"
+        "    late = {'matplotlib', 'sklearn', 'torchvision', 'pandas'}\n"
+        "    print('torch' in sys.modules, sorted(late & set(sys.modules)))\n"
+        "    raise KeyboardInterrupt\n"
+        "Trainer.fit = fit\n"
+        f"sys.argv = ['train.py', *{small!r}]\n"
+        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+    )
+    result = command("-c", script, PYTHONPATH=str(ROOT))
+    assert result.returncode == 130, result.stderr
+    assert "True []" in result.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -160,6 +179,18 @@ def test_a_multirun_gives_a_folder_for_each_job(run: Run, tmp_path: Path, small:
         assert _json(tmp_path / "s" / name / "status.json")["status"] == "complete"
     log = (tmp_path / "s" / folders[3] / "train.log").read_text()
     assert log.count("epoch 1/1") == 1, "each job's log has its own lines"
+
+
+def test_collections_are_rare_only_while_jobs_are_checked() -> None:
+    usual = gc.get_threshold()
+    try:
+        with pytest.raises(RuntimeError), _rare_collections():
+            assert gc.get_threshold() == (100_000, *usual[1:])
+            raise RuntimeError
+        assert gc.get_threshold() == usual
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_one_seed_gives_one_history(run: Run, tmp_path: Path, tiny: list[str]) -> None:
