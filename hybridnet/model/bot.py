@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybridnet.model.pointwise import PointwiseConv2d
 from hybridnet.settings import Count, checked
 
 
@@ -43,19 +44,20 @@ class BoTBlock(nn.Module):
         if channels < 4:
             raise ValueError(f"channels ({channels}) must be at least 4")
         mid, ffn_ratio = {"lite": (channels // 4, 0), "full": (channels, 4)}[size]
-        self.conv1 = nn.Conv2d(channels, mid, 1, bias=False)
+        self.conv1 = PointwiseConv2d(channels, mid, bias=False)
         self.bn1 = nn.BatchNorm2d(mid)
         self.attention = attention(mid)
         self.bn2 = nn.BatchNorm2d(mid)
-        self.conv2 = nn.Conv2d(mid, channels, 1, bias=False)
+        self.conv2 = PointwiseConv2d(mid, channels, bias=False)
         self.bn3 = _zero_batch_norm(channels)
         self.ffn = _feed_forward(channels, ffn_ratio * channels) if ffn_ratio else None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.attention(y)))
-        x = F.relu(self.bn3(self.conv2(y)) + x)
-        return x if self.ffn is None else F.relu(self.ffn(x) + x)
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.attention(y)), inplace=True)
+        # x comes first: a sum takes its first term's memory layout.
+        x = F.relu(x + self.bn3(self.conv2(y)), inplace=True)
+        return x if self.ffn is None else F.relu(x + self.ffn(x), inplace=True)
 
 
 class SelfAttention(nn.Module):
@@ -86,7 +88,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dim_head = split_heads(channels, heads)
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.qkv = PointwiseConv2d(channels, 3 * channels, bias=False)
         self.rel_h, self.rel_w = (
             nn.Parameter(torch.randn(2 * size - 1, self.dim_head) * self.dim_head**-0.5) for size in reference_size
         )
@@ -96,7 +98,7 @@ class SelfAttention(nn.Module):
         q = q * self.dim_head**-0.5
         bias = self.position_logits(q, *x.shape[2:])
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-        return y.transpose(2, 3).reshape(x.shape)
+        return to_map(y, *x.shape[2:])
 
     def position_logits(self, q: Tensor, height: int, width: int) -> Tensor:
         """Position terms of the logits for scaled queries, (B, heads, N, d) -> (B, heads, N, N)."""
@@ -122,9 +124,18 @@ def split_heads(channels: int, heads: int) -> int:
 
 
 def split_qkv(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, 3C, H, W) -> queries, keys and values, each (B, heads, N, d), N = H·W."""
-    tokens = qkv.flatten(2).unflatten(1, (3, heads, -1))  # (B, 3, heads, d, N)
-    return tokens.transpose(3, 4).unbind(1)
+    """(B, 3C, H, W) -> queries, keys and values, each (B, heads, N, d), N = H·W.
+
+    One `unbind`, on views that follow channels_last memory: its backward writes the three gradients side by side.
+    """
+    tokens = qkv.flatten(2).transpose(1, 2).unflatten(2, (3, heads, -1))  # (B, N, 3, heads, d)
+    q, k, v = tokens.unbind(2)
+    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+
+def to_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    """(B, heads, N, d) -> (B, C, H, W), channels_last in memory."""
+    return tokens.transpose(1, 2).flatten(2).unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
 def _relative_table(table: Tensor, size: int) -> Tensor:
@@ -152,9 +163,9 @@ def _zero_batch_norm(channels: int) -> nn.BatchNorm2d:
 
 def _feed_forward(channels: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, hidden, 1, bias=False),
+        PointwiseConv2d(channels, hidden, bias=False),
         nn.BatchNorm2d(hidden),
-        nn.ReLU(),
-        nn.Conv2d(hidden, channels, 1, bias=False),
+        nn.ReLU(inplace=True),
+        PointwiseConv2d(hidden, channels, bias=False),
         _zero_batch_norm(channels),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybridnet.model.bot import split_heads, split_qkv
+from hybridnet.model.bot import split_heads, split_qkv, to_map
+from hybridnet.model.pointwise import PointwiseConv2d
 from hybridnet.settings import Count, checked
 
 
@@ -49,42 +50,69 @@ class LinearAttention(nn.Module):
         self.heads = heads
         self.dim_head = split_heads(channels, heads)
         self.feature_map = feature_map
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.qkv = PointwiseConv2d(channels, 3 * channels, bias=False)
         self.position_scale = nn.Parameter(torch.ones(()))
         self.lepe = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         nn.init.zeros_(self.lepe.weight)
         nn.init.zeros_(self.lepe.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).chunk(3, dim=1)
-        local = self.lepe(v)
+        height, width = x.shape[2:]
+        q, k, v = split_qkv(self.qkv(x), self.heads)  # 3 × (B, heads, N, d)
+        local = self.lepe(to_map(v, height, width))
         with torch.autocast(x.device.type, enabled=False):
             position = self.position_scale * position_table(x)
-            qkv = torch.cat([q.float() + position, k.float() + position, v.float()], dim=1)
-            y = linear_attention(*split_qkv(qkv, self.heads), feature_map=self.feature_map)
-            y = y.transpose(2, 3).reshape(x.shape)
-        return y + local
+            position = position.unflatten(0, (self.heads, -1)).flatten(2).transpose(1, 2).contiguous()  # (heads, N, d)
+            # Tokens side by side, as the products want them: cheaper to copy while it is still bf16.
+            q, k, v = (part.contiguous() for part in (q, k, v))
+            y = linear_attention(q.float() + position, k.float() + position, v.float(), feature_map=self.feature_map)
+        return to_map(y, height, width) + local
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor, *, feature_map: str) -> Tensor:
     """Attention of queries, keys and values (B, heads, N, d) -> (B, heads, N, d), in O(N)."""
-    num_tokens = k.shape[2]
+    num_tokens, dim_head = k.shape[2:]
     if feature_map == "softmax":
-        return q.softmax(dim=3) @ (k.softmax(dim=2).transpose(2, 3) @ v)
+        return _weighted(q.softmax(dim=3), k.softmax(dim=2), v)
     if feature_map == "inline":
         centred = k - k.mean(dim=2, keepdim=True)
-        summary = centred.transpose(2, 3) @ v / num_tokens  # (B, heads, d, d)
-        return q @ summary * q.shape[3] ** -0.5 + v.mean(dim=2, keepdim=True)
+        return _weighted(q, centred * (dim_head**-0.5 / num_tokens), v) + v.mean(dim=2, keepdim=True)
     phi = elu_plus_one if feature_map == "elu" else F.relu
     q, k = phi(q), phi(k) / num_tokens  # divided by N, so that sums over many tokens stay near 1
-    summary = k.transpose(2, 3) @ v  # (B, heads, d, d)
-    normaliser = q @ k.sum(dim=2).unsqueeze(3)  # (B, heads, N, 1)
-    return q @ summary / (normaliser + 1e-12)
+    return _weighted(q, k, v, normalised=True)
+
+
+def _weighted(q: Tensor, k: Tensor, v: Tensor, *, normalised: bool = False) -> Tensor:
+    """Sums of v with the weights q·kᵀ, divided by the sums of the weights if normalised, in the cheaper order.
+
+    With fewer tokens than the heads are wide (49 against 128 at 224 pixels) the N×N weights are smaller than kᵀv, d×d:
+    their size is never more than N·d. An exported program has no size yet and takes the order that is O(N).
+    """
+    if not torch.compiler.is_exporting() and k.shape[2] < k.shape[3]:
+        weights = q @ k.transpose(2, 3)  # (B, heads, N, N)
+        return (weights / (weights.sum(dim=3, keepdim=True) + 1e-12) if normalised else weights) @ v
+    y = q @ (k.transpose(2, 3) @ v)  # kᵀv: (B, heads, d, d)
+    return y / (q @ k.sum(dim=2).unsqueeze(3) + 1e-12) if normalised else y
 
 
 def elu_plus_one(u: Tensor) -> Tensor:
     """elu(u) + 1, written so that a very negative u gives a small positive number instead of cancelling to 0."""
-    return F.relu(u) + torch.exp(-F.relu(-u))
+    return _EluPlusOne.apply(u)
+
+
+class _EluPlusOne(torch.autograd.Function):
+    """max(u, 0) + exp(min(u, 0)). The derivative is min(φ, 1), so only the result is kept: half the passes."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        phi = u.clamp(max=0).exp_().add_(u.clamp(min=0))
+        ctx.save_for_backward(phi)
+        return phi
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (phi,) = ctx.saved_tensors
+        return grad * phi.clamp(max=1)
 
 
 def position_table(x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hybridnet.model.pointwise import PointwiseConv2d
 from hybridnet.settings import Count, checked
 
 
@@ -33,11 +34,11 @@ class CoordinateAttention(nn.Module):
     def __init__(self, channels: Count, *, reduction: Count, identity_init: bool) -> None:
         super().__init__()
         hidden = max(8, channels // reduction)
-        self.conv1 = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.conv1 = PointwiseConv2d(channels, hidden, bias=False)
         self.bn1 = nn.BatchNorm2d(hidden)
         self.act = nn.Hardswish()
-        self.conv_h = nn.Conv2d(hidden, channels, 1)
-        self.conv_w = nn.Conv2d(hidden, channels, 1)
+        self.conv_h = PointwiseConv2d(hidden, channels, bias=True)
+        self.conv_w = PointwiseConv2d(hidden, channels, bias=True)
         self.gain = 2.0 if identity_init else 1.0
         if identity_init:
             for conv in (self.conv_h, self.conv_w):
@@ -45,15 +46,16 @@ class CoordinateAttention(nn.Module):
                 nn.init.zeros_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        row_gate, column_gate = self.gates(x)
-        return x * row_gate * column_gate
+        row_gate, column_gate = (gate.permute(0, 2, 3, 1) for gate in self.gates(x))
+        # As (B, H, W, C): sums over H or W, here and in the backward, are up to ten times faster than as (B, C, H, W).
+        return (x.permute(0, 2, 3, 1) * row_gate * column_gate).permute(0, 3, 1, 2)
 
     def gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The weights of the rows (B, C, H, 1) and of the columns (B, C, 1, W)."""
         height, width = x.shape[2:]
-        z_h = x.mean(dim=3, keepdim=True)  # (B, C, H, 1)
-        z_w = x.mean(dim=2, keepdim=True).transpose(2, 3)  # (B, C, W, 1)
-        f = self.act(self.bn1(self.conv1(torch.cat([z_h, z_w], dim=2))))  # (B, hidden, H+W, 1)
+        pixels = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        means = torch.cat([pixels.mean(dim=2), pixels.mean(dim=1)], dim=1)  # z_h and z_w, (B, H+W, C)
+        f = self.act(self.bn1(self.conv1(means.transpose(1, 2).unsqueeze(3))))  # (B, hidden, H+W, 1)
         f_h, f_w = f.split([height, width], dim=2)
         row_gate = self.gain * torch.sigmoid(self.conv_h(f_h))
         column_gate = self.gain * torch.sigmoid(self.conv_w(f_w.transpose(2, 3)))

@@ -99,13 +99,17 @@ def test_equals_the_loops(
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-5)  # the core is float32
 
 
+@pytest.mark.parametrize("num_tokens", [35, 8, 7])  # 7 is fewer than the width: the other order
 @pytest.mark.parametrize("feature_map", FEATURE_MAPS)
-def test_the_linear_order_equals_the_pairs_exactly(feature_map: str, random_map: Callable[..., Tensor]) -> None:
-    q, k, v = (random_map(2, 3, 35, 8, seed=seed) for seed in range(3))  # (B, heads, N, d)
+def test_both_orders_equal_the_pairs_exactly(
+    feature_map: str, num_tokens: int, random_map: Callable[..., Tensor]
+) -> None:
+    q, k, v = (random_map(2, 3, num_tokens, 8, seed=seed) for seed in range(3))  # (B, heads, N, d)
     expected = np.empty(v.shape)
+    tokens = range(num_tokens)
     for b, head in np.ndindex(2, 3):
         weights = pair_weights(q[b, head].numpy(), k[b, head].numpy(), feature_map)
-        expected[b, head] = [sum(weights[i, j] * v[b, head, j].numpy() for j in range(35)) for i in range(35)]
+        expected[b, head] = [sum(weights[i, j] * v[b, head, j].numpy() for j in tokens) for i in tokens]
     y = linear_attention(q, k, v, feature_map=feature_map)
     torch.testing.assert_close(y, torch.from_numpy(expected), rtol=1e-9, atol=1e-9)
 
@@ -141,6 +145,32 @@ def test_elu_plus_one_does_not_cancel() -> None:
     u = torch.tensor([-80.0, -20.0, -1.0, 0.0, 1.0, 50.0])
     expected = torch.tensor([exp(-80), exp(-20), exp(-1), 1.0, 2.0, 51.0])
     torch.testing.assert_close(elu_plus_one(u), expected, rtol=1e-6, atol=0)
+
+
+def test_elu_plus_one_has_its_own_gradient(random_map: Callable[..., Tensor]) -> None:
+    u = (2 * random_map(3, 7)).requires_grad_()
+    assert torch.autograd.gradcheck(elu_plus_one, u) and torch.autograd.gradgradcheck(elu_plus_one, u)
+    zero = torch.zeros(1, requires_grad=True)
+    elu_plus_one(zero).sum().backward()
+    assert zero.grad.item() == 1  # from both sides
+
+
+def test_exports_with_dynamic_sizes(random_map: Callable[..., Tensor]) -> None:
+    """A branch on the number of tokens would freeze the size of the map."""
+    layer = layer_of(24, heads=2)
+    sizes = {2: torch.export.Dim("height", min=2, max=64), 3: torch.export.Dim("width", min=2, max=64)}
+    exported = torch.export.export(layer, (random_map(1, 24, 5, 7),), dynamic_shapes=(sizes,)).module()
+    for size in ((5, 7), (2, 3)):  # more and fewer tokens than the heads are wide
+        x = random_map(1, 24, *size)
+        torch.testing.assert_close(exported(x), layer(x), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_tokens", [6, 35])
+def test_the_core_takes_the_smaller_order(num_tokens: int, random_map: Callable[..., Tensor]) -> None:
+    q, k, v = (random_map(1, 1, num_tokens, 24, seed=seed) for seed in range(3))
+    with torch.no_grad(), LargestTensor() as largest:
+        linear_attention(q, k, v, feature_map="elu")
+    assert largest.numel == num_tokens * 24  # 6 tokens: not d² = 576; 35 tokens: not N² = 1225
 
 
 def test_relu_without_a_positive_query_gives_zero() -> None:
