@@ -67,6 +67,11 @@ class SelfAttention(nn.Module):
     times v. Tokens are row-major, head j owns channels [j·d, (j+1)·d). There is no output projection: the last
     convolution of the bottleneck is one.
 
+    The logits are computed as q'_i·k'_j with q'_i = [q_i, its logit for every row, its logit for every column] and
+    k'_j = [k_j, onehot(y_j), onehot(x_j)], filled up with zeros to a multiple of 8: the same sum, without a mask.
+    Memory is O(N·(d + H + W)), N = H·W, with a kernel that stores no N×N weights and lets v be narrower than k, such
+    as CUDA's memory-efficient one. PyTorch has none for the CPU: what it uses there stores N×N weights.
+
     Paper: Srinivas et al., "Bottleneck Transformers for Visual Recognition", arXiv:2101.11605.
     Deviations: the tables have a reference size; for another map they are resampled linearly in the offset divided
     by the largest offset, which at the reference size gives the tables themselves, bit for bit.
@@ -94,20 +99,34 @@ class SelfAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
         q, k, v = split_qkv(self.qkv(x), self.heads)  # 3 × (B, heads, N, d)
-        q = q * self.dim_head**-0.5
-        bias = self.position_logits(q, *x.shape[2:])
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-        return to_map(y, *x.shape[2:])
+        q, k = (t.unflatten(2, (height, width)) for t in (q * self.dim_head**-0.5, k))  # 2 × (B, heads, H, W, d)
+        spare = -(self.dim_head + height + width) % 8  # CUDA's memory-efficient kernel asks for aligned widths
+        # Flattened after the concatenation, where it is a view: of the parts it depends on strides, which would limit
+        # the sizes that an export takes.
+        q = torch.cat([q, *self.position_logits(q, spare)], dim=4).flatten(2, 3)
+        k = torch.cat([k, *_one_hot_positions(k, spare)], dim=4).flatten(2, 3)
+        return to_map(F.scaled_dot_product_attention(q, k, v, scale=1.0), height, width)
 
-    def position_logits(self, q: Tensor, height: int, width: int) -> Tensor:
-        """Position terms of the logits for scaled queries, (B, heads, N, d) -> (B, heads, N, N)."""
-        grid = q.unflatten(2, (height, width))  # (B, heads, H, W, d)
+    def position_logits(self, q: Tensor, spare: int) -> tuple[Tensor, Tensor]:
+        """Logits of every row and every column for scaled queries, the second with `spare` zeros at its end.
+
+        (B, heads, H, W, d) -> (B, heads, H, W, H) and (B, heads, H, W, W + spare).
+        """
+        height, width = q.shape[2:4]
         rows = _relative_table(self.rel_h, height).to(q.dtype)  # (H, H, d)
         columns = _relative_table(self.rel_w, width).to(q.dtype)  # (W, W, d)
-        row_logits = torch.einsum("bnyxd,yid->bnyxi", grid, rows)[..., :, None]
-        column_logits = torch.einsum("bnyxd,xjd->bnyxj", grid, columns)[..., None, :]
-        return (row_logits + column_logits).flatten(4, 5).flatten(2, 3)
+        columns = F.pad(columns, (0, 0, 0, spare))  # the table is small: zeros here cost no copy of the queries
+        return torch.einsum("bnyxd,yid->bnyxi", q, rows), torch.einsum("bnyxd,xjd->bnyxj", q, columns)
+
+
+def _one_hot_positions(k: Tensor, spare: int) -> tuple[Tensor, Tensor]:
+    """Where each key is: (B, heads, H, W, d) -> (B, heads, H, W, H) and (B, heads, H, W, W + spare), 0 and 1."""
+    height, width = k.shape[2:4]
+    rows = torch.eye(height, dtype=k.dtype, device=k.device)[:, None]  # (H, 1, H)
+    columns = torch.eye(width, width + spare, dtype=k.dtype, device=k.device)
+    return rows.expand(*k.shape[:4], -1), columns.expand(*k.shape[:4], -1)
 
 
 def split_heads(channels: int, heads: int) -> int:

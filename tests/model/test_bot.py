@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import exp, log
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from hybridnet.model.bot import BoTBlock, SelfAttention
 
@@ -102,8 +107,10 @@ def test_queries_are_scaled() -> None:
 def position_rows(layer: SelfAttention, height: int, width: int) -> Tensor:
     """R_h + R_w as the layer uses it, (N, N, d): the position terms of unit queries."""
     d = layer.dim_head
-    units = torch.eye(d, dtype=layer.rel_h.dtype)[:, None, None, :].expand(d, 1, height * width, d)
-    return layer.position_logits(units, height, width)[:, 0].permute(1, 2, 0)
+    units = torch.eye(d, dtype=layer.rel_h.dtype)[:, None, None, None, :].expand(d, 1, height, width, d)
+    rows, columns = layer.position_logits(units, spare=0)  # (d, 1, H, W, H) and (d, 1, H, W, W)
+    pairs = rows[..., :, None] + columns[..., None, :]  # (d, 1, H, W, H, W)
+    return pairs[:, 0].flatten(3, 4).flatten(1, 2).permute(1, 2, 0)
 
 
 @pytest.mark.parametrize(("used", "unused", "axis"), [("rel_h", "rel_w", 0), ("rel_w", "rel_h", 1)])
@@ -242,13 +249,56 @@ def test_the_zero_norms_learn_from_the_first_step(size: str, random_map: Callabl
 
 
 def test_attention_exports_with_dynamic_sizes(random_map: Callable[..., Tensor]) -> None:
-    """A branch for the reference size would freeze the size of the map."""
+    """A branch for the reference size would freeze the size of the map, one for the spare columns their number."""
     layer = attention_of(8, heads=2, size=(5, 7))
     sizes = {2: torch.export.Dim("height", min=2, max=64), 3: torch.export.Dim("width", min=2, max=64)}
     exported = torch.export.export(layer, (random_map(1, 8, 5, 7),), dynamic_shapes=(sizes,)).module()
-    for size in ((5, 7), (3, 9)):
+    for size in ((5, 7), (3, 9), (4, 9), (13, 6)):  # 0, 0, 7 and 1 spare columns
         x = random_map(1, 8, *size)
         torch.testing.assert_close(exported(x), layer(x))
+
+
+@pytest.mark.parametrize("size", [(11, 13), (24, 17), (20, 24)])
+def test_no_logits_of_pairs_are_made_outside_the_kernel(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, random_map: Callable[..., Tensor]
+) -> None:
+    """The kernel gets no N×N mask, and widths that one without N×N weights takes; what it does inside is its own."""
+    layer, sizes, calls = attention_of(8, heads=2), Sizes(), []
+    kernel = F.scaled_dot_product_attention
+
+    def outside(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
+        calls.append((q.shape, k.shape, v.shape, options))
+        with sizes.paused():
+            return kernel(q, k, v, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", outside)
+    with sizes:
+        layer(random_map(1, 8, *size))
+    tokens = size[0] * size[1]
+    wide = (1, 2, tokens, (4 + sum(size) + 7) // 8 * 8)
+    assert calls == [(wide, wide, (1, 2, tokens, 4), {"scale": 1.0})]
+    assert sizes.seen and max(sizes.seen) < 2 * tokens**2
+
+
+class Sizes(TorchDispatchMode):
+    """Records the number of elements of every tensor that an operator returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+        self.listening = True
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self.listening = False
+        yield
+        self.listening = True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if self.listening:
+            self.seen += [t.numel() for t in tree_leaves(out) if isinstance(t, Tensor)]
+        return out
 
 
 def test_refuses_heads_that_do_not_divide_the_channels() -> None:
