@@ -124,19 +124,20 @@ def setting_faults(raw: Any, resolved: Any) -> dict[str, Fault]:
         raw: the configuration with its interpolations.
         resolved: the same with their values, and PLACEHOLDER for missing ones.
     """
-    sources = set(_references(raw))
+    sources = set(references(raw))
     found: dict[str, Fault] = {}
     for fault in _binding_faults(raw, resolved, "", sources=sources, is_partial=False):
         found.setdefault(fault.where.partition("=")[0], fault)
     return found
 
 
-def _references(raw: Any) -> Iterator[str]:
+def references(raw: Any) -> Iterator[str]:
+    """Every key that a value of the configuration with its interpolations refers to."""
     if isinstance(raw, str):
         yield from REFERENCE.findall(raw)
     elif isinstance(raw, Mapping | list):
         for value in raw.values() if isinstance(raw, Mapping) else raw:
-            yield from _references(value)
+            yield from references(value)
 
 
 def _binding_faults(raw: Any, resolved: Any, path: str, *, sources: set[str], is_partial: bool) -> Iterator[Fault]:

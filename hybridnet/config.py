@@ -137,8 +137,12 @@ def find_faults(cfg: DictConfig) -> dict[str, Fault]:
     Returns:
         The fault of each key. Where a value comes from a knob by interpolation, the key is the knob's.
     """
-    raw = OmegaConf.to_container(cfg, resolve=False)
     known = cfg.copy()
+    for key in binding.references(OmegaConf.to_container(cfg, resolve=False)):
+        # What others refer to must be there: `~trainer.epochs` is missing, not a broken reference of the data's.
+        if OmegaConf.select(known, key, default=binding.MISSING, throw_on_resolution_failure=False) == binding.MISSING:
+            OmegaConf.update(known, key, binding.MISSING, force_add=True)
+    raw = OmegaConf.to_container(known, resolve=False)
     for key in binding.missing_keys(raw):
         OmegaConf.update(known, key, binding.PLACEHOLDER)  # a reference to a missing value could not be resolved
     try:
@@ -168,6 +172,12 @@ def identity(cfg: DictConfig) -> str:
 def plain(node: DictConfig) -> dict[str, Any]:
     """The node as nested dictionaries and lists of plain values."""
     return OmegaConf.to_container(node, resolve=True)
+
+
+def top_level(cfg: DictConfig) -> dict[str, Any]:
+    """The settings that belong to no part, in plain types; references in parts may be broken."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    return {key: value for key, value in raw.items() if not isinstance(value, dict)}
 
 
 def flat(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:

@@ -31,7 +31,7 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
         InputError: with all faults.
     """
     found = config.find_faults(cfg)
-    for key, why in settings.faults(_top_level, config.plain(cfg)).items():
+    for key, why in settings.faults(_top_level, config.top_level(cfg)).items():
         found[key] = Fault("wrong value", f"{key}={cfg[key]}", why)
     if defaults is not None:
         found |= {key: _unknown(key, defaults) for key in cfg if key not in defaults}
@@ -87,7 +87,7 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
         backbone = attempt("model", lambda: config.build(cfg.model.backbone))
         model = attempt("model", lambda: build_model(cfg, num_classes=2)) if backbone is not None else None
         if backbone is not None and data is not None:
-            faults += _size_faults(cfg, backbone, data.image_size)
+            faults += _size_faults(cfg, backbone, data)
     if model is not None:
         optimizer = attempt("optimizer", lambda: config.build(cfg.optimizer)(model))
         if optimizer is not None:
@@ -105,18 +105,19 @@ def build_model(cfg: DictConfig, *, num_classes: int) -> nn.Module:
     return config.build(cfg.model, num_classes=num_classes)
 
 
-def _size_faults(cfg: DictConfig, backbone: nn.Module, image_size: tuple[int, int]) -> list[Fault]:
+def _size_faults(cfg: DictConfig, backbone: nn.Module, data: Any) -> list[Fault]:
     """Attention over a single row or column of positions does nothing, and neither does most of the last stage."""
-    feature_map = backbone.eval()(torch.empty(1, 3, *image_size), stop=config.select(cfg, "model.stage"))
-    height, width = feature_map.shape[2:]
-    if min(height, width) >= SMALLEST_MAP:
-        return []
-    size = f"{image_size[0]}×{image_size[1]}"
-    hint = "set data.image_size=64 or larger"
-    if cfg.model.stem != "small":
-        hint += ", or model.stem=small for pictures of 32 to 64 pixels"
-    cause = f"at {size} pixels the backbone's map is {height}×{width}; at least {SMALLEST_MAP}×{SMALLEST_MAP} is needed"
-    return [Fault("image too small", f"data.image_size={config.select(cfg, 'data.image_size')}", cause, hint)]
+    for key, size in [("image_size", data.image_size), *(("progressive", size) for size in data.sizes.early)]:
+        feature_map = backbone.eval()(torch.empty(1, 3, *size), stop=config.select(cfg, "model.stage"))
+        height, width = feature_map.shape[2:]
+        if min(height, width) < SMALLEST_MAP:
+            hint = {"image_size": "set data.image_size=64 or larger", "progressive": "use sizes of 64 or larger"}[key]
+            if cfg.model.stem != "small":
+                hint += ", or model.stem=small for pictures of 32 to 64 pixels"
+            needed = f"at least {SMALLEST_MAP}×{SMALLEST_MAP} is needed"
+            cause = f"at {size[0]}×{size[1]} pixels the backbone's map is {height}×{width}; {needed}"
+            return [Fault("image too small", f"data.{key}={config.select(cfg, f'data.{key}')}", cause, hint)]
+    return []
 
 
 def _unknown(key: str, defaults: DictConfig) -> Fault:

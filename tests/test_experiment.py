@@ -33,6 +33,9 @@ def _faults(*overrides: str) -> list[Fault]:
         ("seed=-1", "seed=-1", "must be >= 0, got -1"),
         ("+foo=1", "foo", "nothing takes it"),
         ("~trainer.epochs", "trainer.epochs", "must be given"),
+        ("~seed", "seed", "must be given"),
+        ("~monitor", "monitor", "must be given"),
+        ("data=folder", "data.root", "must be given"),
         ("model.heads=3", "model", "channels (512) must be divisible by heads (3)"),
         ("model.stage=5", "model", "stage (5) must lie between 1 and 4"),
         ("data.augment.scale=[0.9,0.5]", "data", "scale ([0.9, 0.5]) must be [smallest, largest] with largest <= 1"),
@@ -50,6 +53,55 @@ def test_a_wrong_value_is_named_before_data_are_read(override: str, where: str, 
     faults = _faults("trainer.device=cpu", override)
     assert [fault.where for fault in faults] == [where]
     assert faults[0].cause.startswith(cause)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "where", "cause", "hint"),
+    [
+        (
+            "[64,32]",
+            "[64, 32]",
+            "at 32×32 pixels the backbone's map is 1×1; at least 2×2 is needed",
+            "use sizes of 64 or ",
+        ),
+        (
+            "[[96,64],[224,32]]",
+            "[[96, 64], [224, 32]]",
+            "at 224×32 pixels the backbone's map is 7×1",
+            "use sizes of 64 or ",
+        ),
+        (
+            "[160,256]",
+            "[160,256]",
+            "256×256 is larger than data.image_size, 224×224",
+            "name smaller sizes for the first ",
+        ),
+        (
+            "[160,[224,225]]",
+            "[160,[224,225]]",
+            "224×225 is larger than data.image_size, 224×224",
+            "name smaller sizes ",
+        ),
+        (
+            "160",
+            "160",
+            "expected a list of an integer >= 1 or [an integer >= 1, an integer >= 1], got 160",
+            "for instance",
+        ),
+    ],
+)
+def test_a_size_of_the_first_epochs_is_judged_like_the_last(sizes: str, where: str, cause: str, hint: str) -> None:
+    (fault,) = _faults("data=metadata", f"data.progressive={sizes}")
+    assert fault.where == f"data.progressive={where}"
+    assert fault.cause.startswith(cause) and fault.hint.startswith(hint)
+
+
+def test_sizes_of_the_first_epochs_that_fit() -> None:
+    for override in ("[160,192]", "[64,[96,64],224]", "[[224,64]]"):
+        assert _faults("data=metadata", f"data.progressive={override}") == []
+    assert _faults("data=metadata", "data.progressive=[32]", "model.stem=small") == []
+    (fault,) = _faults("data=metadata", "data.image_size=32", "data.progressive=[16]")
+    assert fault.where == "data.image_size=32", "one is enough"
 
 
 def test_all_faults_come_in_one_message() -> None:

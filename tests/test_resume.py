@@ -367,6 +367,29 @@ def test_speed_and_place_may_change(run: Run, tiny: list[str], parted: Path, ref
     assert "data.metadata=moved/metadata.csv" in overrides and "trainer.epochs=3" in overrides
 
 
+def test_progressive_sizes_are_resumed_and_stretched(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    """With more epochs the sizes are cut anew, as the schedule of the learning rate is."""
+    sizes = ["data.image_size=48", "data.progressive=[32]", "trainer.epochs=2", "hydra.run.dir=run"]
+    code, output, error = run(*tiny, *sizes)
+    assert (code, error) == (0, "") and "training pictures of 32×32 in epoch 1, 48×48 in epoch 2" in output
+    code, _, error = run("resume=run", "data.progressive=[40]", "trainer.epochs=4")
+    assert code == 2 and error.startswith("error: changed settings in ")
+    assert "\n  data.progressive: [32] in the run, [40] now\nhint" in error and "num_epochs" not in error
+    code, output, error = run("resume=run", "trainer.epochs=4")
+    assert (code, error) == (0, "")
+    assert "changed: trainer.epochs: 2 in the run, 4 now\n" in output and "num_epochs" not in output
+    assert "training pictures of 32×32 in epochs 1-2, 48×48 in epochs 3-4" in output
+    assert len(read_json(tmp_path / "run" / "history.json")) == 4
+
+
+def test_an_interrupted_progressive_run_ends_the_same(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    code, _, error = run(
+        *tiny, "data.image_size=48", "data.progressive=[32]", "verify_resume=true", "hydra.run.dir=run"
+    )
+    assert (code, error) == (0, "")
+    assert read_json(tmp_path / "run" / "verify_resume.json")["verdict"] == "bit for bit the same"
+
+
 def test_a_setting_that_is_let_through_counts(run: Run, parted: Path, reference: Path) -> None:
     """And is the run's from then on."""
     code, output, error = run(

@@ -23,11 +23,13 @@ class Crops:
         rows: int64 (B,), place of each picture.
         boxes: int64 (B, 4): left, top, right, bottom in pixels.
         flips: bool (B, 2): mirrored left-right, top-bottom.
+        size: height and width of the result.
     """
 
     rows: Tensor
     boxes: Tensor
     flips: Tensor
+    size: tuple[int, int]
 
 
 @dataclass
@@ -150,7 +152,9 @@ def _mapped(part: Batch | Mixing | Crops, change: Callable[[Tensor], Tensor]) ->
     found = {}
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
-        if value is not None:
-            value = change(value) if isinstance(value, Tensor) else _mapped(value, change)
+        if isinstance(value, Tensor):
+            value = change(value)
+        elif dataclasses.is_dataclass(value):
+            value = _mapped(value, change)
         found[field.name] = value
     return type(part)(**found)

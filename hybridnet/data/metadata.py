@@ -23,6 +23,7 @@ from hybridnet.data.progress import Track, silently
 from hybridnet.data.resident import LARGEST_SHARE, ResidentPictures
 from hybridnet.data.samples import ImageSamples
 from hybridnet.data.selection import select
+from hybridnet.data.sizes import Sizes
 from hybridnet.data.source import Source, ensure
 from hybridnet.data.store import in_bytes, open_store
 from hybridnet.data.table import Split
@@ -46,6 +47,9 @@ class MetadataImages:
         fold: with a number, rows whose column `fold` has it are for validation and those of other folds for training;
             null for the column `split`.
         image_size: of the model's input in pixels: one number, or [height, width].
+        progressive: sizes of the training pictures in the first epochs, each as image_size and at most that, see
+            Sizes; the store is the same.
+        num_epochs: of the training, which `progressive` divides.
         center_crop: share of the picture, along the side that limits it, that evaluation looks at.
         mean, std: of each colour channel in [0, 1], for normalisation; the defaults in the yaml are ImageNet's.
         batch_size: pictures per step.
@@ -80,6 +84,8 @@ class MetadataImages:
         label2id: str,
         fold: Natural | None,
         image_size: Count | tuple[Count, Count],
+        progressive: Sequence[Count | tuple[Count, Count]],
+        num_epochs: Count,
         center_crop: Annotated[float, Range(above=0, maximum=1)],
         mean: tuple[Probability, Probability, Probability],
         std: tuple[Positive, Positive, Positive],
@@ -101,8 +107,10 @@ class MetadataImages:
         self.source = source
         self.metadata, self.label2id_file = Path(metadata), Path(label2id)
         self.fold = fold
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.image_size: Size = (height, width)
+        self.image_size = _height_and_width(image_size)
+        self.sizes = Sizes(
+            self.image_size, early=[_height_and_width(size) for size in progressive], num_epochs=num_epochs
+        )
         self.center_crop = center_crop
         self.mean, self.std = tuple(mean), tuple(std)
         self.normalize = Normalize(self.mean, self.std)
@@ -130,6 +138,8 @@ class MetadataImages:
         """
         self.read_tables(track=track)
         self.open_pictures(device=device, track=track)
+        if self.sizes.early:
+            log.info(f"training pictures of {self.sizes}")
 
     def read_tables(self, *, track: Track) -> None:
         """Read the labels and the splits."""
@@ -245,7 +255,7 @@ class MetadataImages:
     def _make_loaders(self, train: Pictures, valid: Pictures, device: torch.device) -> None:
         self._resident = None
         if self._is_resident(train, valid, device):
-            self._resident = ResidentPictures([train, valid], self.image_size, device=device)
+            self._resident = ResidentPictures([train, valid], device=device)
         self._train_loader = self._loader(train, self.train, self.augment, device)
         self._valid_loader = self._loader(valid, self.valid, None, device)
 
@@ -264,7 +274,7 @@ class MetadataImages:
         samples = ImageSamples(
             pictures,
             split.labels,
-            self.image_size,
+            self.sizes,
             center_crop=self.center_crop,
             augment=augment,
             seed=self.seed,
@@ -284,6 +294,11 @@ def user_cache() -> Path:
     """`hybridnet` in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
     return Path(home) / "hybridnet"
+
+
+def _height_and_width(size: int | tuple[int, int]) -> Size:
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def _fingerprint(classes: Sequence[str], digests: Sequence[str], labels: np.ndarray) -> str:

@@ -20,12 +20,10 @@ class ResidentPictures:
 
     Args:
         parts: where they are read from; rows are counted through all of them.
-        size: (height, width) of the crops that are cut.
         device: where they are kept.
     """
 
-    def __init__(self, parts: Sequence[Pictures], size: tuple[int, int], *, device: torch.device) -> None:
-        self.size = size
+    def __init__(self, parts: Sequence[Pictures], *, device: torch.device) -> None:
         shape = (len(_sizes(parts)), *_largest(parts), 3)
         self.pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
         row = 0
@@ -46,7 +44,7 @@ class ResidentPictures:
             B crops -> uint8 (B, H, W, 3).
         """
         left, top, right, bottom = crops.boxes.T
-        height, width = self.size
+        height, width = crops.size
         dtype = torch.float32 if self.pixels.device.type == "cpu" else torch.float16  # holds 0 to 255 exactly
         rows = _filters(top, bottom, height, self.pixels.shape[1], flip=crops.flips[:, 1]).to(dtype)
         columns = _filters(left, right, width, self.pixels.shape[2], flip=crops.flips[:, 0]).to(dtype)

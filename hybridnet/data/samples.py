@@ -14,6 +14,7 @@ from hybridnet.data.batch import Batch, Crops, Mixing
 from hybridnet.data.decoded import Pictures
 from hybridnet.data.draws import uniforms
 from hybridnet.data.loader import MOST_THREADS, Request, Samples
+from hybridnet.data.sizes import Sizes
 
 
 class ImageSamples(Samples):
@@ -22,7 +23,7 @@ class ImageSamples(Samples):
     Args:
         pictures: decoded.
         labels: int64 (N,).
-        image_size: (height, width) of the result.
+        sizes: of the result in each epoch.
         center_crop: share of the picture, along the side that limits it, that evaluation looks at.
         augment: random changes, or None for evaluation.
         seed: of the random changes.
@@ -33,7 +34,7 @@ class ImageSamples(Samples):
         self,
         pictures: Pictures,
         labels: np.ndarray,
-        image_size: Size,
+        sizes: Sizes,
         *,
         center_crop: float,
         augment: Augment | None,
@@ -42,53 +43,53 @@ class ImageSamples(Samples):
     ) -> None:
         self.pictures = pictures
         self.labels = labels
-        self.image_size = image_size
+        self.sizes = sizes
         self.center_crop = center_crop
         self.augment = augment
         self.seed = seed
         self.first_row = first_row
 
     def make(self, request: Request, pool: ThreadPoolExecutor | None = None) -> Batch:
-        indices = request.indices
-        sizes = self.pictures.sizes[indices]
-        changes = self._drawn(request, sizes) if self.augment else self._centred(sizes)
+        indices, size = request.indices, self.sizes.in_epoch(request.epoch)
+        whole = self.pictures.sizes[indices]
+        changes = self._drawn(request, whole, size) if self.augment else self._centred(whole, size)
         return Batch(
-            images=self._cut(indices, changes, pool) if self.first_row is None else None,
+            images=self._cut(indices, changes, size, pool) if self.first_row is None else None,
             colour=torch.from_numpy(changes.colour),
             labels=torch.from_numpy(self.labels[indices]),
             angles=torch.from_numpy(changes.angles) if changes.angles.any() else None,
-            mixing=self._mixing(changes) if (changes.blends < 1).any() or changes.patches.any() else None,
-            crops=None if self.first_row is None else self._crops(indices, changes),
+            mixing=_mixing(changes, size) if (changes.blends < 1).any() or changes.patches.any() else None,
+            crops=None if self.first_row is None else self._crops(indices, changes, size),
         )
 
-    def _drawn(self, request: Request, sizes: np.ndarray) -> Changes:
-        height, width = self.image_size
+    def _drawn(self, request: Request, whole: np.ndarray, size: Size) -> Changes:
+        height, width = size
         randoms = uniforms(self.seed, request.epoch, request.indices, request.repeats, num=NUM_RANDOMS)
-        return self.augment.draw(randoms, sizes, aspect=width / height)
+        return self.augment.draw(randoms, whole, aspect=width / height)
 
-    def _centred(self, sizes: np.ndarray) -> Changes:
-        height, width = self.image_size
+    def _centred(self, whole: np.ndarray, size: Size) -> Changes:
+        height, width = size
         return Changes(
-            boxes=centre_boxes(sizes, aspect=width / height, share=self.center_crop),
-            flips=np.zeros((len(sizes), 2), dtype=bool),
-            colour=np.tile(np.eye(3, 4, dtype=np.float32), (len(sizes), 1, 1)),
-            angles=np.zeros(len(sizes), dtype=np.float32),
-            blends=np.ones(len(sizes), dtype=np.float32),
-            patches=np.zeros((len(sizes), 4), dtype=np.float32),
+            boxes=centre_boxes(whole, aspect=width / height, share=self.center_crop),
+            flips=np.zeros((len(whole), 2), dtype=bool),
+            colour=np.tile(np.eye(3, 4, dtype=np.float32), (len(whole), 1, 1)),
+            angles=np.zeros(len(whole), dtype=np.float32),
+            blends=np.ones(len(whole), dtype=np.float32),
+            patches=np.zeros((len(whole), 4), dtype=np.float32),
         )
 
     def will_need(self, request: Request) -> None:
         if self.first_row is None:
             self.pictures.will_need(request.indices)
 
-    def _cut(self, indices: np.ndarray, changes: Changes, pool: ThreadPoolExecutor | None) -> torch.Tensor:
-        images = np.empty((len(indices), *self.image_size, 3), dtype=np.uint8)
+    def _cut(self, indices: np.ndarray, changes: Changes, size: Size, pool: ThreadPoolExecutor | None) -> torch.Tensor:
+        images = np.empty((len(indices), *size, 3), dtype=np.uint8)
         boxes, flips = changes.boxes.tolist(), changes.flips.tolist()
 
         def cut(places: range) -> None:
             for place in places:
                 horizontal, vertical = flips[place]
-                part = resized(self.pictures[indices[place]], boxes[place], self.image_size)
+                part = resized(self.pictures[indices[place]], boxes[place], size)
                 # As items of three bytes: mirroring single bytes takes twice as long.
                 images[place].view("V3")[:] = part.view("V3")[:: -1 if vertical else 1, :: -1 if horizontal else 1]
 
@@ -97,18 +98,19 @@ class ImageSamples(Samples):
             pass
         return torch.from_numpy(images)
 
-    def _crops(self, indices: np.ndarray, changes: Changes) -> Crops:
+    def _crops(self, indices: np.ndarray, changes: Changes, size: Size) -> Crops:
         rows = torch.from_numpy(self.first_row + indices)
-        return Crops(rows, torch.from_numpy(changes.boxes), torch.from_numpy(changes.flips))
+        return Crops(rows, torch.from_numpy(changes.boxes), torch.from_numpy(changes.flips), size)
 
-    def _mixing(self, changes: Changes) -> Mixing:
-        size = np.array(self.image_size[::-1])
-        start, end = changes.patches[:, :2] * size, changes.patches[:, 2:] * size
-        sides = np.floor(end - start)  # down, so that no picture loses more than half of itself
-        patches = np.concatenate([np.rint(start), np.rint(start) + sides], axis=1).astype(np.int64)
-        own = 1 - sides.prod(axis=1) / size.prod()
-        shares = (changes.blends * own).astype(np.float32)
-        return Mixing(torch.from_numpy(changes.blends), torch.from_numpy(patches), torch.from_numpy(shares))
+
+def _mixing(changes: Changes, size: Size) -> Mixing:
+    width_height = np.array(size[::-1])
+    start, end = changes.patches[:, :2] * width_height, changes.patches[:, 2:] * width_height
+    sides = np.floor(end - start)  # down, so that no picture loses more than half of itself
+    patches = np.concatenate([np.rint(start), np.rint(start) + sides], axis=1).astype(np.int64)
+    own = 1 - sides.prod(axis=1) / width_height.prod()
+    shares = (changes.blends * own).astype(np.float32)
+    return Mixing(torch.from_numpy(changes.blends), torch.from_numpy(patches), torch.from_numpy(shares))
 
 
 def resized(picture: np.ndarray, box: Sequence[int], size: Size) -> np.ndarray:

@@ -31,7 +31,9 @@ def complete() -> Batch:
     """A batch with something in every field."""
     shares = torch.tensor([0.75, 1.0])
     mixing = Mixing(torch.tensor([1.0, 0.6]), torch.tensor([[1, 0, 3, 2], [0, 0, 0, 0]]), shares)
-    crops = Crops(torch.tensor([4, 1]), torch.tensor([[0, 0, 9, 9], [2, 3, 4, 5]]), torch.eye(2, dtype=torch.bool))
+    crops = Crops(
+        torch.tensor([4, 1]), torch.tensor([[0, 0, 9, 9], [2, 3, 4, 5]]), torch.eye(2, dtype=torch.bool), (H, W)
+    )
     return Batch(pixels(B, H, W), colours(), torch.tensor([2, 0]), torch.tensor([10.0, -20.0]), mixing, crops)
 
 
@@ -41,7 +43,7 @@ def tensors(part: Batch | Mixing | Crops, name: str = "") -> Iterator[tuple[str,
         value = getattr(part, field.name)
         if isinstance(value, Tensor):
             yield name + field.name, value
-        elif value is not None:
+        elif dataclasses.is_dataclass(value):
             yield from tensors(value, f"{field.name}.")
 
 
@@ -276,6 +278,7 @@ def test_a_moved_batch_has_every_field() -> None:
     assert len(found) == len(batch) == B
     before, after = dict(tensors(batch)), dict(tensors(found))
     assert len(before) == 10 and set(after) == set(before)
+    assert found.crops.size == (H, W)
     for name, tensor in before.items():
         assert after[name].dtype == tensor.dtype and torch.equal(after[name], tensor), name
 

@@ -43,6 +43,8 @@ def settings(**changes: Any) -> dict[str, Any]:
         "label2id": "nowhere/label2id.json",
         "fold": None,
         "image_size": 224,
+        "progressive": [],
+        "num_epochs": 4,
         "center_crop": 0.875,
         "mean": (0.5, 0.5, 0.5),
         "std": (0.5, 0.5, 0.5),
@@ -232,6 +234,63 @@ def test_an_epoch_can_begin_with_any_batch(make_folder: MakeFolder, build: Build
 def test_first_train_batch(make_folder: MakeFolder, build: Build) -> None:
     data = build(make_folder(), *RANDOM, "data.batch_size=4")
     assert same(joined([data.first_train_batch()]), joined([next(data.train_batches(1))]))
+
+
+# Smaller ones in the first epochs
+
+PROGRESSIVE = [*RANDOM, "data.progressive=[6,[8,12]]", "trainer.epochs=4", "data.batch_size=4"]
+
+
+def test_progressive_pictures(make_folder: MakeFolder, build: Build) -> None:
+    """What is in the early epochs differs from a training without in the number of pixels only, the rest not at all."""
+    folder = make_folder()
+    plain = build(folder, *RANDOM, "data.batch_size=4")
+    data, live = (build(folder, *PROGRESSIVE, f"data.cache={cache}") for cache in ("store", "none"))
+    for epoch, size in {1: (6, 6), 2: (8, 12), 3: (12, 16), 4: (12, 16)}.items():
+        images, colour, labels = joined(data.train_batches(epoch))
+        assert images.shape == (14, *size, 3)
+        assert same([images, colour, labels], joined(live.train_batches(epoch)))
+        expected = joined(plain.train_batches(epoch))
+        assert same([colour, labels], expected[1:])
+        assert size != (12, 16) or torch.equal(images, expected[0])
+    assert same(joined([data.first_train_batch()]), joined([next(data.train_batches(1))]))
+    assert same(joined(data.train_batches(2, first=2)), joined(list(data.train_batches(2))[2:]))
+    assert same(joined(data.valid_batches()), joined(plain.valid_batches()))
+    assert data.preprocessing()["image_size"] == [12, 16]
+
+
+def test_the_model_gets_progressive_pictures_at_their_size(make_folder: MakeFolder, build: Build) -> None:
+    """Also where the training device turns, mixes and cuts them itself."""
+    settings = [*PROGRESSIVE, "data.augment.rotation=30", "data.augment.mixup=0.4", "data.augment.cutmix=1"]
+    folder = make_folder()
+    for resident in ("true", "false"):
+        data = build(folder, *settings, f"data.resident={resident}")
+        for epoch, size in {1: (6, 6), 2: (8, 12), 3: (12, 16)}.items():
+            batch = next(data.train_batches(epoch))
+            assert batch.angles is not None and batch.mixing is not None
+            images = data.to_input(batch, torch.float32)
+            assert images.shape == (4, 3, *size) and images.isfinite().all()
+            torch.testing.assert_close(data.targets(batch).sum(dim=1), torch.ones(4))
+
+
+def test_there_is_one_store_for_all_sizes(make_folder: MakeFolder, build: Build, tmp_path: Path) -> None:
+    def stores() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("pixels.bin")}
+
+    folder = make_folder()
+    build(folder, *RANDOM, f"data.cache_dir={tmp_path / 'cache'}")
+    before = stores()
+    build(folder, *PROGRESSIVE, f"data.cache_dir={tmp_path / 'cache'}")
+    assert len(before) == 1 and stores() == before
+
+
+def test_the_sizes_are_told(make_folder: MakeFolder, build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    folder = make_folder()
+    build(folder, *RANDOM)
+    assert "training pictures of" not in caplog.text
+    build(folder, *PROGRESSIVE)
+    assert "training pictures of 6×6 in epoch 1, 8×12 in epoch 2, 12×16 in epochs 3-4" in caplog.text
 
 
 # Classes of different size
@@ -622,6 +681,11 @@ def test_bad_pictures_are_told_before_training(make_folder: MakeFolder, build: B
         ({"image_size": (12, 16, 3)}, "image_size: expected"),
         ({"image_size": True}, "image_size: expected .*, got True"),
         ({"image_size": 12.5}, "image_size: expected .*, got 12.5"),
+        ({"progressive": 12}, "progressive: expected a list of .*, got 12"),
+        ({"progressive": [12, 0]}, "progressive: expected .*, got 0"),
+        ({"progressive": [(12, 16, 3)]}, "progressive: expected"),
+        ({"progressive": [12, 225]}, r"data\.progressive=\[12,225\]: 225×225 is larger than .*, 224×224"),
+        ({"num_epochs": 0}, "num_epochs: must be >= 1, got 0"),
         ({"center_crop": 0}, "center_crop: must be .*, got 0"),
         ({"center_crop": 1.5}, "center_crop: must be .*, got 1.5"),
         ({"mean": (0.5, 0.5)}, "mean: expected .*, got 2 values"),

@@ -19,22 +19,23 @@ CPU = torch.device("cpu")
 TRAIN, VALID = [(20, 30), (64, 48), (1, 1), (33, 90)], [(90, 17), (5, 60)]
 
 
-def random_crops(sizes: np.ndarray, *, num: int) -> Crops:
+def random_crops(sizes: np.ndarray, size: tuple[int, int], *, num: int) -> Crops:
     """Boxes of all places and shapes, some of one pixel; all four flips."""
     rng = np.random.default_rng(0)
     rows = rng.integers(len(sizes), size=num)
     ends = [[np.sort(rng.choice(side + 1, 2, replace=False)) for side in sizes[row]] for row in rows]
     boxes = [[left, top, right, bottom] for (top, bottom), (left, right) in ends]
-    return Crops(torch.from_numpy(rows), torch.tensor(np.array(boxes)), torch.from_numpy(rng.random((num, 2)) < 0.5))
+    flips = torch.from_numpy(rng.random((num, 2)) < 0.5)
+    return Crops(torch.from_numpy(rows), torch.tensor(np.array(boxes)), flips, size)
 
 
-def host_cuts(parts: list[Any], crops: Crops, size: tuple[int, int]) -> np.ndarray:
+def host_cuts(parts: list[Any], crops: Crops) -> np.ndarray:
     pictures = [part[index] for part in parts for index in range(len(part.sizes))]
     cuts = []
     for row, box, (horizontal, vertical) in zip(
         crops.rows.tolist(), crops.boxes.tolist(), crops.flips.tolist(), strict=True
     ):
-        cut = resized(pictures[row], box, size)
+        cut = resized(pictures[row], box, crops.size)
         cuts.append(cut[:: -1 if vertical else 1, :: -1 if horizontal else 1])
     return np.stack(cuts)
 
@@ -43,11 +44,11 @@ def host_cuts(parts: list[Any], crops: Crops, size: tuple[int, int]) -> np.ndarr
 def test_cut_equals_the_hosts(size: tuple[int, int], in_memory: Callable) -> None:
     """Pictures of several sizes in two parts, reduced and enlarged; the padding is never seen."""
     parts = [in_memory(*TRAIN), in_memory(*VALID)]
-    resident = ResidentPictures(parts, size, device=CPU)
-    crops = random_crops(np.array(TRAIN + VALID), num=200)
+    resident = ResidentPictures(parts, device=CPU)
+    crops = random_crops(np.array(TRAIN + VALID), size, num=200)
     found = resident.cut(crops)
     assert (found.shape, found.dtype) == ((200, *size, 3), torch.uint8)
-    difference = np.abs(found.numpy().astype(int) - host_cuts(parts, crops, size))
+    difference = np.abs(found.numpy().astype(int) - host_cuts(parts, crops))
     assert difference.max() <= 1
     assert (difference == 0).mean() > 0.75, "the host rounds in between; more than that would be another filter"
 
@@ -55,8 +56,8 @@ def test_cut_equals_the_hosts(size: tuple[int, int], in_memory: Callable) -> Non
 def test_a_box_of_the_wanted_size_is_not_resampled(in_memory: Callable) -> None:
     parts = [in_memory(*TRAIN)]
     boxes = torch.tensor([[3, 5, 19, 17], [30, 52, 46, 64]])
-    crops = Crops(torch.tensor([0, 1]), boxes, torch.tensor([[False, False], [True, True]]))
-    found = ResidentPictures(parts, (12, 16), device=CPU).cut(crops).numpy()
+    crops = Crops(torch.tensor([0, 1]), boxes, torch.tensor([[False, False], [True, True]]), (12, 16))
+    found = ResidentPictures(parts, device=CPU).cut(crops).numpy()
     np.testing.assert_array_equal(found[0], parts[0][0][5:17, 3:19])
     np.testing.assert_array_equal(found[1], parts[0][1][52:64, 30:46][::-1, ::-1])
 
@@ -70,8 +71,8 @@ def test_values_by_hand() -> None:
         def __getitem__(self, index: int) -> np.ndarray:
             return np.array([[[0, 10, 200], [100, 30, 100]]], dtype=np.uint8)
 
-    crops = Crops(torch.tensor([0]), torch.tensor([[0, 0, 2, 1]]), torch.tensor([[False, False]]))
-    found = ResidentPictures([Two()], (1, 3), device=CPU).cut(crops)
+    crops = Crops(torch.tensor([0]), torch.tensor([[0, 0, 2, 1]]), torch.tensor([[False, False]]), (1, 3))
+    found = ResidentPictures([Two()], device=CPU).cut(crops)
     assert found.tolist() == [[[[0, 10, 200], [50, 20, 150], [100, 30, 100]]]]
 
 
@@ -79,7 +80,7 @@ def test_memory_that_is_needed(in_memory: Callable) -> None:
     """The largest height and the largest width, for every picture."""
     parts = [in_memory(*TRAIN), in_memory(*VALID)]
     assert ResidentPictures.num_bytes(parts) == 6 * 90 * 90 * 3
-    assert ResidentPictures(parts, (12, 16), device=CPU).pixels.nbytes == 6 * 90 * 90 * 3
+    assert ResidentPictures(parts, device=CPU).pixels.nbytes == 6 * 90 * 90 * 3
 
 
 @pytest.mark.gpu
@@ -87,11 +88,11 @@ def test_memory_that_is_needed(in_memory: Callable) -> None:
 def test_gpu_equals_the_host(size: tuple[int, int], in_memory: Callable) -> None:
     """In half precision there: weights of 11 bits, and a sum that is rounded once more."""
     parts = [in_memory(*TRAIN), in_memory(*VALID)]
-    crops = random_crops(np.array(TRAIN + VALID), num=200)
-    there = Crops(crops.rows.cuda(), crops.boxes.cuda(), crops.flips.cuda())
-    found = ResidentPictures(parts, size, device=torch.device("cuda")).cut(there)
+    crops = random_crops(np.array(TRAIN + VALID), size, num=200)
+    there = Crops(crops.rows.cuda(), crops.boxes.cuda(), crops.flips.cuda(), size)
+    found = ResidentPictures(parts, device=torch.device("cuda")).cut(there)
     assert found.is_cuda
-    assert np.abs(found.cpu().numpy().astype(int) - host_cuts(parts, crops, size)).max() <= 1
+    assert np.abs(found.cpu().numpy().astype(int) - host_cuts(parts, crops)).max() <= 1
 
 
 # As the data uses them
@@ -107,10 +108,12 @@ def inputs(data: MetadataImages, batch: Batch) -> torch.Tensor:
 def test_resident_batches_are_the_hosts(
     cache: str, workers: str, make_folder: Callable[..., Path], build: Callable[..., MetadataImages]
 ) -> None:
-    """Two epochs of training with mirrored crops, and validation behind it."""
+    """Two epochs of training with mirrored crops, smaller ones first, and validation behind them."""
     folder = make_folder()
     settings = [
         "data.image_size=[12,16]",
+        "data.progressive=[[6,8]]",
+        "trainer.epochs=2",
         "data.batch_size=4",
         "data.augment.brightness=0",
         "data.augment.contrast=0",

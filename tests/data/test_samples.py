@@ -14,7 +14,8 @@ from PIL import Image
 from hybridnet.data.augment import Augment, Changes
 from hybridnet.data.batch import Batch
 from hybridnet.data.loader import Request
-from hybridnet.data.samples import ImageSamples, resized
+from hybridnet.data.samples import ImageSamples, _mixing, resized
+from hybridnet.data.sizes import Sizes
 
 SIZES = [(20, 30), (64, 48), (33, 90), (12, 16), (1, 40), (150, 7)]
 NEUTRAL = {
@@ -31,14 +32,16 @@ NEUTRAL = {
 }
 RANDOM = {"scale": (0.2, 1.0), "ratio": (0.7, 1.4), "horizontal_flip": 0.5, "vertical_flip": 0.5, "brightness": 0.3}
 IN_MEMORY = Callable[..., Any]
+CONSTANT = Sizes((12, 16), early=[], num_epochs=4)
+PROGRESSIVE = Sizes((12, 16), early=[(6, 8), (7, 5)], num_epochs=3)
 
 
 def samples_of(pictures: Any, augment: dict[str, Any] | None, **settings: Any) -> ImageSamples:
     defaults = {"center_crop": 1.0, "seed": 5, "first_row": None}
     change = None if augment is None else Augment(**NEUTRAL | augment)
-    size = settings.pop("image_size", (12, 16))
+    sizes = settings.pop("sizes", CONSTANT)
     labels = np.arange(len(pictures.sizes), dtype=np.int64) % 3
-    return ImageSamples(pictures, labels, size, augment=change, **defaults | settings)
+    return ImageSamples(pictures, labels, sizes, augment=change, **defaults | settings)
 
 
 def request(*indices: int, epoch: int = 1, repeats: tuple[int, ...] | None = None) -> Request:
@@ -168,17 +171,38 @@ def test_without_rotation_and_mixing_nothing_is_left_to_do(in_memory: IN_MEMORY)
     assert batch.angles is None and batch.mixing is None and batch.crops is None
 
 
+# Of another size in each epoch
+
+
+def test_an_epoch_has_the_pictures_of_its_size(in_memory: IN_MEMORY) -> None:
+    """Bit for bit those of samples that have no other size: cut straight from the picture, and not resized twice."""
+    augment = RANDOM | {"rotation": 20.0, "mixup": 0.4, "cutmix": 1.0}
+    pictures = in_memory(*SIZES)
+    samples = samples_of(pictures, augment, sizes=PROGRESSIVE)
+    for epoch, size in {1: (6, 8), 2: (7, 5), 3: (12, 16)}.items():
+        found = samples.make(request(*range(6), epoch=epoch))
+        alone = samples_of(pictures, augment, sizes=Sizes(size, early=[], num_epochs=3))
+        expected = alone.make(request(*range(6), epoch=epoch))
+        assert found.images.shape == (6, *size, 3)
+        assert torch.equal(found.mixing.patches, expected.mixing.patches)
+        for one, other in zip(flattened(found).values(), flattened(expected).values(), strict=True):
+            assert torch.equal(one, other)
+        there = samples_of(pictures, augment, sizes=PROGRESSIVE, first_row=0).make(request(*range(6), epoch=epoch))
+        assert there.crops.size == size
+    assert samples_of(pictures, None, sizes=PROGRESSIVE).make(request(1, epoch=0)).images.shape == (1, 12, 16, 3)
+
+
 # Mixing
 
 
-def mixing_of(patches: list[list[float]], blends: list[float], size: tuple[int, int], in_memory: IN_MEMORY) -> Any:
+def mixing_of(patches: list[list[float]], blends: list[float], size: tuple[int, int]) -> Any:
     changes = Changes(*[None] * 4, blends=np.array(blends, np.float32), patches=np.array(patches, np.float32))
-    return samples_of(in_memory((9, 9)), {}, image_size=size)._mixing(changes)
+    return _mixing(changes, size)
 
 
-def test_patches_in_pixels(in_memory: IN_MEMORY) -> None:
+def test_patches_in_pixels() -> None:
     """Of 10×20 pixels: 6 wide and 3 high; then none, with the label's share of mixup."""
-    mixing = mixing_of([[0.1, 0.5, 0.4, 0.8], [0, 0, 0, 0]], [1.0, 0.75], (10, 20), in_memory)
+    mixing = mixing_of([[0.1, 0.5, 0.4, 0.8], [0, 0, 0, 0]], [1.0, 0.75], (10, 20))
     left, top, right, bottom = mixing.patches[0].tolist()
     assert (left, top) == (2, 5)
     assert right - left in (5, 6) and bottom - top in (2, 3), "0.3 in float32 is a little more or less"
@@ -191,9 +215,9 @@ def test_patches_in_pixels(in_memory: IN_MEMORY) -> None:
 @pytest.mark.parametrize("size", [(3, 3), (5, 4), (7, 31), (224, 224), (1, 1)], ids=str)
 def test_every_picture_keeps_half_of_its_pixels_and_its_label(size: tuple[int, int], in_memory: IN_MEMORY) -> None:
     """With rounding to pixels too; the label's share is that of the pixels."""
-    samples = samples_of(in_memory((9, 9)), {"cutmix": 20.0, "mixup": 0.5}, image_size=size)
+    samples = samples_of(in_memory((9, 9)), {"cutmix": 20.0, "mixup": 0.5})
     many = Request(1, np.zeros(2000, dtype=int), np.arange(2000))
-    mixing = samples._mixing(samples._drawn(many, np.full((2000, 2), 9)))
+    mixing = _mixing(samples._drawn(many, np.full((2000, 2), 9), size), size)
     height, width = size
     left, top, right, bottom = mixing.patches.T
     assert (left >= 0).all() and (top >= 0).all() and (right <= width).all() and (bottom <= height).all()
