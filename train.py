@@ -2,6 +2,7 @@
 
 Usage: python train.py [model=…] [data=…] [optimizer=…] [scheduler=…] [trainer=…] [experiment=…] [key=value …]
        python train.py resume=<run folder> [key=value …]
+       torchrun --nproc-per-node <number of GPUs> train.py [key=value …]
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from omegaconf import DictConfig
 
 from hybridnet import config
 from hybridnet.errors import Fault, InputError
-from hybridnet.launch import OF_ONE_START, launch
+from hybridnet.launch import OF_ONE_START, launch, of_several_processes
+
+SECONDS_UNTIL_HANDLED = 5.0  # of a signal; a step of a GPU keeps its host for milliseconds
 
 # torch, the data packages and matplotlib are imported inside the functions: a misspelt key is answered before.
 
@@ -36,7 +39,10 @@ def train(cfg: DictConfig) -> float:
     from hybridnet.signals import Interruption
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with Interruption() as interruption, RunFolder(folder, is_continued=cfg.resume is not None) as run:
+    with (
+        Interruption(of_several=of_several_processes()) as interruption,
+        RunFolder(folder, is_continued=cfg.resume is not None) as run,
+    ):
         if not cfg.verify_resume:
             return train_in(run, cfg, interruption)
         from hybridnet.verification import require_unused, verify_resume
@@ -64,9 +70,14 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
     blueprint = experiment.blueprint(cfg)
     settings, references = config.flat(cfg)
     trainer = config.build(cfg.trainer)
+    ranks = trainer.ranks
+    ranks.join()
+    if of_several_gpus(trainer):
+        interruption.end_if_blocked(SECONDS_UNTIL_HANDLED)
     checkpoint = resume.load_run(run.folder, settings, references, allow=cfg.resume_allow)
     if run.is_complete(trainer, checkpoint):
         print(f"{shortened(run.folder)} holds a complete run: nothing is left to do")  # and its log stays as it is
+        ranks.of_first(None)
         return run.metrics()[cfg.monitor]
     run.require_room(blueprint, trainer)
     hydra_files = config.hydra_files(cfg, HydraConfig.get(), without=OF_ONE_START)
@@ -75,7 +86,7 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
 
     seed_everything(cfg.seed)
     data = config.build(cfg.data)
-    data.setup(device=trainer.device, track=track)
+    data.setup(device=trainer.device, track=track, rank=ranks.rank, num_ranks=ranks.num)
     fingerprint = data.fingerprint()
     if checkpoint is not None:
         resume.require_same_data(checkpoint["data"], fingerprint, folder=run.folder, allow=cfg.resume_allow)
@@ -84,16 +95,13 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
     if checkpoint is None:
         for line in model.backbone.load_initial_weights():
             log.info(line)
-    model.to(trainer.device, memory_format=trainer.memory_format)
-    optimizer = config.build(cfg.optimizer)(model)
-    scheduler = config.build(cfg.scheduler)(optimizer, trainer.epochs * data.steps_per_epoch)
-
+    optimizer, scheduler = place(model, cfg, trainer, data)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     name = HydraConfig.get().runtime.choices.model
     log.info(
         f"{name}: {num_parameters:,} parameters, {len(data.classes)} classes, {len(data.train):,} training and "
         f"{len(data.valid):,} validation pictures of {data.image_size[0]}×{data.image_size[1]}, "
-        f"{trainer.device} in {trainer.precision.name}"
+        f"{trainer.device} in {trainer.precision.name}{f', {ranks.num} processes' if ranks.num > 1 else ''}"
     )
     recipe = {
         "format": 1,
@@ -112,8 +120,11 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
         results = Results(run.folder)
         results.write_left_out(data.left_out)
         run.write_environment(
-            environment.describe(device=trainer.device, precision=trainer.precision.name, seed=cfg.seed)
+            environment.describe(
+                device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=ranks.num
+            )
         )
+        ranks.of_first((config.resolved(cfg), checkpoint, fingerprint))
         with interruption.deferred():
             state = trainer.fit(
                 model,
@@ -126,8 +137,10 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
             )
 
     # What is reported is what was saved: the figures come from best_model.pt as it lies on the disk.
-    load_weights(model, load_checkpoint(run.folder / "best_model.pt")["model"], source="best_model.pt")
+    weights = ranks.of_first(load_checkpoint(run.folder / "best_model.pt")["model"])
+    load_weights(model, weights, source="best_model.pt")
     evaluation = trainer.evaluate(model, data)
+    ranks.leave()
     results.write_predictions(evaluation, paths=data.valid.paths, classes=data.classes)
     metrics = results.write_metrics(
         state,
@@ -144,5 +157,62 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
     return metrics[cfg.monitor]
 
 
+def of_several_gpus(trainer: Any) -> bool:
+    """Whether this process may wait for another one on a GPU, where no signal reaches it."""
+    return trainer.ranks.num > 1 and trainer.device.type == "cuda"
+
+
+def place(model: Any, cfg: DictConfig, trainer: Any, data: Any) -> tuple[Any, Any]:
+    """Put the model where it will train; returns its optimizer and its schedule."""
+    model.to(trainer.device, memory_format=trainer.memory_format)
+    optimizer = config.build(cfg.optimizer)(model)
+    return optimizer, config.build(cfg.scheduler)(optimizer, trainer.epochs * data.steps_per_epoch)
+
+
+def follow() -> None:
+    """Train along with the first of several processes, which alone reads the command line and writes files."""
+    from hybridnet import experiment
+    from hybridnet.checkpoint import load_weights
+    from hybridnet.errors import Fault, InputError
+    from hybridnet.run import NoRecorder
+    from hybridnet.signals import Interruption
+    from hybridnet.trainer.randomness import seed_everything
+    from hybridnet.trainer.ranks import Ranks
+
+    ranks = Ranks.of_environment()
+    ranks.join()
+    plan = ranks.of_first(None)
+    if plan is None:  # nothing is left to do
+        return
+    cfg, checkpoint, fingerprint = plan
+    with Interruption(of_several=True) as interruption:
+        trainer = config.build(cfg.trainer)
+        if of_several_gpus(trainer):
+            interruption.end_if_blocked(SECONDS_UNTIL_HANDLED)
+        seed_everything(cfg.seed)
+        data = config.build(cfg.data)
+        data.setup(device=trainer.device, rank=ranks.rank, num_ranks=ranks.num)
+        if data.fingerprint() != fingerprint:
+            cause = f"its pictures or labels are not those of rank 0 ({cfg.data.metadata})"
+            raise InputError(Fault("other data", f"rank {ranks.rank}", cause, "give every machine the same files"))
+        model = experiment.build_model(cfg, num_classes=len(data.classes))
+        optimizer, scheduler = place(model, cfg, trainer, data)
+        if checkpoint is not None:
+            load_weights(model, checkpoint["model"], source="rank 0")
+        with interruption.deferred():
+            trainer.fit(
+                model,
+                data,
+                optimizer=optimizer,
+                scheduler=scheduler,
+                recorder=NoRecorder(),
+                stop=interruption.pending,
+                checkpoint=checkpoint,
+            )
+        load_weights(model, ranks.of_first(None), source="rank 0")
+        trainer.evaluate(model, data)
+        ranks.leave()
+
+
 if __name__ == "__main__":
-    launch(train, "train", check=check)
+    launch(train, "train", check=check, follow=follow)

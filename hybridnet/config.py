@@ -81,6 +81,13 @@ def expand(config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[
             raise InputError(Fault("wrong sweep", "the command line", str(error))) from error
 
 
+def trust_jobs() -> None:
+    """Let Hydra's basic sweeper start the jobs without composing all of them to see if it can: it was seen."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    BasicSweeper.validate_batch_is_legal = lambda self, batch: None
+
+
 def constant_keys(overrides: Sequence[str]) -> list[str]:
     """The keys of those overrides that have the same value in every job of a sweep."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
@@ -242,6 +249,13 @@ def merged(older: Sequence[str], newer: Sequence[str]) -> list[str]:
 def quoted(text: str) -> str:
     """As a value of an override, whatever characters it has: `'a=b, c'`."""
     return "'" + re.sub(r"(\\*)(?='|\Z)", r"\1\1", text).replace("'", "\\'") + "'"
+
+
+def resolved(cfg: DictConfig) -> DictConfig:
+    """A copy of `cfg` without references, which says the same in another process."""
+    copy = cfg.copy()
+    OmegaConf.resolve(copy)
+    return copy
 
 
 def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:

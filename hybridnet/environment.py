@@ -15,11 +15,17 @@ import torch
 from hybridnet import __version__
 
 # A run that is continued with another one of these may differ from an uninterrupted one in the last digits.
-DECISIVE = ("device", "device_name", "precision", "threads", "platform", "python", "cuda")
+DECISIVE = ("device", "device_name", "precision", "processes", "threads", "platform", "python", "cuda")
 
 
-def describe(*, device: torch.device, precision: str, seed: int) -> dict[str, Any]:
-    """What somebody needs to know to repeat a run, in plain types."""
+def describe(*, device: torch.device, precision: str, seed: int, processes: int) -> dict[str, Any]:
+    """What somebody needs to know to repeat a run, in plain types.
+
+    Args:
+        device, precision: of the training.
+        seed: of all random numbers.
+        processes: how many train together.
+    """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
         "command": sys.orig_argv,
@@ -28,6 +34,7 @@ def describe(*, device: torch.device, precision: str, seed: int) -> dict[str, An
         "device": str(device),
         "device_name": name or platform.machine(),
         "precision": precision,
+        "processes": processes,
         "threads": torch.get_num_threads(),
         "cpu_count": os.cpu_count(),
         "platform": platform.platform(),

@@ -90,6 +90,8 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
             faults += _size_faults(cfg, backbone, data)
     if model is not None:
         optimizer = attempt("optimizer", lambda: config.build(cfg.optimizer)(model))
+        num_frozen = cfg.trainer.freeze_stages if cfg.trainer.freeze_epochs else 0
+        attempt("trainer.freeze_stages", lambda: model.first_stages(num_frozen))
         if optimizer is not None:
             scheduler = attempt("scheduler", lambda: config.build(cfg.scheduler)(optimizer, 100))
             if scheduler is not None and not isinstance(scheduler, LambdaLR):

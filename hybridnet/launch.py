@@ -30,7 +30,9 @@ Check = Callable[..., Any]
 OF_ONE_START = ("resume", "resume_allow", "verify_resume")
 
 
-def launch(function: Callable[[DictConfig], float], config_name: str, *, check: Check) -> None:
+def launch(
+    function: Callable[[DictConfig], float], config_name: str, *, check: Check, follow: Callable[[], None]
+) -> None:
     """Run a Hydra application, every job of it checked before the first one starts; ends the process on errors.
 
     Args:
@@ -38,11 +40,18 @@ def launch(function: Callable[[DictConfig], float], config_name: str, *, check: 
         config_name: of the yaml in conf/.
         check: called with the composed configuration of each job and, as `defaults`, the same without the user's
             values; raises InputError.
+        follow: what the other processes do, where `torchrun` has started several.
     """
+    if of_several_processes() and int(os.environ.get("RANK", 0)):
+        logging.disable(logging.WARNING)  # the first process says it all
+        with _errors_as_exit_codes():
+            return follow()
     signals.end_at_once()
     logging.raiseExceptions = False  # a log on a full disk must not hide the cause behind its own traceback
     with _errors_as_exit_codes() as errors:
         arguments = _continued(_command_line(config_name))
+        if of_several_processes():
+            _require_one_run(arguments)
         if arguments.cfg or arguments.info:
             config.compose(config_name, arguments.overrides, config_dirs=_config_dirs(arguments))
         elif not (arguments.help or arguments.hydra_help):
@@ -67,6 +76,11 @@ def call(config_name: str) -> Any:
         if faults := config.find_faults(cfg):
             raise InputError(*faults.values())
         return config.build(cfg)
+
+
+def of_several_processes() -> bool:
+    """Whether `torchrun` has started this process, and others with it."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 @contextmanager
@@ -199,6 +213,20 @@ def _continued(arguments: argparse.Namespace) -> argparse.Namespace:
     return arguments
 
 
+def _require_one_run(arguments: argparse.Namespace) -> None:
+    """Refuse what several processes cannot do together.
+
+    Raises:
+        InputError: for a sweep, and for a verification of resume.
+    """
+    hint = "start it with python train.py: one process"
+    if arguments.multirun:
+        raise InputError(Fault("wrong option", "-m with torchrun", "several processes train one model together", hint))
+    if any(text.startswith("verify_resume=") for text in arguments.overrides):
+        cause = "it compares runs of one process"
+        raise InputError(Fault("wrong option", "verify_resume with torchrun", cause, hint))
+
+
 def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
@@ -215,7 +243,8 @@ def _config_dir_of(folder: Path) -> str | None:
 def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:
     config_dirs = _config_dirs(arguments)
     compose = functools.partial(config.compose, config_name, config_dirs=config_dirs, known={})
-    for overrides in _jobs(config_name, arguments, config_dirs):
+    jobs = _jobs(config_name, arguments, config_dirs)
+    for overrides in jobs:
         cfg = compose(overrides)
         defaults = compose(config.group_choices(overrides, config_dirs=config_dirs))
         try:
@@ -225,6 +254,8 @@ def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check)
                 job = Fault("impossible job", " ".join(overrides), "no job was started")
                 raise InputError(job, *error.faults) from error
             raise
+    if arguments.multirun and jobs:
+        config.trust_jobs()
 
 
 def _config_dirs(arguments: argparse.Namespace) -> list[str]:

@@ -272,6 +272,16 @@ class Recorder:
         write_json(self.folder / "history.json", state.history)
 
 
+class NoRecorder:
+    """The recorder of a process that leaves files and display to another one."""
+
+    def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None: ...
+
+    def save(self, state: State, checkpoint: dict[str, Any]) -> None: ...
+
+    def epoch(self, state: State, checkpoint: dict[str, Any]) -> None: ...
+
+
 def refuse_used_folder(folder: Path) -> None:
     """Two runs never share a folder.
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -36,12 +37,18 @@ class Interruption:
 
     The handlers that were there before come back at the end. Only the main thread of a process gets signals: in
     another one this does nothing.
+
+    Args:
+        of_several: whether this is one of the processes that `torchrun` has started. It hands on a signal that they
+            may have got themselves, so only the first one counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_several: bool = False) -> None:
+        self.of_several = of_several
         self._is_deferred = False
         self._pending: Stopped | None = None
         self._before: dict[int, Any] = {}
+        self._watched: threading.Thread | None = None
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
@@ -51,6 +58,8 @@ class Interruption:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._watched is not None:
+            signal.set_wakeup_fd(-1)
 
     def pending(self) -> Stopped | None:
         """What was asked for since `deferred` began."""
@@ -69,8 +78,29 @@ class Interruption:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         is_first = self._pending is None
+        if self.of_several and not is_first:
+            return
         self._pending = Stopped(number)
         if not self._is_deferred or not is_first:
             raise self._pending
         # Not by logging or printing: the code that was interrupted may be in the middle of that.
         os.write(2, b"\nstopping after this step, once it is saved; a second signal ends the run at once\n")
+
+    def end_if_blocked(self, seconds: float) -> None:
+        """From here on a signal ends the process if no Python code has run so many seconds after it.
+
+        `torchrun` sends one when a process has ended. Another one that waits for it on a GPU would wait for ever, and
+        Python's handlers wait for the end of that.
+        """
+        noticed, notice = os.pipe()
+        os.set_blocking(notice, False)
+        signal.set_wakeup_fd(notice)  # written to at once, whatever the main thread does
+
+        def watch() -> None:
+            number = os.read(noticed, 1)[0]
+            time.sleep(seconds)
+            if self._pending is None:
+                os._exit(128 + number)
+
+        self._watched = threading.Thread(target=watch, daemon=True)
+        self._watched.start()

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 STARTER = Path(__file__).with_name("starter.py")
 SECONDS = 240.0  # until a test gives up; a machine may be busy
 OWN_PARTS = {
-    "model/backbone": dict.fromkeys(("Small", "Raising", "Hungry", "Careless"), "resnet18"),
+    "model/backbone": dict.fromkeys(("Small", "Raising", "Hungry", "Careless", "Still", "Faithless"), "resnet18"),
     "data/augment": {"Deadly": "photo"},
 }
 DIFFERENT_EVERY_TIME = {"train_images_per_second", "train_seconds", "data_wait_seconds", "peak_memory_bytes"}

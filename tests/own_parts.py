@@ -42,6 +42,9 @@ class Small(Backbone):
     def before_step(self) -> None:
         """For those that fail."""
 
+    def first_stages(self, num: int) -> list[nn.Module]:
+        return list(self.stages[:num])
+
     def insert_attention(self, attention: Callable[[int], nn.Module]) -> None:
         raise NotImplementedError
 
@@ -74,6 +77,24 @@ class Careless(Small):
     def before_step(self) -> None:
         with torch.no_grad():
             self.stages[0][0].bias += torch.tensor(np.random.default_rng().normal(size=8) * 1e-3)
+
+
+class Still(Small):
+    """Its BatchNorm never looks at the batch: what is computed for a picture does not depend on the others."""
+
+    def train(self, mode: bool = True) -> Still:
+        super().train(mode)
+        for stage in self.stages:
+            stage[1].eval()
+        return self
+
+
+class Faithless(Small):
+    """The second of several processes has a mistake that shows in the second epoch."""
+
+    def before_step(self) -> None:
+        if self.num_steps == 6 and os.environ.get("RANK") == "1":
+            [][self.num_steps]
 
 
 class Deadly(Augment):

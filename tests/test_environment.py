@@ -20,7 +20,7 @@ def test_what_a_repetition_needs_is_described(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", "seed=3"])
     monkeypatch.setattr(environment, "_git_commit", lambda: "abc+changes")
-    described = describe(device=torch.device("cpu"), precision="bf16", seed=3)
+    described = describe(device=torch.device("cpu"), precision="bf16", seed=3, processes=2)
     packages = described.pop("packages")
     assert described == {
         "command": ["python", "train.py", "seed=3"],
@@ -29,6 +29,7 @@ def test_what_a_repetition_needs_is_described(monkeypatch: pytest.MonkeyPatch, t
         "device": "cpu",
         "device_name": platform.processor() or platform.machine(),
         "precision": "bf16",
+        "processes": 2,
         "threads": torch.get_num_threads(),
         "cpu_count": os.cpu_count(),
         "platform": platform.platform(),
@@ -44,7 +45,7 @@ def test_what_a_repetition_needs_is_described(monkeypatch: pytest.MonkeyPatch, t
 
 def test_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
-    described = describe(device=torch.device("cuda:1"), precision="fp16", seed=0)
+    described = describe(device=torch.device("cuda:1"), precision="fp16", seed=0, processes=1)
     assert (described["device"], described["device_name"]) == ("cuda:1", "GPU 1")
 
 
@@ -110,7 +111,7 @@ def test_what_decides_the_last_digits_is_compared(before: dict[str, Any], lines:
 
 @pytest.mark.parametrize("name", ["device", "device_name", "precision", "threads", "platform", "python", "cuda"])
 def test_each_of_these_can_change_the_last_digits(name: str) -> None:
-    described = describe(device=torch.device("cpu"), precision="float32", seed=0)
+    described = describe(device=torch.device("cpu"), precision="float32", seed=0, processes=1)
     assert differences(described | {name: "other"}, described) == [f"{name} other, now {described[name]}"]
     assert differences(described, described) == []
 

@@ -41,6 +41,9 @@ def _faults(*overrides: str) -> list[Fault]:
         ("data.augment.scale=[0.9,0.5]", "data", "scale ([0.9, 0.5]) must be [smallest, largest] with largest <= 1"),
         ("trainer.precision=fp16", "trainer", "precision 'fp16' needs a GPU"),
         ("trainer.device=gpu", "trainer", "device 'gpu' is unknown"),
+        ("trainer.compile=fast", "trainer.compile=fast", "expected auto or off or graph or inductor or inductor_graph"),
+        ("trainer.compile=graph", "trainer", "compile (graph): a CUDA graph needs a CUDA GPU, not cpu"),
+        ("trainer.sync_batchnorm=true", "trainer", "sync_batchnorm needs GPUs, not cpu"),
         (
             "data.image_size=32",
             "data.image_size=32",
@@ -159,6 +162,13 @@ def test_a_schedule_of_ones_own_is_fine_if_it_is_a_function_of_the_step() -> Non
     cfg = config.compose("train")
     cfg.scheduler = {"_target_": "hybridnet.scheduler.constant.constant", "_partial_": True, "warmup_fraction": 0.5}
     assert isinstance(experiment.check(cfg), torch.nn.Module)
+
+
+def test_no_more_stages_are_frozen_than_there_are() -> None:
+    [fault] = _faults("trainer.freeze_stages=5", "trainer.freeze_epochs=1")
+    cause = "freeze_stages (5) must be at most 4"
+    assert fault == Fault("wrong value", "trainer.freeze_stages", cause, "set trainer.freeze_stages=2")
+    assert _faults("trainer.freeze_stages=5") == [], "without effect"
 
 
 def test_a_configuration_that_was_checked_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -500,7 +500,14 @@ def test_the_metrics_are_read(folder: Path) -> None:
 
 
 ENVIRONMENT = {"command": ["a"], "seed": 1, "device": "cpu", "device_name": "x86_64", "precision": "float32"}
-ENVIRONMENT |= {"threads": 2, "platform": "Linux", "python": "3.11.7", "cuda": None, "packages": {"torch": "2.10"}}
+ENVIRONMENT |= {
+    "processes": 1,
+    "threads": 2,
+    "platform": "Linux",
+    "python": "3.11.7",
+    "cuda": None,
+    "packages": {"torch": "2.10"},
+}
 
 
 def test_every_part_of_a_run_has_its_environment(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -314,3 +314,48 @@ def test_thirty_kills_at_random_moments(
     assert (code, error) == (0, "")
     assert outcome(folder) == expected
     assert not [*folder.rglob(".*.tmp")]
+
+
+# Of several processes
+
+
+def test_of_several_processes_only_the_first_signal_counts(capfd: pytest.CaptureFixture[str]) -> None:
+    """torchrun hands on the signal that the process has got itself."""
+    with Interruption(of_several=True) as interruption, pytest.raises(Stopped) as caught, interruption.deferred():
+        _send(signal.SIGINT)
+        _send(signal.SIGTERM)
+        _send(signal.SIGINT)
+        assert interruption.pending().exit_code == 130
+    assert caught.value.exit_code == 130
+    assert capfd.readouterr().err == NOTICE
+
+
+BLOCKED = """
+import hashlib, sys
+from hybridnet.signals import Interruption
+with Interruption(of_several=True) as interruption, interruption.deferred():
+    interruption.end_if_blocked(0.2)
+    print("ready", flush=True)
+    if sys.argv[1] == "blocked":
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in one call, which no signal interrupts
+    while not interruption.pending():
+        pass
+    end = sum(range(3 * 10**7))  # longer than a moment, but not blocked
+    print("handled", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("how", "code", "output"), [("blocked", 143, ""), ("awake", 1, "handled\n")])
+def test_a_process_that_waits_in_vain_is_ended_by_a_signal(how: str, code: int, output: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BLOCKED, how], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        assert process.stdout.read() == output
+    assert process.returncode == code

@@ -56,6 +56,7 @@ class Batch:
             from which pictures of the device they are cut.
         colour: float32 (B, 3, 4), an affine map of RGB in [0, 1] for each picture.
         labels: int64 (B,).
+        num_images: B, or, of a batch of which other processes have other parts, that of all of it.
         angles: float32 (B,), counter-clockwise rotation in degrees; None where nothing is rotated.
         mixing: None where nothing is mixed.
     """
@@ -63,6 +64,7 @@ class Batch:
     images: Tensor | None
     colour: Tensor
     labels: Tensor
+    num_images: int
     angles: Tensor | None = None
     mixing: Mixing | None = None
     crops: Crops | None = None
@@ -97,6 +99,7 @@ class Normalize:
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self._rows: dict[tuple[int, torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, images: Tensor, colour: Tensor, dtype: torch.dtype) -> Tensor:
         b, h, w, _ = images.shape
@@ -104,12 +107,18 @@ class Normalize:
         eye = torch.eye(block, device=images.device)
         matrix = torch.einsum("ij,bdc->bicjd", eye, colour[:, :, :3]).reshape(b, 3 * block, 3 * block)
         offset = 255 * colour[:, None, :, 3].repeat(1, 1, block)
-        pixels = images.reshape(b, -1, 3 * block).to(dtype)
+        pixels = images.reshape(b, h * w // block, 3 * block).to(dtype)
         coloured = torch.baddbmm(offset.to(dtype), pixels, matrix.to(dtype)).clamp_(0, 255)
-        # One row of the picture at a time: three columns alone would not fill a vector register.
-        scale, shift = ((1 / (255 * self.std)).repeat(w), (-self.mean / self.std).repeat(w))
-        scale, shift = scale.to(images.device, dtype), shift.to(images.device, dtype)
+        scale, shift = self._scale_and_shift(w, images.device, dtype)
         return torch.addcmul(shift, coloured.view(b * h, w * 3), scale).view(b, h, w, 3).permute(0, 3, 1, 2)
+
+    def _scale_and_shift(self, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """For one row of a picture at a time: three columns alone would not fill a vector register."""
+        key = (width, device, dtype)
+        if key not in self._rows:  # copying them to a GPU waits for it
+            rows = (1 / (255 * self.std)).repeat(width), (-self.mean / self.std).repeat(width)
+            self._rows[key] = rows[0].to(device, dtype), rows[1].to(device, dtype)
+        return self._rows[key]
 
     def undo(self, images: Tensor) -> Tensor:
         """The pictures that the model sees, for people: (B, 3, H, W) -> uint8 (B, H, W, 3)."""

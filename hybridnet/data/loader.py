@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from typing import Literal, NamedTuple
@@ -20,17 +20,19 @@ MOST_THREADS = 16
 
 
 class Request(NamedTuple):
-    """A batch of an epoch.
+    """A batch of an epoch, or a part of one.
 
     Attributes:
         epoch: of the training; 0 for evaluation.
         indices: int64 (B,), of the samples.
         repeats: int64 (B,), how often each was asked for before in this epoch.
+        num_images: of the whole batch.
     """
 
     epoch: int
     indices: np.ndarray
     repeats: np.ndarray
+    num_images: int
 
 
 class Samples:
@@ -77,8 +79,12 @@ class Loader:
         if isinstance(num_workers, int) and num_workers:
             self._workers = Workers(samples.make, num_workers=num_workers, pin_memory=pin_memory)
 
-    def epoch(self, epoch: int, order: np.ndarray, first: int = 0) -> Iterator[Batch]:
+    def epoch(
+        self, epoch: int, order: np.ndarray, first: int = 0, *, part: Callable[[list[Request]], list[Request]] = list
+    ) -> Iterator[Batch]:
         """The batches of the samples `order`, as they are in `epoch`, from batch number `first` on.
+
+        `part` says what of them is this process's.
 
         Raises:
             InputError: if a picture can no longer be read.
@@ -86,13 +92,13 @@ class Loader:
         """
         requests = self.requests(epoch, order)
         assert 0 <= first <= len(requests), f"the epoch has {len(requests)} batches, not {first}"
-        return self._explained(requests[first:])
+        return self._explained(part(requests[first:]))
 
     def requests(self, epoch: int, order: np.ndarray) -> list[Request]:
         """`order` in batches; the last one may be shorter."""
         repeats = _occurrences(order)
         parts = [slice(start, start + self.batch_size) for start in range(0, len(order), self.batch_size)]
-        return [Request(epoch, order[part], repeats[part]) for part in parts]
+        return [Request(epoch, order[part], repeats[part], len(order[part])) for part in parts]
 
     def _explained(self, requests: list[Request]) -> Iterator[Batch]:
         try:

@@ -23,10 +23,12 @@ from hybridnet.data.progress import Track, silently
 from hybridnet.data.resident import LARGEST_SHARE, ResidentPictures
 from hybridnet.data.samples import ImageSamples
 from hybridnet.data.selection import select
+from hybridnet.data.shard import Shard
 from hybridnet.data.sizes import Sizes
 from hybridnet.data.source import Source, ensure
-from hybridnet.data.store import in_bytes, open_store
+from hybridnet.data.store import open_store
 from hybridnet.data.table import Split
+from hybridnet.files import in_bytes
 from hybridnet.settings import Count, Natural, Positive, Probability, Range, checked
 
 log = logging.getLogger(__name__)
@@ -125,17 +127,19 @@ class MetadataImages:
         self.augment = augment
         self.seed = seed
 
-    def setup(self, *, device: torch.device = CPU, track: Track = silently) -> None:
+    def setup(self, *, device: torch.device = CPU, track: Track = silently, rank: int = 0, num_ranks: int = 1) -> None:
         """Read the table, decode every picture once if that was not done before, and make the loaders.
 
         Args:
             device: that will train.
             track: called with an iterable, a description and a length; shows the progress.
+            rank, num_ranks: number of this process, and of those that share the batches.
 
         Raises:
             InputError: if the table, the labels or a picture cannot be used, or validation pictures are trained on;
                 nothing was trained yet.
         """
+        self._shard = Shard(rank, num_ranks)
         self.read_tables(track=track)
         self.open_pictures(device=device, track=track)
         if self.sizes.early:
@@ -191,7 +195,7 @@ class MetadataImages:
             InputError: if a picture can no longer be read.
             TrainingError: if the system refuses memory or files, or a worker process ended.
         """
-        return self._train_loader.epoch(epoch, self._train_order(epoch), first)
+        return self._train_loader.epoch(epoch, self._train_order(epoch), first, part=self._shard.of_each)
 
     def first_train_batch(self) -> Batch:
         """The first batch of the first epoch."""
@@ -199,7 +203,7 @@ class MetadataImages:
 
     def valid_batches(self) -> Iterator[Batch]:
         """The validation batches, in the order of the table, every picture exactly once."""
-        return self._valid_loader.epoch(0, np.arange(len(self.valid)))
+        return self._valid_loader.epoch(0, np.arange(len(self.valid)), part=self._shard.of_all)
 
     def to_input(self, batch: Batch, dtype: torch.dtype) -> Tensor:
         """The model's input, (B, 3, H, W) in `dtype`, on the batch's device, or that of the resident pictures."""

@@ -57,6 +57,7 @@ class ImageSamples(Samples):
             images=self._cut(indices, changes, size, pool) if self.first_row is None else None,
             colour=torch.from_numpy(changes.colour),
             labels=torch.from_numpy(self.labels[indices]),
+            num_images=request.num_images,
             angles=torch.from_numpy(changes.angles) if changes.angles.any() else None,
             mixing=_mixing(changes, size) if (changes.blends < 1).any() or changes.patches.any() else None,
             crops=None if self.first_row is None else self._crops(indices, changes, size),

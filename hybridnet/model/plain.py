@@ -41,6 +41,17 @@ class PlainClassifier(nn.Module):
         pooled = self.features(images).mean(dim=(2, 3))  # (B, C)
         return self.fc(self.dropout(pooled))
 
+    def first_stages(self, num: int) -> list[nn.Module]:
+        """The modules of the backbone's stem and of its stages 1 … num, to freeze them.
+
+        Raises:
+            ValueError: if there are not so many.
+        """
+        num_stages = len(self.backbone.channels)
+        if num > num_stages:
+            raise ValueError(f"freeze_stages ({num}) must be at most {num_stages}; set trainer.freeze_stages=2")
+        return self.backbone.first_stages(num) if num else []
+
     def pretrained_parameter_names(self) -> set[str]:
         """Names of the parameters that a pretrained backbone brings; the optimizer trains the others with head_lr."""
         return {f"backbone.{name}" for name in self.backbone.pretrained_parameter_names()}

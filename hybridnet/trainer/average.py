@@ -40,8 +40,7 @@ class WeightAverage:
             return
         move = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
         move(list(self.model.parameters()), list(self.source.parameters()), step)
-        for own, other in zip(self.model.buffers(), self.source.buffers(), strict=True):
-            own.copy_(other)
+        torch._foreach_copy_(list(self.model.buffers()), list(self.source.buffers()))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averaged weights; nothing where they are the model's own."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
-from hybridnet.errors import Fault, TrainingError
+from hybridnet.errors import Fault, Stopped, TrainingError
 from hybridnet.trainer.state import ADVICE, State, Training
 
 T = TypeVar("T")
+
+NOTHING, RECORD, STOP = range(3)  # what a rank wants; all do what one of them wants most
 
 # Asked between two steps: the exception that shall end the training, or None.
 Stop = Callable[[], BaseException | None]
@@ -26,7 +29,7 @@ class CheckpointRecorder(Protocol):
 
 
 class Checkpoints:
-    """Records the state of a training.
+    """Records the state of a training. Its ranks do so together: all must come to the same places.
 
     Args:
         training: whose state it is.
@@ -50,15 +53,18 @@ class Checkpoints:
     def between_steps(self) -> None:
         """Between two steps, or two batches of the validation."""
         stopped = self.stop()
-        if stopped or time.monotonic() - self._recorded_at >= self.seconds:
+        is_due = time.monotonic() - self._recorded_at >= self.seconds
+        wish = self.training.ranks.largest(STOP if stopped else RECORD if is_due else NOTHING)
+        if wish != NOTHING:
             self.within_epoch()
-        if stopped:
-            raise stopped
+        if wish == STOP:
+            raise stopped or Stopped(signal.SIGTERM)
 
     def stop_if_asked(self) -> None:
         """Where the state is recorded, or there is none yet."""
-        if stopped := self.stop():
-            raise stopped
+        stopped = self.stop()
+        if self.training.ranks.largest(STOP if stopped else NOTHING) == STOP:
+            raise stopped or Stopped(signal.SIGTERM)
 
     def within_epoch(self) -> None:
         """Record a state that is worth continuing.
@@ -74,15 +80,19 @@ class Checkpoints:
         self._recorded_at = time.monotonic()
 
     def guarded(self, batches: Iterable[T]) -> Iterator[T]:
-        """The batches; if their source fails, the steps so far are recorded before it is passed on."""
+        """The batches; if their source fails, the steps so far are recorded before it is passed on.
+
+        Not where other ranks would have to take part, which know nothing of it.
+        """
         source = iter(batches)
         while True:
             try:
                 batch = next(source, None)
             except Exception:
-                if self.training.state.batch:
-                    self.within_epoch()
-                self.stop_if_asked()  # what asks to stop may have ended the source as well
+                if self.training.ranks.num == 1:
+                    if self.training.state.batch:
+                        self.within_epoch()
+                    self.stop_if_asked()  # what asks to stop may have ended the source as well
                 raise
             if batch is None:
                 return

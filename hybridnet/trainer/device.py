@@ -11,13 +11,16 @@ from dataclasses import dataclass
 import torch
 
 from hybridnet.errors import FaultsError
+from hybridnet.trainer.ranks import ALONE, Ranks
 
 # As the allocators of the CPU, MPS, cuBLAS and cuDNN say it; CUDA's own has an exception for it.
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed", "allocation_failed")
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str, ranks: Ranks = ALONE) -> torch.device:
     """The device called `name`: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Of several processes on a machine each has the GPU of its number.
 
     Raises:
         ValueError: if PyTorch cannot use it on this machine.
@@ -28,6 +31,8 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device '{name}' is unknown; set trainer.device to auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and ranks.num > 1:
+        device = torch.device("cuda", ranks.local_rank)
     if device.type == "cuda" and not torch.cuda.is_available():
         build = torch.version.cuda or "none, this is a CPU build"
         raise ValueError(
@@ -36,9 +41,10 @@ def find_device(name: str) -> torch.device:
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
-        raise ValueError(
-            f"device '{name}' is not available: the last GPU is cuda:{last}; set trainer.device=cuda:{last}"
+        hint = (
+            f"set trainer.device=cuda:{last}" if ranks.num == 1 else f"start torchrun with --nproc-per-node {last + 1}"
         )
+        raise ValueError(f"device '{device}' is not available: the last GPU is cuda:{last}; {hint}")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device '{name}' is not available on this machine; set trainer.device=cpu")
     if device.type not in ("cpu", "cuda", "mps"):

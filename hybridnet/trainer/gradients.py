@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -98,15 +99,18 @@ class Gradients:
     ) -> tuple[Tensor, Tensor]:
         num_images = sum(map(len, inputs))
         losses, all_logits = [], []
-        for part, target in zip(inputs, targets, strict=True):
-            with self.precision.autocast():
-                logits = training.model(part)
-            loss = F.cross_entropy(logits.float(), target, weight=loss_weights, label_smoothing=self.label_smoothing)
-            loss = loss * (len(part) / num_images)
-            training.scaler.scale(loss).backward()
+        for number, (part, target) in enumerate(zip(inputs, targets, strict=True), 1):
+            with nullcontext() if number == len(inputs) else training.unshared():
+                with self.precision.autocast():
+                    logits = training.forward(part)
+                loss = self._loss(logits, target, loss_weights) * (len(part) / num_images)
+                training.scaler.scale(loss).backward()
             losses.append(loss.detach())
             all_logits.append(logits.detach())
         return torch.stack(losses).sum(), torch.cat(all_logits)
+
+    def _loss(self, logits: Tensor, targets: Tensor, loss_weights: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), targets, weight=loss_weights, label_smoothing=self.label_smoothing)
 
 
 class _Undo:

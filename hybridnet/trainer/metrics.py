@@ -10,11 +10,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hybridnet.trainer.ranks import Ranks
+
 
 class RunningTotals:
-    """Sums over the training steps of an epoch, kept on the device; only `read` waits for it."""
+    """Sums over the training steps of an epoch, kept on the device; only `read` waits for it.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        device: that trains.
+        ranks: each of which adds up its part of the batches.
+
+    Attributes:
+        num_images: of all ranks.
+    """
+
+    def __init__(self, device: torch.device, ranks: Ranks) -> None:
+        self.ranks = ranks
         self.num_images = 0
         self._sums = torch.zeros(2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
         self._first_bad_step = torch.full((), torch.inf, device=device)
@@ -24,23 +35,32 @@ class RunningTotals:
         self.num_images = 0
         self._sums.zero_()
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, *, step: int) -> None:
-        """Add a batch: its mean loss (), logits (B, num_classes) and labels (B,)."""
-        self.num_images += len(labels)
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, *, num_images: int, step: int) -> None:
+        """Add a batch: a loss () whose mean over the ranks is the batch's, and this rank's part of the rest.
+
+        Args:
+            loss: ().
+            logits: (B, num_classes).
+            labels: (B,).
+            num_images: of the batch on all ranks.
+            step: its number.
+        """
+        self.num_images += num_images
         loss = loss.detach()
         num_correct = (logits.detach().argmax(dim=1) == labels).sum()
-        self._sums += torch.stack([loss * len(labels), num_correct.to(loss.dtype)])
+        self._sums += torch.stack([loss * (num_images / self.ranks.num), num_correct.to(loss.dtype)])
         self._first_bad_step.clamp_(max=torch.where(loss.isfinite(), torch.inf, float(step)))
 
     def read(self) -> tuple[float, float]:
-        """Mean loss and accuracy so far. Waits for the device.
+        """Mean loss and accuracy of all ranks so far. Waits for the device, and for the other ranks.
 
         Raises:
             FloatingPointError: if a loss was not finite; its message is the number of the first such step.
         """
-        loss_sum, num_correct, bad_step = [*self._sums.tolist(), self._first_bad_step.item()]
+        bad_step = -self.ranks.largest(-self._first_bad_step.item())
         if bad_step != float("inf"):
             raise FloatingPointError(int(bad_step))
+        loss_sum, num_correct = self.ranks.sums(self._sums.tolist())
         return loss_sum / self.num_images, num_correct / self.num_images
 
     def state_dict(self) -> dict[str, Any]:
@@ -51,6 +71,14 @@ class RunningTotals:
         """Continue where `state_dict` was called."""
         self.num_images = saved["num_images"]
         self._sums.copy_(torch.tensor(saved["sums"], dtype=self._sums.dtype))
+
+    def add_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Add the sums of another rank over the same batches."""
+        self._sums += torch.tensor(saved["sums"], dtype=self._sums.dtype, device=self._sums.device)
+
+    def clear_sums(self) -> None:
+        """Leave the sums so far to another rank."""
+        self._sums.zero_()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,11 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
+def offset_seed(rank: int) -> None:
+    """Let PyTorch draw other numbers on this rank than on the first, whose seed it has."""
+    torch.manual_seed((torch.initial_seed() + rank) % 2**63)
+
+
 def random_states(device: torch.device) -> dict[str, Any]:
     """The states of all generators, in tensors and plain types."""
     name, keys, position, has_gauss, gauss = np.random.get_state()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from hybridnet.errors import Fault, TrainingError
 from hybridnet.trainer.average import WeightAverage
 from hybridnet.trainer.metrics import RunningTotals
-from hybridnet.trainer.randomness import random_states, restore_random_states
+from hybridnet.trainer.randomness import offset_seed, random_states, restore_random_states
+from hybridnet.trainer.ranks import Ranks
 
 ADVICE = "try optimizer.base_lr and optimizer.head_lr ten times lower, trainer.clip_norm=1 or trainer.precision=float32"
 
@@ -34,7 +36,7 @@ class State:
         num_splits: how often the parts of a batch were halved because the memory was full.
         train_seconds: steps and waiting for data, without validation and saving.
         wait_seconds: the part of it in which the step waited for data.
-        num_images: pictures trained on.
+        num_images: pictures trained on, by all ranks.
     """
 
     epoch: int = 0
@@ -64,8 +66,11 @@ class Training:
         scaler: of fp16 gradients.
         average: of the model's weights.
         device: that trains.
+        ranks: the processes that train together, each with its own `Training`.
 
     Attributes:
+        forward: the model's forward pass as it is carried out.
+        unshared: context of a backward pass whose gradients stay on this rank for now.
         state: how far the training is.
         totals: sums over the epoch in progress.
         best: weights and buffers of the best epoch, on the CPU.
@@ -81,6 +86,7 @@ class Training:
         scaler: torch.amp.GradScaler,
         average: WeightAverage,
         device: torch.device,
+        ranks: Ranks,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -88,8 +94,11 @@ class Training:
         self.scaler = scaler
         self.average = average
         self.device = device
+        self.ranks = ranks
+        self.forward: Callable[[Tensor], Tensor] = model
+        self.unshared: Callable[[], AbstractContextManager] = nullcontext
         self.state = State()
-        self.totals = RunningTotals(device)
+        self.totals = RunningTotals(device, ranks)
         self.best: dict[str, Tensor] = {}
         self.input_shape = (0, 0, 0, 0)
 
@@ -121,17 +130,22 @@ class Training:
         return all(torch.isfinite(tensor).all() for tensor in self.model.state_dict().values())
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to continue, in tensors and plain types."""
+        """All that is needed to continue, in tensors and plain types; every rank must ask for it."""
+        own = {"totals": self.totals.state_dict(), "random": random_states(self.device)}
+        first, *others = self.ranks.gathered(own)
+        model, average = self.model.state_dict(), self.average.state_dict()
+        is_best = self.state.batch == 0 and self.state.epoch == self.state.best_epoch > 0
         return {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "best": self.best,
+            "model": model,
+            "average": average,
+            # Right after the best epoch they are the same tensors, which torch.save writes once.
+            "best": dict(average or model) if is_best else self.best,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
             "state": dict(vars(self.state)),
-            "totals": self.totals.state_dict(),
-            "random": random_states(self.device),
+            **first,
+            "others": others,  # what the other ranks have of their own
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -144,7 +158,7 @@ class Training:
         self.average.load_state_dict(saved["average"])
         self.best = dict(saved["best"])
         self.state = State(**copy.deepcopy(saved["state"]))
-        self.totals.load_state_dict(saved["totals"])
+        self._load_own([{"totals": saved["totals"], "random": saved["random"]}, *saved.get("others", [])])
         settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))  # which it would go on to change
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):
@@ -153,7 +167,27 @@ class Training:
             self.scaler.load_state_dict(saved["scaler"])
         if self.state.step:
             jump(self.scheduler, self.state.step)
-        restore_random_states(saved["random"], self.device)
+
+    def _load_own(self, of_ranks: Sequence[Mapping[str, Any]]) -> None:
+        """What each rank has of its own; if there were more or fewer ranks, the first takes all sums."""
+        if len(of_ranks) == self.ranks.num:
+            own = of_ranks[self.ranks.rank]
+            self.totals.load_state_dict(own["totals"])
+            restore_random_states(own["random"], self.device)
+            return
+        self.totals.load_state_dict(of_ranks[0]["totals"])
+        for other in of_ranks[1:]:
+            self.totals.add_state_dict(other["totals"])
+        restore_random_states(of_ranks[0]["random"], self.device)
+        if not self.ranks.is_first:
+            self.totals.clear_sums()
+            offset_seed(self.ranks.rank)
+
+
+def rates(scheduler: LambdaLR) -> list[float]:
+    """The learning rate of every parameter group, which the optimizer may have on a device."""
+    factors = [factor(scheduler.last_epoch) for factor in scheduler.lr_lambdas]
+    return [rate * factor for rate, factor in zip(scheduler.base_lrs, factors, strict=True)]
 
 
 def jump(scheduler: LambdaLR, step: int) -> None:

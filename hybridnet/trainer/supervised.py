@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, Literal, Protocol
 
 import torch
@@ -12,27 +13,37 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from hybridnet.errors import Fault, TrainingError
-from hybridnet.settings import Count, Positive, Rate, checked
+from hybridnet.settings import Count, Natural, Positive, Rate, checked
 from hybridnet.trainer.average import WeightAverage
 from hybridnet.trainer.checkpoints import CheckpointRecorder, Checkpoints, Stop
 from hybridnet.trainer.clock import Clock
+from hybridnet.trainer.compilation import CompileMode, find_compilation
 from hybridnet.trainer.device import find_device, find_precision, is_out_of_memory, prepare_memory, set_determinism
 from hybridnet.trainer.gradients import Gradients
 from hybridnet.trainer.metrics import Evaluation
-from hybridnet.trainer.state import ADVICE, State, Training, jump
+from hybridnet.trainer.randomness import offset_seed
+from hybridnet.trainer.ranks import Ranks, never_empty
+from hybridnet.trainer.state import ADVICE, State, Training, jump, rates
+from hybridnet.trainer.step import Step
 
 
 class Batch(Protocol):
-    """Pictures and labels of one step."""
+    """Pictures and labels of one step.
+
+    Attributes:
+        labels: of this rank's part.
+        num_images: of the batch on all ranks.
+    """
 
     labels: Tensor
+    num_images: int
 
     def __len__(self) -> int: ...
     def to(self, device: torch.device) -> Batch: ...
 
 
 class Data(Protocol):
-    """Where the batches come from."""
+    """Where the batches come from: of training, this rank's part of each; of validation, its share of whole ones."""
 
     steps_per_epoch: int
 
@@ -75,6 +86,12 @@ class Trainer:
             arXiv:1512.00567); the validation loss is without it.
         ema_decay: evaluate and save an exponential moving average of the weights with this decay (see WeightAverage);
             0 for the weights themselves.
+        freeze_stages: how many stages of the backbone, counted from the images, are frozen at first: they keep their
+            weights and BatchNorm statistics, and no gradient is computed for them.
+        freeze_epochs: for so many epochs; 0 for none.
+        sync_batchnorm: compute BatchNorm's statistics over all GPUs that train together, not over each one's part.
+        compile: how a step is carried out: `off`, operation by operation; `graph`, recorded as a CUDA graph;
+            `inductor`, compiled; `inductor_graph`, both; `auto`, what is fastest here (see `find_compilation`).
         deterministic: use only operations that give the same bits every time; slower, and only a GPU has others.
         log_every: steps between two readings of loss and accuracy, each of which waits for the device.
         checkpoint_minutes: time between two checkpoints within an epoch; infinity for those at its end only.
@@ -99,6 +116,10 @@ class Trainer:
         clip_norm: Positive,
         label_smoothing: Rate,
         ema_decay: Rate,
+        freeze_stages: Natural,
+        freeze_epochs: Natural,
+        sync_batchnorm: bool,
+        compile: CompileMode,
         deterministic: bool,
         log_every: Count,
         checkpoint_minutes: Positive,
@@ -107,12 +128,22 @@ class Trainer:
     ) -> None:
         self.epochs = epochs
         self.patience = patience if patience > 0 else epochs
-        self.device = find_device(device)
+        self.ranks = Ranks.of_environment()
+        self.device = find_device(device, self.ranks)
         self.precision = find_precision(precision, self.device)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.gradients = Gradients(self.precision, num_parts=accumulate, oom=oom, label_smoothing=label_smoothing)
+        if self.ranks.num > 1 and oom == "accumulate":
+            raise ValueError(
+                "oom ('accumulate') works in one process only; set trainer.oom=error, trainer.accumulate=2"
+            )
+        if sync_batchnorm and self.device.type != "cuda":
+            raise ValueError(f"sync_batchnorm needs GPUs, not {self.device}; set trainer.sync_batchnorm=false")
+        self.compilation = find_compilation(compile, self.device, oom=oom, num_ranks=self.ranks.num)
         self.clip_norm = clip_norm
         self.ema_decay = ema_decay
+        self.freeze_stages, self.freeze_epochs = freeze_stages, freeze_epochs
+        self.sync_batchnorm = sync_batchnorm
         self.deterministic = deterministic
         self.log_every = log_every
         self.checkpoint_minutes = checkpoint_minutes
@@ -145,8 +176,30 @@ class Trainer:
         Raises:
             TrainingError: if a loss is not finite, of which nothing is saved, or the memory is full.
         """
+        training = self.begin(model, optimizer=optimizer, scheduler=scheduler, checkpoint=checkpoint)
+        checkpoints = Checkpoints(training, recorder, stop, minutes=self.checkpoint_minutes)
+        try:
+            return self.train_epochs(training, data, recorder=recorder, checkpoints=checkpoints)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise self.gradients.out_of_memory(error, training) from error
+            if explained := self.ranks.explained(error):
+                raise explained from error
+            raise
+
+    def begin(
+        self,
+        model: nn.Module,
+        *,
+        optimizer: Optimizer,
+        scheduler: LambdaLR,
+        checkpoint: Mapping[str, Any] | None = None,
+    ) -> Training:
+        """All that changes while training, as it is at the beginning or in a checkpoint; see `fit`."""
         prepare_memory(self.device)
         set_determinism(self.deterministic)
+        if self.sync_batchnorm:
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)
         training = Training(
             model,
             optimizer=optimizer,
@@ -154,16 +207,17 @@ class Trainer:
             scaler=self.precision.grad_scaler(),
             average=WeightAverage(model, decay=self.ema_decay),
             device=self.device,
+            ranks=self.ranks,
         )
         if checkpoint is not None:
             training.load_state_dict(checkpoint)
-        checkpoints = Checkpoints(training, recorder, stop, minutes=self.checkpoint_minutes)
-        try:
-            return self.train_epochs(training, data, recorder=recorder, checkpoints=checkpoints)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise self.gradients.out_of_memory(error, training) from error
-            raise
+        elif not self.ranks.is_first:
+            offset_seed(self.ranks.rank)
+        return training
+
+    def make_step(self, training: Training) -> Step:
+        """What updates the weights of a training."""
+        return Step(training, self.gradients, clip_norm=self.clip_norm, compilation=self.compilation)
 
     def is_finished(self, state: State) -> bool:
         """Whether the last epoch is done, or the monitored metric has not improved for `patience` epochs."""
@@ -171,11 +225,14 @@ class Trainer:
 
     def train_epochs(self, training: Training, data: Data, *, recorder: Recorder, checkpoints: Checkpoints) -> State:
         """The epochs that are left."""
-        state = training.state
+        state, step = training.state, self.make_step(training)
+        # Several ranks have different numbers of batches to validate, and cannot agree between them.
+        after_batch = checkpoints.between_steps if self.ranks.num == 1 else nothing
         while not self.is_finished(state):
             checkpoints.stop_if_asked()
-            row = self.train_epoch(training, data, recorder=recorder, checkpoints=checkpoints)
-            model, after_batch = training.average.model, checkpoints.between_steps
+            row = self.train_epoch(training, step, data, recorder=recorder, checkpoints=checkpoints)
+            model = training.average.model
+            self.ranks.share_buffers(model)
             row |= self.evaluate(model, data, guarded=checkpoints.guarded, after_batch=after_batch).summary()
             if not math.isfinite(row["valid_loss"]):
                 where = f"epoch {state.epoch + 1}, validation"
@@ -190,30 +247,26 @@ class Trainer:
         return state
 
     def train_epoch(
-        self, training: Training, data: Data, *, recorder: Recorder, checkpoints: Checkpoints
+        self, training: Training, step: Step, data: Data, *, recorder: Recorder, checkpoints: Checkpoints
     ) -> dict[str, float]:
         """What is left of an epoch; returns its number, mean loss and accuracy, and the last step's rates."""
-        state, optimizer, scaler = training.state, training.optimizer, training.scaler
-        training.model.train()
+        state, model = training.state, training.model
+        step.begin_epoch(model.first_stages(self.freeze_stages) if state.epoch < self.freeze_epochs else [])
         loss_weights = data.loss_weights().to(self.device)
         clock = Clock(state)
         batches = data.train_batches(state.epoch + 1, first=state.batch)
         for host_batch in clock.timed(checkpoints.guarded(batches)):
             batch = host_batch.to(self.device)
-            inputs, targets = self.input(data, batch), data.targets(batch)
-            loss_tensor, logits = self.gradients.add(training, inputs, targets, loss_weights=loss_weights)
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(training.model.parameters(), self.clip_norm)
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad()
-            state.rates = [group["lr"] for group in optimizer.param_groups]
+            inputs, targets = never_empty(self.input(data, batch), data.targets(batch))
+            share = self.ranks.share(len(batch), batch.num_images)
+            loss_tensor, logits = step(inputs, targets, loss_weights * share)
+            state.rates = rates(training.scheduler)
             state.step += 1
             state.batch += 1
             jump(training.scheduler, state.step)
-            state.num_images += len(batch)
+            state.num_images += batch.num_images
             training.average.update(state.step)
-            training.totals.add(loss_tensor, logits, batch.labels, step=state.step)
+            training.totals.add(loss_tensor, logits, batch.labels, num_images=batch.num_images, step=state.step)
 
             if state.batch % self.log_every == 0 or state.batch == data.steps_per_epoch:
                 loss, accuracy = training.read()
@@ -229,16 +282,18 @@ class Trainer:
     def evaluate(
         self, model: nn.Module, data: Data, *, guarded: Guard = iter, after_batch: Callable[[], None] = nothing
     ) -> Evaluation:
-        """The model's answers on the validation pictures, in the training's precision."""
+        """The model's answers on the validation pictures, in the training's precision; of all ranks, on every one."""
         model.eval()
-        logits, labels = [], []
+        answers = []
         for host_batch in guarded(data.valid_batches()):
             batch = host_batch.to(self.device)
             with self.precision.autocast():
-                logits.append(model(self.input(data, batch)).float())
-            labels.append(batch.labels)
+                logits = model(self.input(data, batch)).float()
+            answers.append((logits, batch.labels))
             after_batch()
-        return Evaluation(torch.cat(logits).cpu(), torch.cat(labels).cpu())
+        of_ranks = self.ranks.gathered([(logits.cpu(), labels.cpu()) for logits, labels in answers])
+        in_order = [answer for answers in zip_longest(*of_ranks) for answer in answers if answer is not None]
+        return Evaluation(*map(torch.cat, zip(*in_order, strict=True)))
 
     def input(self, data: Data, batch: Batch) -> Tensor:
         """The model's input in the format and memory layout of this trainer."""

@@ -34,7 +34,7 @@ def complete() -> Batch:
     crops = Crops(
         torch.tensor([4, 1]), torch.tensor([[0, 0, 9, 9], [2, 3, 4, 5]]), torch.eye(2, dtype=torch.bool), (H, W)
     )
-    return Batch(pixels(B, H, W), colours(), torch.tensor([2, 0]), torch.tensor([10.0, -20.0]), mixing, crops)
+    return Batch(pixels(B, H, W), colours(), torch.tensor([2, 0]), 2, torch.tensor([10.0, -20.0]), mixing, crops)
 
 
 def tensors(part: Batch | Mixing | Crops, name: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -252,7 +252,7 @@ def test_the_middle_picture_of_an_odd_batch_is_its_own_partner() -> None:
 
 
 def test_targets_without_mixing() -> None:
-    found = Batch(None, colours(), torch.tensor([2, 0])).targets(4)
+    found = Batch(None, colours(), torch.tensor([2, 0]), num_images=2).targets(4)
     assert found.dtype == torch.float32
     assert found.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
 
@@ -261,7 +261,7 @@ def test_targets_with_mixing() -> None:
     """Each picture's partner is the one at the same place from the end."""
     labels = torch.tensor([2, 0, 1, 1, 3])
     plan = Mixing(torch.ones(5), torch.zeros(5, 4).long(), torch.tensor([0.75, 1.0, 0.5, 0.625, 0.5]))
-    found = Batch(None, colours(num=5), labels, mixing=plan).targets(4)
+    found = Batch(None, colours(num=5), labels, num_images=5, mixing=plan).targets(4)
     assert found.tolist() == [
         [0, 0, 0.75, 0.25],
         [1, 0, 0, 0],
@@ -301,7 +301,7 @@ def test_pin_memory_takes_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_absent_stays_absent() -> None:
-    batch = Batch(None, colours(), torch.tensor([2, 0])).to(torch.device("cpu"))
+    batch = Batch(None, colours(), torch.tensor([2, 0]), num_images=2).to(torch.device("cpu"))
     assert [batch.images, batch.angles, batch.mixing, batch.crops] == [None] * 4
 
 

@@ -40,7 +40,9 @@ class Numbered(Samples):
             raise KeyError("picture 99")
         columns = np.full_like(request.indices, request.epoch), request.indices, request.repeats
         images = torch.from_numpy(np.stack(columns, axis=-1).astype(np.uint8))[:, None, None]
-        return Batch(images, torch.eye(3, 4).repeat(len(images), 1, 1), torch.from_numpy(request.indices % 3))
+        return Batch(
+            images, torch.eye(3, 4).repeat(len(images), 1, 1), torch.from_numpy(request.indices % 3), request.num_images
+        )
 
 
 def loader_of(samples: Samples, **settings: Any) -> Loader:
@@ -56,7 +58,7 @@ def tensors(part: Batch | Mixing | Crops) -> Iterator[torch.Tensor]:
         value = getattr(part, field.name)
         if isinstance(value, torch.Tensor):
             yield value
-        elif value is not None:
+        elif dataclasses.is_dataclass(value):
             yield from tensors(value)
 
 

@@ -736,3 +736,38 @@ def test_memory_is_pinned_only_for_a_gpu(asked: bool | str, monkeypatch: pytest.
     for has_gpu in (True, False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
         assert MetadataImages(**settings(pin_memory=asked)).pin_memory is (bool(asked) and has_gpu)
+
+
+# Several processes
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("num_ranks", [2, 3, 5])
+def test_the_parts_of_all_processes_are_the_batches_of_one(
+    num_ranks: int, resident: bool, make_folder: MakeFolder, build: Build
+) -> None:
+    """Pixels, targets and weights, mixed with the same partners; the last batch has fewer pictures than processes."""
+    changes = ["data.augment.mixup=0.5", "data.augment.cutmix=1", "data.augment.rotation=20"]
+    folder = make_folder(train=16, valid=9)
+    options = [*RANDOM, *changes, "data.batch_size=7", f"data.resident={str(resident).lower()}"]
+    whole, parts = build(folder, *options), [build(folder, *options) for _ in range(num_ranks)]
+    for rank, part in enumerate(parts):
+        part.setup(rank=rank, num_ranks=num_ranks)
+        assert part.steps_per_epoch == whole.steps_per_epoch == 3
+
+    def rows(data: MetadataImages, batch: Batch) -> set[bytes]:
+        pixels, targets = data.to_input(batch, torch.float32), data.targets(batch)
+        return {
+            image.numpy().tobytes() + target.numpy().tobytes() for image, target in zip(pixels, targets, strict=True)
+        }
+
+    for first in (0, 1):
+        epochs = [list(data.train_batches(2, first=first)) for data in (whole, *parts)]
+        for batch, *shares in zip(*epochs, strict=True):
+            expected = rows(whole, batch)
+            found = [rows(data, share) for data, share in zip(parts, shares, strict=True)]
+            assert set.union(*found) == expected and sum(map(len, found)) == len(expected) == len(batch)
+            assert {share.num_images for share in shares} == {len(batch)}
+    validated = sorted(label for data in parts for batch in data.valid_batches() for label in batch.labels.tolist())
+    assert validated == sorted(whole.valid.labels.tolist())
+    assert torch.equal(parts[1].first_train_batch().labels, whole.first_train_batch().labels), "for people: all of it"

@@ -45,7 +45,7 @@ def samples_of(pictures: Any, augment: dict[str, Any] | None, **settings: Any) -
 
 
 def request(*indices: int, epoch: int = 1, repeats: tuple[int, ...] | None = None) -> Request:
-    return Request(epoch, np.array(indices), np.array(repeats or [0] * len(indices)))
+    return Request(epoch, np.array(indices), np.array(repeats or [0] * len(indices)), len(indices))
 
 
 def pillows(picture: np.ndarray, box: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
@@ -216,7 +216,7 @@ def test_patches_in_pixels() -> None:
 def test_every_picture_keeps_half_of_its_pixels_and_its_label(size: tuple[int, int], in_memory: IN_MEMORY) -> None:
     """With rounding to pixels too; the label's share is that of the pixels."""
     samples = samples_of(in_memory((9, 9)), {"cutmix": 20.0, "mixup": 0.5})
-    many = Request(1, np.zeros(2000, dtype=int), np.arange(2000))
+    many = Request(1, np.zeros(2000, dtype=int), np.arange(2000), 2000)
     mixing = _mixing(samples._drawn(many, np.full((2000, 2), 9), size), size)
     height, width = size
     left, top, right, bottom = mixing.patches.T

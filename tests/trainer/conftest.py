@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hybridnet.checkpoint import save_checkpoint
 from hybridnet.trainer.average import WeightAverage
+from hybridnet.trainer.ranks import ALONE
 from hybridnet.trainer.state import State, Training
 from hybridnet.trainer.supervised import Trainer
 
@@ -30,6 +31,10 @@ SETTINGS: dict[str, Any] = {
     "clip_norm": math.inf,
     "label_smoothing": 0.0,
     "ema_decay": 0.0,
+    "freeze_stages": 1,
+    "freeze_epochs": 0,
+    "sync_batchnorm": False,
+    "compile": "auto",
     "deterministic": False,
     "log_every": 2,
     "checkpoint_minutes": math.inf,
@@ -43,6 +48,10 @@ class TinyBatch:
         self.images, self.labels = images, labels
 
     def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_images(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device) -> TinyBatch:
@@ -189,6 +198,7 @@ def build_training(
         scaler=scaler or torch.amp.GradScaler("cpu", enabled=False),
         average=WeightAverage(model, decay=ema_decay),
         device=torch.device("cpu"),
+        ranks=ALONE,
     )
 
 

@@ -280,7 +280,7 @@ def test_a_loss_that_is_not_finite_is_not_recorded(
     training, recorder = make_training(model), make_recorder()
     training.state.rates = [0.5]
     for step, loss in ((1, 1.0), (2, math.nan), (3, 1.0)):
-        training.totals.add(torch.tensor(loss), torch.eye(3), torch.tensor([0, 1, 2]), step=step)
+        training.totals.add(torch.tensor(loss), torch.eye(3), torch.tensor([0, 1, 2]), num_images=3, step=step)
         training.state.step = training.state.batch = step
     checkpoints = Checkpoints(training, recorder, lambda: None, minutes=math.inf)
     with pytest.raises(TrainingError, match=r"loss that is not finite in epoch 1, step 2: learning rates: all 0\.5"):

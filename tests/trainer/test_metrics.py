@@ -9,43 +9,44 @@ from sklearn import metrics as reference
 
 from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.trainer.metrics import Evaluation, RunningTotals
+from hybridnet.trainer.ranks import ALONE
 
 CPU = torch.device("cpu")
 
 
 def test_a_short_last_batch_weighs_what_it_should() -> None:
-    totals = RunningTotals(CPU)
+    totals = RunningTotals(CPU, ALONE)
     logits = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
-    totals.add(torch.tensor(1.0), logits, torch.tensor([0, 0, 1]), step=1)
-    totals.add(torch.tensor(5.0), logits[:1], torch.tensor([1]), step=2)
+    totals.add(torch.tensor(1.0), logits, torch.tensor([0, 0, 1]), num_images=3, step=1)
+    totals.add(torch.tensor(5.0), logits[:1], torch.tensor([1]), num_images=1, step=2)
     assert totals.num_images == 4
     assert totals.read() == ((3 * 1.0 + 1 * 5.0) / 4, 2 / 4)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_the_first_step_with_a_bad_loss_is_named(bad: float) -> None:
-    totals = RunningTotals(CPU)
+    totals = RunningTotals(CPU, ALONE)
     for step, loss in enumerate([1.0, 2.0, bad, 3.0, bad], start=11):
-        totals.add(torch.tensor(loss), torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64), step=step)
+        totals.add(torch.tensor(loss), torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64), num_images=2, step=step)
     with pytest.raises(FloatingPointError, match="^13$"):
         totals.read()
 
 
 def filled(*losses: float) -> RunningTotals:
-    totals = RunningTotals(CPU)
+    totals = RunningTotals(CPU, ALONE)
     for step, loss in enumerate(losses, start=1):
-        totals.add(torch.tensor(loss), torch.eye(3), torch.tensor([0, 1, 1]), step=step)
+        totals.add(torch.tensor(loss), torch.eye(3), torch.tensor([0, 1, 1]), num_images=3, step=step)
     return totals
 
 
 def test_sums_are_exact_in_a_checkpoint(tmp_path: Path) -> None:
     """A float32 would lose the last digits of the sum, and with them the history's."""
-    one, other = filled(0.1, 1e6, 0.3), RunningTotals(CPU)
+    one, other = filled(0.1, 1e6, 0.3), RunningTotals(CPU, ALONE)
     save_checkpoint(tmp_path / "a.pt", one.state_dict())
     other.load_state_dict(load_checkpoint(tmp_path / "a.pt"))
     assert other.state_dict() == one.state_dict()
     for totals in (one, other):
-        totals.add(torch.tensor(0.7), torch.eye(2), torch.tensor([0, 1]), step=4)
+        totals.add(torch.tensor(0.7), torch.eye(2), torch.tensor([0, 1]), num_images=2, step=4)
     loss_sum = sum(torch.tensor(loss).mul(n).double().item() for loss, n in [(0.1, 3), (1e6, 3), (0.3, 3), (0.7, 2)])
     assert other.read() == one.read() == (loss_sum / 11, 8 / 11)
     assert torch.tensor(loss_sum).item() != loss_sum
@@ -55,7 +56,7 @@ def test_an_epoch_begins_at_nothing() -> None:
     totals = filled(1.0, 2.0)
     totals.reset()
     assert totals.state_dict() == {"num_images": 0, "sums": [0.0, 0.0]}
-    totals.add(torch.tensor(5.0), torch.eye(2), torch.tensor([0, 0]), step=3)
+    totals.add(torch.tensor(5.0), torch.eye(2), torch.tensor([0, 0]), num_images=2, step=3)
     assert totals.read() == (5.0, 0.5)
 
 
@@ -63,7 +64,7 @@ def test_a_bad_loss_stays_bad() -> None:
     """Whatever follows, also a new epoch: its weights are spoilt."""
     totals = filled(1.0, float("nan"))
     totals.reset()
-    totals.add(torch.tensor(5.0), torch.eye(2), torch.tensor([0, 0]), step=3)
+    totals.add(torch.tensor(5.0), torch.eye(2), torch.tensor([0, 0]), num_images=2, step=3)
     with pytest.raises(FloatingPointError, match="^2$"):
         totals.read()
 

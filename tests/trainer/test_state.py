@@ -67,7 +67,7 @@ def trained(training: Training, *, num_steps: int = 3) -> Training:
         training.state.rates = [group["lr"] for group in training.optimizer.param_groups]
         jump(training.scheduler, step)
         training.average.update(step)
-        training.totals.add(torch.tensor(0.1 * step), torch.eye(3), torch.tensor([0, 1, 1]), step=step)
+        training.totals.add(torch.tensor(0.1 * step), torch.eye(3), torch.tensor([0, 1, 1]), num_images=3, step=step)
         training.state.step = training.state.batch = step
     return training
 
@@ -87,13 +87,33 @@ def test_all_that_changes_is_saved_and_loaded(
     one.state.history, one.state.best_epoch = [{"epoch": 1, "valid_acc": 0.1 + 0.2}], 1
     one.keep_best()
     content = saved(one, tmp_path)
-    names = {"model", "average", "best", "optimizer", "scheduler", "scaler", "state", "totals", "random"}
+    names = {"model", "average", "best", "optimizer", "scheduler", "scaler", "state", "totals", "random", "others"}
     assert set(content) == names
     other = make_training(noisy_model(), **options)
     assert differences(saved(other, tmp_path), content)
     other.load_state_dict(content)
     assert differences(saved(other, tmp_path), content) == []
     assert other.state == one.state and type(other.state) is State
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_right_after_the_best_epoch_its_weights_are_saved_once(
+    ema_decay: float, noisy_model: Callable, make_training: Callable, differences: Callable, tmp_path: Path
+) -> None:
+    """They are then those of the model, or of the average; after the next step they are not."""
+    training = trained(make_training(noisy_model(), ema_decay=ema_decay))
+    training.state.epoch, training.state.batch, training.state.best_epoch = 2, 0, 2
+    training.keep_best()
+    content = training.state_dict()
+    owner = content["average" if ema_decay else "model"]
+    assert all(tensor.data_ptr() == owner[name].data_ptr() for name, tensor in content["best"].items())
+    before = saved(training, tmp_path)["best"]
+    assert differences(before, training.best) == []
+    trained(training)
+    training.state.batch = 1
+    assert differences(training.state_dict()["best"], before) == []
+    training.state.batch, training.state.epoch = 0, 3
+    assert differences(training.state_dict()["best"], before) == [], "the best epoch was another one"
 
 
 def test_a_training_that_has_not_begun_is_saved_and_loaded(
@@ -266,7 +286,7 @@ def test_a_bad_loss_is_reported_with_the_rates_of_the_last_step(noisy_model: Cal
     training = make_training(noisy_model(), make_optimizer=two_groups())
     training.state = State(epoch=4, batch=2, step=22, rates=[1.23456e-4, 0.5])
     for step, loss in ((21, 1.0), (22, math.nan)):
-        training.totals.add(torch.tensor(loss), torch.eye(3), torch.tensor([0, 1, 2]), step=step)
+        training.totals.add(torch.tensor(loss), torch.eye(3), torch.tensor([0, 1, 2]), num_images=3, step=step)
     with pytest.raises(TrainingError) as caught:
         training.read()
     assert str(caught.value) == (

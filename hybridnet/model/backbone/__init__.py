@@ -24,6 +24,10 @@ class Backbone(nn.Module):
         """Put a new attention layer into every residual block, after its last BatchNorm and before the addition."""
         raise NotImplementedError
 
+    def first_stages(self, num: int) -> list[nn.Module]:
+        """The modules of the stem and of the stages 1 … num, to freeze them."""
+        raise NotImplementedError
+
     def pretrained_parameter_names(self) -> set[str]:
         """Names of the parameters that belong to the published architecture, without inserted attention."""
         raise NotImplementedError

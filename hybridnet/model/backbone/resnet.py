@@ -81,6 +81,10 @@ class ResNet(Backbone):
             if isinstance(module, BasicBlock | Bottleneck):
                 module.attention = attention(module.channels)
 
+    def first_stages(self, num: int) -> list[nn.Module]:
+        layers = (self.layer1, self.layer2, self.layer3, self.layer4)
+        return [self.conv1, self.bn1, *layers[:num]]
+
     def pretrained_parameter_names(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if ".attention." not in name}
 

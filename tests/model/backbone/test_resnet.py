@@ -188,3 +188,16 @@ def test_refuses_wrong_settings() -> None:
         resnet(layers=(2, 2, 0, 2))
     with pytest.raises(ValueError, match=r"block: expected basic or bottleneck, got 'wide'"):
         resnet(block="wide")
+
+
+@pytest.mark.parametrize("num", [1, 2, 4])
+def test_the_first_stages_are_the_stem_and_the_layers_before_it(num: int) -> None:
+    """Whatever is in front of what is trained is among them, and nothing else."""
+    backbone = resnet()
+    modules = backbone.first_stages(num)
+    names = {name for name, _ in backbone.named_parameters()}
+    frozen = {
+        name for name, value in backbone.named_parameters() if any(value is p for m in modules for p in m.parameters())
+    }
+    prefixes = ("conv1.", "bn1.", *(f"layer{number}." for number in range(1, num + 1)))
+    assert frozen == {name for name in names if name.startswith(prefixes)}

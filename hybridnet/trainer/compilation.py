@@ -1,0 +1,67 @@
+"""How a step is carried out: as it is written, compiled, or recorded and replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+CompileMode = Literal["auto", "off", "graph", "inductor", "inductor_graph"]
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What is done to a step.
+
+    Attributes:
+        compiles: the model's forward and backward pass are compiled by TorchInductor, once for each size of picture;
+            a batch that is shorter than the others is not worth it.
+        records: the whole update is recorded as a CUDA graph, once for each shape of batch, and replayed.
+        is_optional: where it cannot be recorded, it is carried out as it is written.
+    """
+
+    compiles: bool
+    records: bool
+    is_optional: bool
+
+    def compiled(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """`forward`, compiled if that is wanted."""
+        return _LargestBatchCompiled(forward) if self.compiles else forward
+
+
+class _LargestBatchCompiled:
+    def __init__(self, forward: Callable[[Tensor], Tensor]) -> None:
+        self.forward = forward
+        self.compiled = torch.compile(forward, dynamic=False)
+        self.largest = 0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.largest = max(self.largest, len(images))
+        return (self.compiled if len(images) == self.largest else self.forward)(images)
+
+
+def find_compilation(mode: CompileMode, device: torch.device, *, oom: str, num_ranks: int) -> Compilation:
+    """What `mode` means on this device.
+
+    `auto` records on a CUDA GPU, whose small batches are bound by the launches of some 350 operations, where nothing
+    speaks against it; on a CPU neither gains anything.
+
+    Raises:
+        ValueError: if the device cannot do it, or another setting rules it out.
+    """
+    obstacle = ""
+    if device.type != "cuda":
+        obstacle = f"a CUDA graph needs a CUDA GPU, not {device}"
+    elif oom == "accumulate":
+        obstacle = "a recorded step cannot try again with smaller parts; set trainer.oom=error"
+    elif num_ranks > 1:
+        obstacle = f"a step of {num_ranks} processes is not recorded"
+    if mode == "auto":
+        return Compilation(compiles=False, records=not obstacle, is_optional=True)
+    records = mode.endswith("graph")
+    if records and obstacle:
+        raise ValueError(f"compile ({mode}): {obstacle}; or set trainer.compile=auto")
+    return Compilation(compiles=mode.startswith("inductor"), records=records, is_optional=False)

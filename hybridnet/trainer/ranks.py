@@ -1,0 +1,152 @@
+"""The processes that train one model together, each on its part of every batch; usually there is only one."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hybridnet.errors import Fault, FaultsError, InputError, TrainingError
+
+T = TypeVar("T")
+
+# torch >= 2.14 has another name for it, and warns of the old one.
+IS_NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+SYNC_BUFFERS = "forward_sync_buffers" if IS_NEW else "broadcast_buffers"
+
+PATIENCE = timedelta(hours=6)  # the first may be decoding pictures; one that has ended is noticed at once
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes, as one of them sees them. With one process all of it does nothing.
+
+    Attributes:
+        rank: number of this process, from 0; the process with number 0 alone writes files.
+        num: how many there are, on all machines.
+        local_rank: number of this process on its machine, which is that of its GPU.
+    """
+
+    rank: int
+    num: int
+    local_rank: int
+
+    @staticmethod
+    def of_environment() -> Ranks:
+        """As `torchrun` says it in the environment; without it, this process alone."""
+        rank, num, local_rank = (int(os.environ.get(name, 0)) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        return Ranks(rank, num, local_rank) if num > 1 else ALONE
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def join(self) -> None:
+        """Wait until all are there: tensors of CPUs travel by Gloo, those of GPUs by NCCL.
+
+        Raises:
+            InputError: if the environment does not say where they meet.
+        """
+        if self.num == 1:
+            return
+        backend = "gloo"
+        if torch.cuda.is_available():
+            torch.cuda.set_device(self.local_rank)  # NCCL's place
+            backend = "cpu:gloo,cuda:nccl"
+        try:
+            dist.init_process_group(backend, timeout=PATIENCE)
+        except ValueError as error:
+            hint = "start the processes with torchrun, or remove WORLD_SIZE from the environment"
+            raise InputError(Fault("no meeting place", f"WORLD_SIZE={self.num}", str(error), hint)) from error
+
+    def leave(self) -> None:
+        """From here on every process goes on by itself; does nothing if it has not joined the others."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """A model whose backward pass leaves the mean of all ranks' gradients in the parameters of `model`.
+
+        All ranks begin with the weights of the first. Buffers are not kept equal: in training nothing reads those of
+        BatchNorm, and `share_buffers` hands them on where they are read.
+        """
+        if self.num == 1:
+            return model
+        return DistributedDataParallel(
+            model,
+            device_ids=None if device.type == "cpu" else [device],
+            gradient_as_bucket_view=True,
+            **{SYNC_BUFFERS: False},
+        )
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every rank the buffers of the first, which are those that are saved."""
+        if self.num > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+    def largest(self, number: float) -> float:
+        """The largest of all ranks' numbers: how they agree on what happens next."""
+        if self.num == 1:
+            return number
+        found = torch.tensor(number, dtype=torch.float64)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return found.item()
+
+    def sums(self, numbers: Sequence[float]) -> list[float]:
+        """Each number, added up over the ranks."""
+        if self.num == 1:
+            return list(numbers)
+        found = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(found)
+        return found.tolist()
+
+    def gathered(self, part: T) -> list[T]:
+        """What every rank has, by its number; must be picklable."""
+        if self.num == 1:
+            return [part]
+        parts: list[Any] = [None] * self.num
+        dist.all_gather_object(parts, part)
+        return parts
+
+    def of_first(self, content: T) -> T:
+        """What the first rank has; must be picklable."""
+        if self.num == 1:
+            return content
+        found = [content]
+        dist.broadcast_object_list(found, src=0)
+        return found[0]
+
+    def explained(self, error: Exception) -> TrainingError | None:
+        """What to say in place of the error of a communication that another process does not take part in."""
+        words = str(error)
+        is_of_communication = isinstance(error, dist.DistError) or "gloo" in words or "NCCL" in words
+        if self.num == 1 or isinstance(error, FaultsError) or not is_of_communication:
+            return None
+        cause = (
+            f"another of the {self.num} processes has ended, or cannot be reached ({words.partition(chr(10))[0][:200]})"
+        )
+        return TrainingError(Fault("lost process", f"rank {self.rank}", cause, "what it printed says why"))
+
+    def share(self, num_here: int, num_in_all: int) -> float:
+        """What the mean over a rank's pictures counts in the mean of all ranks' gradients."""
+        return self.num * num_here / num_in_all
+
+
+ALONE = Ranks(rank=0, num=1, local_rank=0)
+
+
+def never_empty(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch; for a rank that has no picture of it a black one, which counts nothing: all take part in each step."""
+    if len(inputs):
+        return inputs, targets
+    return inputs.new_zeros(1, *inputs.shape[1:]), targets.new_zeros(1, *targets.shape[1:])

@@ -1,0 +1,118 @@
+"""CUDA graphs: a function on tensors is recorded once for each shape and replayed, without launches from Python."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from hybridnet.errors import Fault, TrainingError
+
+log = logging.getLogger(__name__)
+
+Outputs = tuple[Tensor, ...]
+
+# Calls before the recording: cuDNN chooses its algorithms, the optimizer makes its state. They are calls like others.
+NUM_WARM_UPS = 3
+
+
+class Graphs(Protocol):
+    """Records what is done on a device."""
+
+    def eagerly(self, function: Callable[[], Outputs]) -> Outputs:
+        """Call it where it can be recorded later."""
+
+    def recorded(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+        """A function that does the same again on the same tensors, and the tensors with its results.
+
+        Recording does nothing to the tensors.
+        """
+
+
+class CudaGraphs:
+    """Graphs of a GPU, which share their memory: only one is replayed at a time.
+
+    Args:
+        device: a CUDA GPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        # One stream for all: autograd adds to a gradient in the stream where it was first made.
+        self.stream = torch.cuda.Stream(device)
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def eagerly(self, function: Callable[[], Outputs]) -> Outputs:
+        current = torch.cuda.current_stream(self.stream.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            outputs = function()
+        current.wait_stream(self.stream)
+        return outputs
+
+    def recorded(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+        graph = torch.cuda.CUDAGraph()
+        self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
+        # Only this thread's calls count: others copy the next batches meanwhile.
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+            outputs = function()
+        return graph.replay, outputs
+
+
+class _Recording(NamedTuple):
+    inputs: Sequence[Tensor]
+    replay: Callable[[], None]
+    outputs: Outputs
+
+
+class Recorded:
+    """Calls a function on tensors; from the fourth call with the same shapes on, what it did is replayed.
+
+    What the function computes may depend on its inputs, on tensors that stay in their place, and on random numbers of
+    the device, but on nothing else that changes. The results lie where the next call will write its own.
+
+    Args:
+        function: whose results are tensors.
+        graphs: record it.
+        is_optional: where it cannot be recorded, go on without and say so, instead of raising.
+
+    Raises:
+        TrainingError: when called, if it cannot be recorded.
+    """
+
+    def __init__(self, function: Callable[..., Outputs], graphs: Graphs, *, is_optional: bool) -> None:
+        self.function = function
+        self.graphs = graphs
+        self.is_optional = is_optional
+        self._num_calls: Counter[Any] = Counter()
+        self._recordings: dict[Any, _Recording] = {}
+        self._is_possible = True
+
+    def __call__(self, *inputs: Tensor) -> Outputs:
+        key = tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in inputs)
+        if key not in self._recordings:
+            self._num_calls[key] += 1
+            is_due = self._is_possible and self._num_calls[key] > NUM_WARM_UPS
+            if not is_due or not self._record(key, inputs):
+                return self.graphs.eagerly(lambda: self.function(*inputs))
+        recording = self._recordings[key]
+        for own, tensor in zip(recording.inputs, inputs, strict=True):
+            own.copy_(tensor)
+        recording.replay()
+        return recording.outputs
+
+    def _record(self, key: Any, inputs: Sequence[Tensor]) -> bool:
+        own = [torch.empty_like(tensor).copy_(tensor) for tensor in inputs]  # with the same strides
+        try:
+            self._recordings[key] = _Recording(own, *self.graphs.recorded(lambda: self.function(*own)))
+        except RuntimeError as error:
+            cause = str(error).strip().partition("\n")[0]
+            hint = "trainer.compile=off carries the operations out one by one"
+            if not self.is_optional:
+                raise TrainingError(Fault("step that cannot be recorded", "this model", cause, hint)) from error
+            log.warning(f"the step cannot be recorded as a CUDA graph and is carried out as it is written: {cause}")
+            self._is_possible = False
+        return self._is_possible
