@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -141,6 +142,57 @@ def plot_classes(path: Path, classes: Mapping[str, Sequence[np.ndarray]], *, tit
         axes.axis("off")
         axes.set_title(_short(name, 80), fontsize=9, loc="left", pad=3)
     figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+class Panel(NamedTuple):
+    """Values of the same things as in the panels beside it.
+
+    Attributes:
+        label: of the axis.
+        series: by name, a median with its quartiles for each thing, or None; without quartiles they equal the median.
+        is_bar: bars from zero with their values; otherwise points, and a line at 1.
+    """
+
+    label: str
+    series: Mapping[str, Sequence[tuple[float, float, float] | None]]
+    is_bar: bool
+
+
+def plot_panels(path: Path, names: Sequence[str], panels: Sequence[Panel], *, title: str) -> None:
+    """Things below each other, and beside them what was measured of each."""
+    figure = Figure(figsize=(1.6 + 2.9 * len(panels), 1.5 + 0.36 * len(names)), layout="constrained")
+    places = np.arange(len(names))
+    for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False).flat, panels, strict=True):
+        for number, ((name, values), colour) in enumerate(zip(panel.series.items(), (TRAIN, VALID), strict=False)):
+            shown = [(place, *value) for place, value in zip(places, values, strict=True) if value]
+            if not shown:
+                continue
+            place, median, low, high = np.array(shown).T
+            if panel.is_bar:
+                bars = axes.barh(place, median, height=0.6, color="#9FB8C8")
+                axes.bar_label(bars, [f"{value:,.4g}" for value in median], padding=3, fontsize=8, color="#333333")
+                continue
+            offset = (number - (len(panel.series) - 1) / 2) * 0.26
+            spread = [median - low, high - median]
+            style = {"fmt": "os"[number], "markersize": 5, "elinewidth": 1.4, "capsize": 2, "label": name}
+            axes.errorbar(median, place + offset, xerr=spread, color=colour, **style)
+        if panel.is_bar:
+            axes.margins(x=0.22)
+        else:
+            axes.axvline(1, color=BEST, linewidth=1, linestyle=":")
+        axes.set_xlabel(panel.label, **STYLE)
+        axes.grid(axis="x", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_axisbelow(True)
+    first = figure.axes[0]
+    first.set_yticks(places, names)
+    first.set_ylim(len(names) - 0.5, -0.5)
+    handles, labels = first.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9, frameon=False)
+    figure.suptitle(title, fontsize=11)
     _save(figure, path)
 
 

@@ -93,3 +93,16 @@ def test_any_name_can_be_written(name: str, tmp_path: Path) -> None:
     figures.plot_samples(tmp_path / "b.png", picture[None], labels=[name], title=name)
     figures.plot_confusion(tmp_path / "c.png", np.eye(2, dtype=int), classes=[name, "b"], title="hybrid")
     assert all(_pixels(path).size for path in tmp_path.iterdir())
+
+
+def test_panels_show_points_and_bars_and_leave_out_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "benchmark.png"
+    speed = {"training": [(1.0, 1.0, 1.0), None], "inference": [(1.0, 1.0, 1.0), (0.9, 0.8, 1.1)]}
+    panels = [
+        figures.Panel("Speed", speed, is_bar=False),
+        figures.Panel("Parameters", {"": [(11.2, 11.2, 11.2), None]}, is_bar=True),
+    ]
+    figures.plot_panels(path, ["plain", "hybrid"], panels, title="cpu")
+    pixels = _pixels(path)
+    assert pixels.shape[1] > pixels.shape[0]
+    assert _has_colour(pixels, figures.TRAIN) and _has_colour(pixels, figures.VALID) and _has_colour(pixels, "#9FB8C8")

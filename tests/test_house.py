@@ -35,11 +35,20 @@ MAY_IMPORT = {
     "hybridnet.experiment": SHARED | {"torch", "hybridnet.config"},
     "hybridnet.api": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.checkpoint"},
     "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},
+    "hybridnet.measure": SHARED
+    | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment", "hybridnet.figures"}
+    | {"hybridnet.measure", "hybridnet.run", "hybridnet.trainer"},
     "hybridnet.run": SHARED
     | {"torch", "hybridnet.checkpoint", "hybridnet.console", "hybridnet.environment", "hybridnet.trainer"},
     "hybridnet.results": SHARED | {"torch", "hybridnet.console", "hybridnet.figures", "hybridnet.trainer"},
 }
-ENTRY_POINTS = {"hybridnet.doctor", "hybridnet.launch", "hybridnet.prepare", "hybridnet.verification"}
+ENTRY_POINTS = {
+    "hybridnet.benchmark",
+    "hybridnet.doctor",
+    "hybridnet.launch",
+    "hybridnet.prepare",
+    "hybridnet.verification",
+}
 
 
 def _module(file: Path) -> str:

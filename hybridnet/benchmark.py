@@ -1,0 +1,252 @@
+"""`python -m hybridnet.benchmark`: the speed, memory and size of the models on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import rich
+from rich.console import Console
+from rich.table import Table
+
+from hybridnet import config, environment
+from hybridnet.console import track
+from hybridnet.errors import Fault, InputError
+from hybridnet.files import csv_text, shortened, write_json, write_text
+from hybridnet.measure import report
+from hybridnet.measure.claims import Claim, claims
+from hybridnet.measure.comparison import Comparison, Measurement, Subject
+from hybridnet.measure.feed import Feed, measure_feed
+from hybridnet.measure.report import Key, Size
+from hybridnet.measure.works import SIZED, TASKS, Case, Task, count_macs, count_parameters
+from hybridnet.settings import Count, Natural, Positive, checked
+from hybridnet.trainer.compilation import CompileMode
+from hybridnet.trainer.randomness import seed_everything
+from hybridnet.trainer.supervised import Data, Trainer
+
+AUTO_BATCH_SIZES = {"cuda": [1, 32, 256], "mps": [1, 32, 256]}
+OF_CLAIMS = 32  # the batch size, where it is among those that are measured
+
+
+@checked
+def benchmark(
+    *,
+    models: Sequence[str],
+    sizes: Sequence[Literal["lite", "full"]],
+    image_size: Count,
+    batch_sizes: Literal["auto"] | Sequence[Count],
+    num_classes: Count,
+    overrides: Sequence[str],
+    rounds: Count,
+    seconds: Positive,
+    trainer: Mapping[str, Any],
+    compile: Sequence[CompileMode],
+    claims: bool,
+    data: Data | None,
+    seed: Natural,
+    out: str,
+) -> None:
+    """Measure every model beside plain ResNet-18, in interleaved rounds; print tables, write them and a picture.
+
+    A training step is the trainer's own, on a batch that lies on the device; inference is as in its evaluation.
+    Into `out` go `benchmark.csv`, `benchmark.json` (with the environment) and `benchmark.png`.
+
+    Args:
+        models: names in conf/model.
+        sizes: of those models that have two.
+        image_size: height and width.
+        batch_sizes: `auto` for 1 and 32, and 256 on a GPU.
+        num_classes: of the models.
+        overrides: further settings of every model, as in training.
+        rounds: of every comparison.
+        seconds: that one measurement lasts at least.
+        trainer: other settings than those of conf/trainer.
+        compile: modes of the trainer's step. Everything is relative to plain in the first of them; inference, which
+            is never compiled, is measured once.
+        claims: also compare what the guide compares.
+        data: also train on these and compare with the same loop on one batch of them.
+        seed: of weights and pictures.
+        out: folder for the results; it is made if it is missing.
+
+    Raises:
+        InputError: for a model, mode or folder that cannot be used, before anything is measured.
+    """
+    seed_everything(seed)
+    extra = tuple(overrides)
+    cases = list(_cases(models, sizes, image_size, extra))
+    trainers = {mode: _trainer(mode, trainer) for mode in _required(compile, "compile")}
+    first = trainers[compile[0]]
+    if batch_sizes == "auto":
+        batch_sizes = AUTO_BATCH_SIZES.get(first.device.type, [1, 32])
+    bench = Benchmark(
+        Comparison(trainers, num_classes=num_classes, rounds=rounds, seconds=seconds),
+        cases,
+        sorted(set(_required(batch_sizes, "batch_sizes"))),
+        checks=_claims(image_size, extra) if claims else [],
+    )
+    folder = _made(out)
+    described = environment.describe(device=first.device, precision=first.precision.name, seed=seed, processes=1)
+    try:
+        bench.measure()
+        if data is not None:
+            bench.feed(data, cases[0])
+    finally:  # also what was complete at Ctrl-C
+        if bench.results:
+            bench.write(folder, described)
+
+
+class Benchmark:
+    """What is measured, and what was found so far.
+
+    Args:
+        comparison: measures.
+        cases: the reference first.
+        batch_sizes: of every case.
+        checks: claims to be measured as well.
+    """
+
+    def __init__(
+        self, comparison: Comparison, cases: Sequence[Case], batch_sizes: Sequence[int], *, checks: Sequence[Claim]
+    ) -> None:
+        self.comparison = comparison
+        self.cases = cases
+        self.batch_sizes = batch_sizes
+        self.checks = checks
+        self.modes = list(comparison.trainers)
+        self.results: dict[Key, dict[Task, Measurement]] = {}
+        self.claims: dict[tuple[Claim, int], dict[Task, Measurement]] = {}
+        self.feeds: dict[str, Feed] = {}
+        self.sizes: dict[Case, Size] = {}
+
+    def measure(self) -> None:
+        """Every case at every task and batch size, then the claims."""
+        num_training = len(self.cases) * len(self.modes)
+        total = len(self.batch_sizes) * (num_training + len(self.cases)) + len(TASKS) * len(self.checks)
+        for _ in track(self._measured(), "measuring", total):
+            pass
+
+    def _measured(self) -> Iterator[None]:
+        for case in self.cases:
+            numbers = (count(case, num_classes=self.comparison.num_classes) for count in (count_parameters, count_macs))
+            self.sizes[case] = Size(*numbers)
+        for batch_size in self.batch_sizes:
+            for task in TASKS:
+                modes = self.modes if task == "training" else self.modes[:1]
+                subjects = [Subject(case, mode) for case in self.cases for mode in modes]
+                for subject, found in self.comparison.measured(subjects, task, batch_size):
+                    self.results.setdefault(Key(subject, batch_size), {})[task] = found
+                    if subject is not subjects[0]:
+                        yield
+        batch_size = OF_CLAIMS if OF_CLAIMS in self.batch_sizes else self.batch_sizes[-1]
+        for claim in self.checks:
+            for task in TASKS:
+                pair = [Subject(case, self.modes[0]) for case in (claim.other, claim.model)]
+                *_, (_, found) = self.comparison.measured(pair, task, batch_size)
+                self.claims.setdefault((claim, batch_size), {})[task] = found
+                yield
+
+    def feed(self, data: Data, case: Case) -> None:
+        """Train on data, with a model that is hard to feed."""
+        first = next(iter(self.comparison.trainers.values()))
+        data.setup(device=first.device, track=track)
+        for mode, trainer in self.comparison.trainers.items():
+            model = case.build(trainer, num_classes=len(data.classes))
+            rounds, seconds = self.comparison.rounds, 10 * self.comparison.seconds
+            cfg = case.configuration()
+            self.feeds[mode] = measure_feed(trainer, model, data, cfg, rounds=rounds, seconds=seconds)
+
+    def write(self, folder: Path, described: Mapping[str, Any]) -> None:
+        """Print and write what was found."""
+        size = self.cases[0].image_size
+        where = f"{size}×{size}, {described['device']} in {described['precision']}"
+        self._print(where)
+        rows = [report.columns(), *report.csv_rows(self.results, self.sizes)]
+        write_text(folder / "benchmark.csv", csv_text(rows))
+        content = {
+            "environment": described,
+            "rounds": self.comparison.rounds,
+            "results": [dict(zip(rows[0], row, strict=True)) for row in rows[1:]],
+            "claims": [
+                {"claim": claim.text, "model": asdict(claim.model), "other": asdict(claim.other), "batch_size": number}
+                | {
+                    task: {"speed": found.speed, "memory": found.memory, "note": found.note}
+                    for task, found in of.items()
+                }
+                for (claim, number), of in self.claims.items()
+            ],
+            "feed": {mode: feed._asdict() for mode, feed in self.feeds.items()},
+        }
+        write_json(folder / "benchmark.json", content)
+        name = described["device_name"]
+        report.draw(folder / "benchmark.png", self.results, self.sizes, title=f"{where} ({name})")
+        names = [str(shortened(folder / f"benchmark.{kind}")) for kind in ("csv", "json", "png")]
+        rich.get_console().print(f"wrote {', '.join(names)}", soft_wrap=True, highlight=False, markup=False)
+
+    def _print(self, where: str) -> None:
+        found: list[Table] = list(report.tables(self.results, self.sizes, where=where))
+        found += [report.claims_table(self.claims)] if self.claims else []
+        found += [report.feed_table(self.feeds)] if self.feeds else []
+        console = rich.get_console() if rich.get_console().is_terminal else Console(width=120)
+        for table in found:
+            console.print(table)
+
+
+def _cases(models: Sequence[str], sizes: Sequence[str], image_size: int, overrides: tuple[str, ...]) -> Iterator[Case]:
+    """The reference, and every model in every size that it has.
+
+    Raises:
+        InputError: if a model cannot be built.
+    """
+    sizes = _required(sizes, "sizes")
+    for model in dict.fromkeys(["plain", *models]):
+        of_model = sizes if model in SIZED else [None]
+        for size in dict.fromkeys(of_model):
+            case = Case(model, size, image_size, overrides=overrides)
+            case.configuration()
+            yield case
+
+
+def _claims(image_size: int, overrides: tuple[str, ...]) -> list[Claim]:
+    found = claims(image_size, overrides=overrides)
+    for claim in found:
+        claim.model.configuration(), claim.other.configuration()
+    return found
+
+
+def _trainer(mode: str, settings: Mapping[str, Any]) -> Trainer:
+    own = {f"trainer.{key}": value for key, value in {**settings, "compile": mode}.items()}
+    try:
+        return config.build(config.with_values(config.compose("train"), own).trainer)
+    except InputError:
+        raise
+    except ValueError as error:
+        cause, _, hint = str(error).partition("; ")
+        raise InputError(Fault("wrong value", f"compile={mode} with trainer={dict(settings)}", cause, hint)) from error
+
+
+def _required(values: Sequence[Any], name: str) -> Sequence[Any]:
+    if not values:
+        raise InputError(
+            Fault("missing value", f"{name}=[]", "nothing to measure", f"leave out {name} for the default")
+        )
+    return values
+
+
+def _made(out: str) -> Path:
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("no permission to write")
+    except OSError as error:
+        raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error))) from error
+    return folder.resolve()
+
+
+if __name__ == "__main__":
+    from hybridnet.launch import call
+
+    call("benchmark")

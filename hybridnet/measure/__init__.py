@@ -1,0 +1,1 @@
+"""What `python -m hybridnet.benchmark` measures: speed, memory and the feeding of models, one against another."""

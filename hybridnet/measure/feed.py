@@ -1,0 +1,104 @@
+"""What a real data set reaches of the speed that the same loop has on one batch that lies on the device."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from itertools import islice, repeat
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from hybridnet import config
+from hybridnet.measure.rounds import Spread
+from hybridnet.run import NoRecorder
+from hybridnet.trainer.checkpoints import Checkpoints
+from hybridnet.trainer.state import Training
+from hybridnet.trainer.step import Step
+from hybridnet.trainer.supervised import Batch, Data, Trainer, nothing
+
+
+class Feed(NamedTuple):
+    """Pictures per second from the data and from one batch, and the one as a share of the other, round by round."""
+
+    real: Spread
+    resident: Spread
+    share: Spread
+    steps: int
+
+
+class _Limited:
+    """Data with a few batches; all the rest is as it was."""
+
+    def __init__(self, data: Data, steps: int) -> None:
+        self.data = data
+        self.steps_per_epoch = steps
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.data, name)
+
+    def train_batches(self, epoch: int, *, first: int) -> Iterator[Batch]:
+        return islice(iter(self.data.train_batches(epoch, first=first)), self.steps_per_epoch)
+
+
+class _OneBatch(_Limited):
+    """The same batch again and again, on the device already."""
+
+    def __init__(self, data: Data, steps: int, batch: Batch) -> None:
+        super().__init__(data, steps)
+        self.batch = batch
+
+    def train_batches(self, epoch: int, *, first: int) -> Iterator[Batch]:
+        return repeat(self.batch, self.steps_per_epoch)
+
+
+def measure_feed(
+    trainer: Trainer, model: nn.Module, data: Data, cfg: config.DictConfig, *, rounds: int, seconds: float
+) -> Feed:
+    """Train in the trainer's own loop, on the data and on one batch of them, in interleaved rounds.
+
+    Args:
+        trainer: with its loop.
+        model: on the trainer's device.
+        data: after its `setup`.
+        cfg: with an optimizer and a scheduler.
+        rounds: each of them one part of an epoch of either.
+        seconds: that such a part lasts at least, if the epoch is long enough.
+    """
+    optimizer = config.build(cfg.optimizer)(model)
+    training = trainer.begin(model, optimizer=optimizer, scheduler=config.build(cfg.scheduler)(optimizer, 10**6))
+    step = trainer.make_step(training)
+    whole = max(1, data.steps_per_epoch - 1)  # batches; the last one of an epoch may be short
+    batch = next(iter(data.train_batches(1, first=0))).to(trainer.device)
+
+    def seconds_of(fed: Data) -> float:
+        return _seconds_per_image(trainer, training, step, fed)
+
+    few = min(whole, 6)
+    seconds_of(_OneBatch(data, few, batch))
+    num_steps = math.ceil(seconds / (seconds_of(_OneBatch(data, few, batch)) * len(batch)))
+    num_steps = min(whole, max(few, num_steps))
+    real, resident = _Limited(data, num_steps), _OneBatch(data, num_steps, batch)
+    seconds_of(real)
+    times: dict[Any, list[float]] = {real: [], resident: []}
+    for number in range(rounds):
+        for fed in (real, resident)[:: -1 if number % 2 else 1]:
+            times[fed].append(seconds_of(fed))
+    return Feed(
+        Spread.of([1 / value for value in times[real]]),
+        Spread.of([1 / value for value in times[resident]]),
+        Spread.of([theirs / own for own, theirs in zip(times[real], times[resident], strict=True)]),
+        num_steps,
+    )
+
+
+def _seconds_per_image(trainer: Trainer, training: Training, step: Step, data: Any) -> float:
+    recorder, state = NoRecorder(), training.state
+    before, start = state.num_images, time.perf_counter()
+    checkpoints = Checkpoints(training, recorder, nothing, minutes=math.inf)
+    trainer.train_epoch(training, step, data, recorder=recorder, checkpoints=checkpoints)  # waits for the device
+    duration = time.perf_counter() - start
+    state.epoch, state.batch = state.epoch + 1, 0
+    training.totals.reset()
+    return duration / (state.num_images - before)
