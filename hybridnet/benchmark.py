@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.table import Table
 from hybridnet import config, environment
 from hybridnet.console import track
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import csv_text, shortened, write_json, write_text
+from hybridnet.files import csv_text, shortened, writable_folder, write_json, write_text
 from hybridnet.measure import report
 from hybridnet.measure.claims import Claim, claims
 from hybridnet.measure.comparison import Comparison, Measurement, Subject
@@ -236,14 +235,10 @@ def _required(values: Sequence[Any], name: str) -> Sequence[Any]:
 
 
 def _made(out: str) -> Path:
-    folder = Path(out)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("no permission to write")
+        return writable_folder(Path(out)).resolve()
     except OSError as error:
         raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error))) from error
-    return folder.resolve()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from hybridnet.data.labels import examine_label2id
 from hybridnet.data.rows import Row, lines_of, listing
 from hybridnet.data.table import SPLITS, bad_files_fault, examine
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import write_text
+from hybridnet.files import writable_folder, write_text
 from hybridnet.settings import Natural, checked
 
 MOST_CLASSES_SHOWN = 20  # in the picture
@@ -54,11 +53,8 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
     Raises:
         InputError: with every fault that was found, after the report was printed and written.
     """
-    folder = Path(out)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("no permission to write")
+        folder = writable_folder(Path(out))
     except OSError as error:
         raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error))) from error
     where = f"data.metadata={metadata}"

@@ -52,6 +52,18 @@ def replacing(path: Path, *, previous: Path | None = None) -> Iterator[BinaryIO]
             temporary.unlink()
 
 
+def writable_folder(path: Path) -> Path:
+    """The folder, which is made if it is missing.
+
+    Raises:
+        OSError: if it cannot be made or written to.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise PermissionError("no permission to write")
+    return path
+
+
 def remove_temporaries(folder: Path) -> None:
     """Remove what writers left in `folder` that were killed. Nobody may be writing there."""
     for temporary in folder.glob(".*.tmp"):

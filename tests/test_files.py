@@ -27,6 +27,7 @@ from hybridnet.files import (
     shortened,
     size_limit,
     try_lock,
+    writable_folder,
     write_json,
     write_text,
 )
@@ -358,3 +359,13 @@ def test_a_system_without_limits_has_none(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_bytes_are_said_for_people(number: int, text: str) -> None:
     assert in_bytes(number) == text
+
+
+def test_a_folder_to_write_in_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert writable_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        writable_folder(tmp_path / "file")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(PermissionError, match="no permission to write"):
+        writable_folder(tmp_path / "a")
