@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hybridnet.checkpoint import load_checkpoint, save_checkpoint
-from hybridnet.trainer.randomness import random_states, restore_random_states, seed_everything
+from hybridnet.trainer.randomness import offset_seed, random_states, restore_random_states, seed_everything
 
 CPU = torch.device("cpu")
 
@@ -122,3 +122,14 @@ def test_the_states_are_plain(differences: Callable[[Any, Any], list[str]], tmp_
     assert set(states) == {"torch", "device", "numpy", "python"}
     save_checkpoint(tmp_path / "a.pt", states)
     assert differences(load_checkpoint(tmp_path / "a.pt"), states) == []
+
+
+def test_every_rank_draws_other_numbers_from_one_seed() -> None:
+    drawn = []
+    for rank in (1, 2, 1):
+        seed_everything(7)
+        offset_seed(rank)
+        drawn.append(torch.rand(4).tolist())
+    seed_everything(7)
+    assert drawn[0] == drawn[2] and drawn[0] != drawn[1]
+    assert torch.rand(4).tolist() not in drawn

@@ -19,7 +19,7 @@ from hybridnet.errors import InputError
 from hybridnet.files import read_json
 from hybridnet.trainer.ranks import ALONE, Ranks, never_empty
 from hybridnet.trainer.supervised import Trainer
-from tests.conftest import Command, Run, outcome, require_whole_files, wait_until
+from tests.conftest import Command, Run, Starter, outcome, require_whole_files, wait_until, write_stripes
 from tests.trainer.conftest import TinyBatch
 
 CPU = torch.device("cpu")
@@ -27,10 +27,12 @@ SECONDS_UNTIL_ALL_HAVE_ENDED = 10.0
 
 
 @pytest.fixture
-def start_together(start: Callable[..., Command]) -> Callable[..., list[Command]]:
-    """Starts as many processes with the same arguments as `torchrun` does; `hold` is the first one's."""
+def start_together(starter: Starter, tmp_path: Path) -> Callable[..., list[Command]]:
+    """Starts as many processes with the same arguments as `torchrun` does; `hold` and `folder` are the first one's."""
 
-    def start_all(num: int, *arguments: str, hold: tuple[str, int] | None = None) -> list[Command]:
+    def start_all(
+        num: int, *arguments: str, hold: tuple[str, int] | None = None, folder: Path = tmp_path
+    ) -> list[Command]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
@@ -38,7 +40,8 @@ def start_together(start: Callable[..., Command]) -> Callable[..., list[Command]
         for rank in range(num):
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num)}
             meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            commands.append(start(*arguments, hold=None if rank else hold, **place, **meeting))
+            own = {"folder": tmp_path, "hold": None} if rank else {"folder": folder, "hold": hold}
+            commands.append(starter.start(*arguments, **own, **place, **meeting))
         return commands
 
     return start_all
@@ -177,6 +180,20 @@ def test_wrong_input_ends_all_with_one_message(start_together: StartTogether, ti
     first, second = start_together(2, *tiny, "data.metadata=nowhere.csv", "hydra.run.dir=run")
     assert require_early_end([first, second]) == [2, 1]
     assert "nowhere.csv" in first.stderr and "nowhere.csv" not in second.stderr
+
+
+def test_machines_must_have_the_same_data(start_together: StartTogether, tiny: list[str], tmp_path: Path) -> None:
+    """The second finds another table where the first says that it is."""
+    (tmp_path / "first").mkdir()
+    for folder in (tmp_path / "first", tmp_path):
+        write_stripes(folder / "photos")
+    table = tmp_path / "photos" / "metadata.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    data = ["data.metadata=photos/metadata.csv", "data.label2id=photos/label2id.json"]
+    options = [text for text in tiny if not text.startswith(("data.metadata", "data.label2id"))]
+    commands = start_together(2, *options, *data, "hydra.run.dir=run", folder=tmp_path / "first")
+    assert require_early_end(commands) == [1, 2]
+    assert commands[1].stderr.startswith("error: other data in rank 1: its pictures or labels are not those of rank 0")
 
 
 # What they cannot do

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.errors import TrainingError
+from hybridnet.trainer.ranks import Ranks
 from hybridnet.trainer.state import State, Training, jump
 
 
@@ -294,3 +295,20 @@ def test_a_bad_loss_is_reported_with_the_rates_of_the_last_step(noisy_model: Cal
         "hint: try optimizer.base_lr and optimizer.head_lr ten times lower, trainer.clip_norm=1 "
         "or trainer.precision=float32"
     )
+
+
+def test_fewer_ranks_take_over_what_the_others_had(
+    noisy_model: Callable, make_training: Callable, tmp_path: Path
+) -> None:
+    """The first takes all sums; what was drawn for the others is drawn anew."""
+    content = saved(trained(make_training(noisy_model())), tmp_path)
+    own = content["totals"]
+    content["others"] = [{"totals": {**own, "sums": [2.0, 1.0]}, "random": content["random"]}]
+    alone = make_training(noisy_model())
+    alone.load_state_dict(content)
+    assert alone.totals.state_dict() == {**own, "sums": [own["sums"][0] + 2.0, own["sums"][1] + 1.0]}
+    second = make_training(noisy_model())
+    second.ranks = Ranks(rank=1, num=3, local_rank=1)
+    second.load_state_dict(content)
+    assert second.totals.state_dict() == {**own, "sums": [0.0, 0.0]}
+    assert not torch.equal(torch.get_rng_state(), content["random"]["torch"])
