@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "hybridnet.config": SHARED | {"hydra", "omegaconf", "hybridnet.binding"},
     "hybridnet.experiment": SHARED | {"torch", "hybridnet.config"},
     "hybridnet.api": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.checkpoint"},
+    "hybridnet.sweep": SHARED | {"hybridnet.sweep"},
     "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},
     "hybridnet.measure": SHARED
     | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment", "hybridnet.figures"}

@@ -1,0 +1,215 @@
+"""The ledger of a sweep: every job's folder has a record of it, `job.json`, which the job itself keeps up to date.
+
+So jobs that run side by side never write to the same file, and a sweep that was killed has lost nothing.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from hybridnet.errors import Fault, InputError
+from hybridnet.files import read_json, try_lock, write_json
+
+SWEEP, JOB, LOCK = "sweep.json", "job.json", ".job.lock"  # what was asked for; of one job: its record and its lock
+
+# `interrupted` is never written: the record says running, but the process is gone.
+Status = Literal["pending", "running", "interrupted", "stopped", "failed", "pruned", "complete"]
+DONE = ("pruned", "complete")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        number: in the sweep, from 0; never given twice.
+        folder: its run folder.
+        identity: hash of the settings that decide what it computes.
+        overrides: all that were typed for it.
+        swept: those that differ between the jobs.
+        status: how it stands.
+        attempt: how often it was started.
+        value: the best of the monitored metric, once it is done.
+        error: why it failed.
+        seconds: that all attempts took.
+    """
+
+    number: int
+    folder: Path
+    identity: str
+    overrides: list[str]
+    swept: list[str]
+    status: Status = "pending"
+    attempt: int = 0
+    value: float | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.status in DONE
+
+    @property
+    def name(self) -> str:
+        """`3 (heads=4, seed=1)`, for people."""
+        return f"{self.number} ({', '.join(self.swept)})" if self.swept else str(self.number)
+
+    def write(self) -> None:
+        """Write the record into the job's folder."""
+        content = asdict(self)
+        del content["folder"]  # it may be moved
+        write_json(self.folder / JOB, content)
+
+
+def read_job(folder: Path) -> Job:
+    """The job whose run folder this is; one that is marked as running, but whose process is gone, is interrupted.
+
+    Args:
+        folder: with a `job.json`.
+
+    Raises:
+        InputError: if its record is damaged.
+    """
+    try:
+        job = Job(folder=folder, **read_json(folder / JOB))
+    except (ValueError, TypeError) as error:
+        hint = "remove the folder: the sweep then runs this job again"
+        raise InputError(Fault("unreadable record", str(folder / JOB), str(error), hint)) from error
+    return replace(job, status="interrupted") if job.status == "running" and not _is_held(folder) else job
+
+
+def is_job(folder: Path) -> bool:
+    """Whether a run folder is that of a sweep's job."""
+    return (folder / JOB).is_file()
+
+
+class Ledger:
+    """The jobs of one sweep. Context manager that keeps a second process from sweeping in the same folder.
+
+    Args:
+        folder: of the sweep.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._on_exit = ExitStack()
+
+    def __enter__(self) -> Ledger:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = self._on_exit.enter_context((self.folder / ".lock").open("a", encoding="utf-8"))
+        except OSError as error:
+            hint = "choose another place with hydra.sweep.dir=<folder>"
+            raise InputError(Fault("unusable sweep folder", str(self.folder), error.strerror or "", hint)) from error
+        if not try_lock(lock):
+            self._on_exit.close()
+            hint = "wait for it, or choose another folder with hydra.sweep.dir=<folder>"
+            raise InputError(Fault("sweep folder in use", str(self.folder), "another process sweeps in it", hint))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._on_exit.close()
+
+    def jobs(self) -> list[Job]:
+        """All of them, by number.
+
+        Raises:
+            InputError: if a record is damaged.
+        """
+        return sorted((read_job(file.parent) for file in self.folder.glob(f"*/{JOB}")), key=lambda job: job.number)
+
+    def add(self, jobs: Sequence[tuple[str, list[str], list[str], str]]) -> list[Job]:
+        """The jobs with these configurations; a new one gets the next number and its own folder.
+
+        Args:
+            jobs: of each one its identity, its overrides, those of them that are swept, and a short name.
+        """
+        known = {job.identity: job for job in self.jobs()}
+        number = max((job.number for job in known.values()), default=-1) + 1
+        found = []
+        for identity, overrides, swept, slug in jobs:
+            if identity not in known:
+                folder = self.folder / (f"{number}_{slug}" if slug else str(number))
+                folder.mkdir()
+                known[identity] = Job(number, folder, identity, overrides, swept)
+                known[identity].write()
+                number += 1
+            found.append(known[identity])
+        return found
+
+
+def write_sweep(folder: Path, *, overrides: Sequence[str], config_dir: str | None, monitor: str) -> None:
+    """Write what was asked for, so that the sweep can be continued by its folder alone."""
+    write_json(folder / SWEEP, {"overrides": list(overrides), "config_dir": config_dir, "monitor": monitor})
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """What was asked for: `overrides`, `config_dir` and `monitor`.
+
+    Raises:
+        InputError: if there is no sweep, or its file is damaged.
+    """
+    try:
+        content = read_json(folder / SWEEP)
+        if not isinstance(content, Mapping) or content.keys() < {"overrides", "config_dir", "monitor"}:
+            raise ValueError("it is not what a sweep writes")
+    except FileNotFoundError as error:
+        hint = "a sweep's folder is the one that python train.py -m … writes, outputs/sweeps/<time>"
+        raise InputError(Fault("no sweep", str(folder), f"there is no {SWEEP}", hint)) from error
+    except (OSError, ValueError) as error:
+        raise InputError(Fault("unreadable sweep", str(folder / SWEEP), str(error))) from error
+    return dict(content)
+
+
+@dataclass
+class Attempt:
+    """Context manager around one start of a job: whatever happens within, the record says so at the end.
+
+    Args:
+        folder: of the job.
+
+    Attributes:
+        value: to be set to the best of the monitored metric.
+    """
+
+    folder: Path
+    value: float | None = field(default=None, init=False)
+
+    def __enter__(self) -> Attempt:
+        self._lock = (self.folder / LOCK).open("a", encoding="utf-8")
+        if not try_lock(self._lock):  # such as a requeued job whose predecessor has not ended yet
+            self._lock.close()
+            raise InputError(Fault("job in use", str(self.folder), "another process works on it"))
+        job = read_job(self.folder)
+        self._job = replace(job, status="running", attempt=job.attempt + 1, value=None, error=None)
+        self._started = time.monotonic()
+        self._job.write()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        seconds = self._job.seconds + time.monotonic() - self._started
+        self._job = replace(self._job, seconds=seconds, status=self._status(error), value=self.value)
+        if isinstance(error, Exception):
+            text = "".join(traceback.format_exception_only(error)).strip()
+            self._job = replace(self._job, error=text)
+        with suppress(OSError) if error is not None else ExitStack():  # a full disk: the first error tells more
+            self._job.write()
+        self._lock.close()
+
+    def _status(self, error: BaseException | None) -> Status:
+        if error is not None:
+            return "failed" if isinstance(error, Exception) else "stopped"
+        return "pruned" if read_json(self.folder / "status.json")["status"] == "pruned" else "complete"
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process works on the job."""
+    with (folder / LOCK).open("a", encoding="utf-8") as lock:
+        return not try_lock(lock)
