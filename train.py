@@ -22,15 +22,15 @@ SECONDS_UNTIL_HANDLED = 5.0  # of a signal; a step of a GPU keeps its host for m
 # torch, the data packages and matplotlib are imported inside the functions: a misspelt key is answered before.
 
 
-def check(cfg: DictConfig, *, defaults: DictConfig) -> None:
-    """Find the faults of one job's configuration.
+def check(cfg: DictConfig, *, defaults: DictConfig) -> Any:
+    """Find the faults of one job's configuration; returns its model, without memory for the weights.
 
     Raises:
         InputError: with all of them.
     """
     from hybridnet import experiment
 
-    experiment.check(cfg, defaults=defaults)
+    return experiment.check(cfg, defaults=defaults)
 
 
 def train(cfg: DictConfig) -> float:
@@ -133,8 +133,12 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
                 scheduler=scheduler,
                 recorder=recorder,
                 stop=interruption.pending,
+                is_hopeless=hopeless(cfg, run.folder),
                 checkpoint=checkpoint,
             )
+    if not trainer.is_finished(state):
+        run.outcome = "pruned"
+        log.info(f"pruned after epoch {state.epoch}: others did better; resume={shortened(run.folder)} goes on")
 
     # What is reported is what was saved: the figures come from best_model.pt as it lies on the disk.
     weights = ranks.of_first(load_checkpoint(run.folder / "best_model.pt")["model"])
@@ -155,6 +159,20 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
     if trainer.plot:
         results.show_curves()
     return metrics[cfg.monitor]
+
+
+def hopeless(cfg: DictConfig, folder: Path) -> Any:
+    """What tells after each epoch whether a sweep's job shall end because others do better."""
+    from hybridnet.sweep.ledger import is_job
+    from hybridnet.sweep.rivals import curve, read_curves
+
+    pruner = config.build(cfg.pruner)
+
+    def is_hopeless(state: Any) -> bool:
+        values = curve(state.history, monitor=cfg.monitor)
+        return bool(values) and pruner.is_hopeless(values, read_curves(folder, monitor=cfg.monitor))
+
+    return is_hopeless if is_job(folder) else lambda state: False
 
 
 def of_several_gpus(trainer: Any) -> bool:

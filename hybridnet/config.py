@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -33,13 +34,10 @@ CONF_DIR = next((p for p in (_PACKAGE.parent / "conf", _PACKAGE / "conf") if p.i
 ALLOWED_TARGETS = ("hybridnet.", "torch.", "torchvision.", "timm.")
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
     """`model.heads=2,model/backbone=resnet34` -> `heads=2,backbone=resnet34`, safe as the name of a folder."""
     short = re.sub(r"(^|,)[^=,]*[./@]([^=,./@]+=)", r"\1\2", text)
     return re.sub(r"[^\w=.,+-]+", "-", short)[:100]
-
-
-OmegaConf.register_new_resolver("slug", _slug, replace=True)
 
 
 # What was composed of choices of groups alone, without any value, by those choices.
@@ -81,6 +79,73 @@ def expand(config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[
             raise InputError(Fault("wrong sweep", "the command line", str(error))) from error
 
 
+class Multirun(NamedTuple):
+    """What a command line asks for as a whole, before any job of it.
+
+    Attributes:
+        typed: the overrides that say it again, in any folder.
+        overrides: of the jobs, those of a preset among them; the values of a sweep still together.
+        swept: keys of those that differ between the jobs.
+        folder: where the jobs' folders are.
+        sweeper, launcher: Hydra's own settings of them.
+    """
+
+    typed: list[str]
+    overrides: list[str]
+    swept: set[str]
+    folder: Path
+    sweeper: dict[str, Any]
+    launcher: dict[str, Any]
+
+
+def multirun(config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> Multirun:
+    """What a command with `-m` asks for. Axes that a preset (`+sweep=…`) names are overridden by those that are typed.
+
+    Raises:
+        InputError: for every override whose group, option or key does not exist.
+    """
+    with _hydra(config_dirs):
+        parsed = _parse(overrides)
+        if faults := _override_faults(config_name, parsed, known={}):
+            raise InputError(*faults)
+        fixed = [text for text, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
+        try:
+            cfg = hydra_compose(config_name, overrides=fixed, return_hydra_config=True).hydra
+            folder = Path(str(cfg.sweep.dir))
+            sweeper = OmegaConf.to_container(cfg.sweeper, resolve=True)
+            launcher = OmegaConf.to_container(cfg.launcher, resolve=False)  # may refer to what only a job has
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _wrong_configuration(error) from error
+        given = {override.key_or_group for override in parsed}
+        of_preset = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items() if key not in given]
+        of_jobs = [text for text, override in zip(overrides, parsed, strict=True) if not _is_of_hydra(override)]
+        of_jobs += of_preset
+        swept = {override.key_or_group for override in _parse(of_jobs) if override.is_sweep_override()}
+        again = [
+            t for t, o in zip(overrides, parsed, strict=True) if o.key_or_group not in ("resume", "hydra.sweep.dir")
+        ]
+        return Multirun(again, of_jobs, swept, folder, sweeper, launcher)
+
+
+def sample_values(overrides: Sequence[str]) -> list[list[str]]:
+    """For a search: the overrides of jobs in which every choice stands at least once, of intervals their lower end.
+
+    One choice after the other is varied, the others are the first ones.
+    """
+    choices = []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices.append([f"{key}={override.get_value_element_as_str()}"])
+        elif override.is_interval_sweep():
+            choices.append([f"{key}={override.value().start}"])
+        else:
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+    first = [values[0] for values in choices]
+    varied = [[*first[:i], value, *first[i + 1 :]] for i, values in enumerate(choices) for value in values[1:]]
+    return [first, *varied]
+
+
 def trust_jobs() -> None:
     """Let Hydra's basic sweeper start the jobs without composing all of them to see if it can: it was seen."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -88,10 +153,9 @@ def trust_jobs() -> None:
     BasicSweeper.validate_batch_is_legal = lambda self, batch: None
 
 
-def constant_keys(overrides: Sequence[str]) -> list[str]:
-    """The keys of those overrides that have the same value in every job of a sweep."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [override.key_or_group for override in parsed if not override.is_sweep_override()]
+def keys_of(overrides: Sequence[str]) -> list[str]:
+    """The key or group that each override sets."""
+    return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))]
 
 
 def group_choices(overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -207,10 +271,10 @@ def hydra_files(cfg: DictConfig, hydra_cfg: DictConfig, *, without: Sequence[str
     Args:
         cfg: of the job.
         hydra_cfg: Hydra's own.
-        without: keys whose overrides were meant for one start only.
+        without: keys, and groups of keys, whose overrides were meant for one start only.
     """
     typed = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)  # a reference stays one
-    overrides = [text for text in typed if text.lstrip("+~").partition("=")[0] not in without]
+    overrides = [text for text in typed if re.split(r"[=.]", text.lstrip("+~"), maxsplit=1)[0] not in without]
     return {
         "config.yaml": OmegaConf.to_yaml(cfg),
         "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})),
@@ -274,14 +338,35 @@ def replaced(cfg: DictConfig, names: Iterable[str], *, by: DictConfig) -> DictCo
 @contextmanager
 def _hydra(config_dirs: Sequence[str]) -> Iterator[None]:
     """Hydra over conf/ and, before it, the user's own folders; what was initialised before comes back at the end."""
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    outer = GlobalHydra.instance().hydra  # of a search, whose jobs are composed while it runs
+    GlobalHydra.instance().clear()
+    with _restored(outer), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         if config_dirs:
             search_path = create_config_search_path(str(CONF_DIR))
             for folder in config_dirs:
                 search_path.prepend("command-line", f"file://{Path(folder).resolve()}")
             GlobalHydra.instance().clear()
             Hydra.create_main_hydra2(task_name="app", config_search_path=search_path)
+        _prefer_own_files()
         yield
+
+
+@contextmanager
+def _restored(hydra: Hydra | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = hydra
+
+
+def _prefer_own_files() -> None:
+    """Where conf/hydra has a file for a plugin, forget what the plugin has registered under the same name.
+
+    Hydra would merge the two and warn that it will not do so in future.
+    """
+    for file in (CONF_DIR / "hydra").glob("*/*.yaml"):
+        registered = ConfigStore.instance().repo.get("hydra", {}).get(file.parent.name, {})
+        registered.pop(file.name, None)
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -302,8 +387,16 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     try:
         return hydra_compose(config_name, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise InputError(Fault("wrong configuration", "the command line", " ".join(lines[:2]))) from error
+        raise _wrong_configuration(error) from error
+
+
+def _wrong_configuration(error: Exception) -> InputError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return InputError(Fault("wrong configuration", "the command line", " ".join(lines[:2])))
+
+
+def _is_of_hydra(override: Override) -> bool:
+    return override.key_or_group.startswith(("hydra.", "hydra/"))
 
 
 def _override_faults(config_name: str, overrides: Sequence[Override], *, known: Known) -> list[Fault]:

@@ -22,12 +22,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from hybridnet import binding, config, signals
-from hybridnet.errors import EXIT_FAILED, EXIT_WRONG_INPUT, Fault, FaultsError, InputError, Stopped
+from hybridnet.errors import EXIT_FAILED, EXIT_WRONG_INPUT, Fault, FaultsError, InputError, Stopped, TrainingError
+from hybridnet.sweep.ledger import is_sweep, read_sweep
 
 Check = Callable[..., Any]
 
-# Settings of one start of a run, not of the run.
-OF_ONE_START = ("resume", "resume_allow", "verify_resume")
+# Settings, and groups of them, of one start of a run, or of the sweep it is in; not of the run.
+OF_ONE_START = ("resume", "resume_allow", "verify_resume", "sweep", "pruner")
 
 
 def launch(
@@ -48,21 +49,18 @@ def launch(
             return follow()
     signals.end_at_once()
     logging.raiseExceptions = False  # a log on a full disk must not hide the cause behind its own traceback
-    with _errors_as_exit_codes() as errors:
+    with _errors_as_exit_codes():
         arguments = _continued(_command_line(config_name))
         if of_several_processes():
             _require_one_run(arguments)
         if arguments.cfg or arguments.info:
             config.compose(config_name, arguments.overrides, config_dirs=_config_dirs(arguments))
+        elif arguments.multirun:
+            return _sweep(function, config_name, arguments, check=check)
         elif not (arguments.help or arguments.hydra_help):
             with _rare_collections():
                 _preflight(config_name, arguments, check=check)
-        if arguments.multirun:
-            errors.are_input = False  # from here on a job's wrong input is a job that failed
-            constant = config.constant_keys(arguments.overrides)  # would only make the jobs' folder names long
-            sys.argv.append(f"hydra.job.config.override_dirname.exclude_keys={constant}")
-        job = errors.noting(function) if arguments.multirun else _quietly_failing(function)
-        hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name=config_name)(job)()
+        _start(_quietly_failing(function), config_name)
 
 
 def call(config_name: str) -> Any:
@@ -115,32 +113,14 @@ def _quietly_failing(function: Callable[[DictConfig], float]) -> Callable[[DictC
 
 class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
     def __init__(self) -> None:
-        self.are_input = True
-        self.of_jobs: list[Exception] = []
         self.asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-
-    def noting(self, function: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
-        """`function`; its errors, which Hydra raises again at the end of a sweep, are known as those of a job."""
-
-        @functools.wraps(function)
-        def job(cfg: DictConfig) -> float:
-            try:
-                return function(cfg)
-            except Exception as error:
-                self.of_jobs.append(error)
-                raise
-
-        return job
 
     def __enter__(self) -> _errors_as_exit_codes:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then passes exceptions on, to be reported here
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, _JobError):
-            error = error.__cause__
-        elif not any(error is other for other in self.of_jobs):
-            error = _of_output(error)
+        error = error.__cause__ if isinstance(error, _JobError) else _of_output(error)
         if isinstance(error, KeyboardInterrupt):
             sys.exit(error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT)
         if not isinstance(error, Exception):
@@ -148,7 +128,7 @@ class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
         if self.asked_for_traceback:
             traceback.print_exception(error)
         print(_message(error), file=sys.stderr)
-        sys.exit(EXIT_WRONG_INPUT if self.are_input and isinstance(error, InputError) else EXIT_FAILED)
+        sys.exit(EXIT_WRONG_INPUT if isinstance(error, InputError) else EXIT_FAILED)
 
 
 def _of_output(error: BaseException | None) -> BaseException | None:
@@ -180,12 +160,17 @@ def _command_line(config_name: str) -> argparse.Namespace:
 
 
 def _continued(arguments: argparse.Namespace) -> argparse.Namespace:
-    """With `resume=<run folder>`: the overrides that the run began with, those given now, and its folder.
+    """With `resume=<folder>` of a run or a sweep: the overrides that it began with, those given now, and its folder.
+
+    A preset of a sweep (`+sweep=…`) asks for many runs, as `-m` does.
 
     Raises:
         InputError: if there is no such run, or nothing says which run shall be continued.
     """
     given = {name: value for name, _, value in (text.partition("=") for text in arguments.overrides)}
+    if "+sweep" in given and not arguments.multirun:
+        arguments.multirun = True
+        sys.argv.append("-m")
     resume = _unquoted(given.get("resume", "null"))
     if resume == "null":
         return arguments
@@ -195,19 +180,30 @@ def _continued(arguments: argparse.Namespace) -> argparse.Namespace:
             hint = f"add {place}=<folder>, the same at every start; or resume=<run folder>"
             raise InputError(Fault("missing value", place, "resume=auto continues what is there", hint))
         return arguments
-    if arguments.multirun or "hydra.run.dir" in given:
-        other = "-m" if arguments.multirun else "hydra.run.dir"
-        cause = "one run is continued, in its own folder"
-        hint = "-m hydra.sweep.dir=<folder> resume=auto continues every job" if arguments.multirun else ""
-        raise InputError(Fault("wrong option", f"{other} with resume={resume}", cause, hint or f"leave out {other}"))
+    if place in given:
+        cause = "what is continued is continued in its own folder"
+        raise InputError(Fault("wrong option", f"{place} with resume={resume}", cause, f"leave out {place}"))
     folder = Path(resume)
     others = [text for text in arguments.overrides if text.partition("=")[0] != "resume"]
-    place = [f"hydra.run.dir={config.quoted(resume)}", f"resume={config.quoted(resume)}"]
-    overrides = [*config.merged(config.read_overrides(folder), others), *place]
-    options = [word for word in sys.argv[1:] if word not in arguments.overrides]
-    if not arguments.config_dir and (own := _config_dir_of(folder)):
+    if arguments.multirun or is_sweep(folder):
+        sweep = read_sweep(folder)
+        older, own = sweep["overrides"], sweep["config_dir"]
+        places = [f"hydra.sweep.dir={config.quoted(resume)}"]
+    else:
+        older, own = config.read_overrides(folder), _config_dir_of(folder)
+        places = [f"hydra.run.dir={config.quoted(resume)}", f"resume={config.quoted(resume)}"]
+    if is_sweep(folder) and not arguments.multirun:
+        arguments.multirun = True
+        sys.argv.append("-m")
+    if own and not arguments.config_dir:
         arguments.config_dir = own
-        options += ["--config-dir", own]
+        sys.argv += ["--config-dir", own]
+    return _type(arguments, [*config.merged(older, others), *places])
+
+
+def _type(arguments: argparse.Namespace, overrides: list[str]) -> argparse.Namespace:
+    """The command line with other overrides."""
+    options = [word for word in sys.argv[1:] if word not in arguments.overrides]
     sys.argv[1:] = [*options, *overrides]
     arguments.overrides = overrides
     return arguments
@@ -243,27 +239,39 @@ def _config_dir_of(folder: Path) -> str | None:
 def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:
     config_dirs = _config_dirs(arguments)
     compose = functools.partial(config.compose, config_name, config_dirs=config_dirs, known={})
-    jobs = _jobs(config_name, arguments, config_dirs)
-    for overrides in jobs:
-        cfg = compose(overrides)
-        defaults = compose(config.group_choices(overrides, config_dirs=config_dirs))
-        try:
-            check(cfg, defaults=defaults)
-        except InputError as error:
-            if arguments.multirun:
-                job = Fault("impossible job", " ".join(overrides), "no job was started")
-                raise InputError(job, *error.faults) from error
-            raise
-    if arguments.multirun and jobs:
-        config.trust_jobs()
+    cfg = compose(arguments.overrides)
+    check(cfg, defaults=compose(config.group_choices(arguments.overrides, config_dirs=config_dirs)))
+
+
+def _sweep(
+    function: Callable[[DictConfig], float], config_name: str, arguments: argparse.Namespace, *, check: Check
+) -> None:
+    """Run many jobs; ends the process with an error if one has failed."""
+    from hybridnet.sweep import multirun
+
+    with _rare_collections():
+        jobs, grid = multirun.plan(config_name, arguments.overrides, config_dirs=_config_dirs(arguments), check=check)
+    folder = jobs.multirun.folder
+
+    def start(job: Callable[[DictConfig], float], overrides: Sequence[str]) -> None:
+        own = [text for text in arguments.overrides if text.startswith(("hydra.", "hydra/", "+hydra", "~hydra"))]
+        place = [f"hydra.sweep.dir={config.quoted(str(folder))}", "hydra.sweeper.params=null"]
+        _type(arguments, [*jobs.multirun.overrides, *own, *place, *overrides])
+        _start(job, config_name)
+
+    try:
+        ended = multirun.run(function, jobs, grid, start=start)
+    except KeyboardInterrupt:
+        print(f"the sweep goes on with {multirun.how_to_continue(folder)}")
+        raise
+    failed = [job for job in ended if job.status == "failed"]
+    if failed:
+        raise TrainingError(*(multirun.fault_of(job) for job in failed))
+
+
+def _start(job: Callable[[DictConfig], float], config_name: str) -> None:
+    hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name=config_name)(job)()
 
 
 def _config_dirs(arguments: argparse.Namespace) -> list[str]:
     return [arguments.config_dir] if arguments.config_dir else []
-
-
-def _jobs(config_name: str, arguments: argparse.Namespace, config_dirs: Sequence[str]) -> Sequence[Sequence[str]]:
-    if not arguments.multirun:
-        return [arguments.overrides]
-    other_sweeper = any(o.startswith(("hydra/sweeper=", "hydra.sweeper.params")) for o in arguments.overrides)
-    return [] if other_sweeper else config.expand(config_name, arguments.overrides, config_dirs=config_dirs)

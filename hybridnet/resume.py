@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ from hybridnet.errors import Fault, InputError
 
 log = logging.getLogger(__name__)
 
-# None of these changes what is computed; `device` does in the last digits, the data are compared by content.
-FREE = (
-    *("resume", "resume_allow", "verify_resume", "logger"),
+# None of these changes what is computed; `device` does in the last digits.
+OF_A_START = (
+    *("resume", "resume_allow", "verify_resume", "logger", "sweep", "pruner"),
     *("trainer.device", "trainer.log_every", "trainer.checkpoint_minutes", "trainer.plot"),
-    *("data.metadata", "data.label2id", "data.num_workers", "data.pin_memory", "data.cache", "data.cache_dir"),
+    *("data.num_workers", "data.pin_memory", "data.cache", "data.cache_dir"),
 )
+FREE = (*OF_A_START, "data.metadata", "data.label2id")  # the data are compared by content
 EPOCHS = "trainer.epochs"
 ENTRIES = {"model", "average", "best", "optimizer", "scaler", "state", "totals", "random", "settings", "data"}
 
@@ -81,6 +84,18 @@ def require_same_settings(
         hint = f"leave them out to continue the run as it began, or let them through: resume_allow=[{','.join(wrong)}]"
         raise InputError(Fault("changed settings", str(folder), f"the run began with others{lines}", hint))
     return [_difference(key, saved, now) for key in sorted(longer | allowed)]
+
+
+def identity(settings: Mapping[str, Any], *, swept: Collection[str]) -> str:
+    """The same for two jobs that compute the same, if their data lie at the same place.
+
+    Args:
+        settings: by dotted key.
+        swept: keys that tell jobs apart whatever they do, such as `trainer.device` where two are compared.
+    """
+    without = [key for key in OF_A_START if key not in swept]
+    kept = {key: value for key, value in settings.items() if not _is_below(key, without) or key in swept}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def require_same_data(saved: Mapping[str, str], now: Mapping[str, str], *, folder: Path, allow: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -49,6 +49,9 @@ class RunFolder:
         folder: is created if needed.
         is_continued: whether it may hold a run already, which is then to be continued.
 
+    Attributes:
+        outcome: of a run that ends without an error; `pruned` if it ended early because others did better.
+
     Raises:
         InputError: if another process works in the folder, it holds a run, or it cannot be written.
         TrainingError: on leaving, for a disk that is full or a folder that can no longer be written.
@@ -57,6 +60,7 @@ class RunFolder:
     def __init__(self, folder: Path, *, is_continued: bool = False) -> None:
         self.folder = folder
         self.is_continued = is_continued
+        self.outcome: Literal["complete", "pruned"] = "complete"
         self._has_begun = False
         self._started = _now()
 
@@ -174,7 +178,7 @@ class RunFolder:
         explained = self._explained(error)
         is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         if error is None:
-            status = self._status("complete")
+            status = self._status(self.outcome)
         else:
             status = self._status("stopped" if is_stopped else "failed", error=explained)
             self._say_how_to_continue(is_stopped)

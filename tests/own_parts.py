@@ -63,6 +63,13 @@ class Raising(Small):
             [][self.num_steps]
 
 
+class Broken(Small):
+    """Has a mistake that shows in the first step."""
+
+    def before_step(self) -> None:
+        [][self.num_steps]
+
+
 class Hungry(Small):
     """Needs more memory than there is, in the second epoch."""
 

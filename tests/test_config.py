@@ -1,17 +1,29 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from hybridnet import config, experiment
 from hybridnet.errors import InputError
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "experiment", "model/backbone", "data/augment")
+GROUPS = (
+    "model",
+    "data",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "pruner",
+    "experiment",
+    "model/backbone",
+    "data/augment",
+)
 
 
 def _choices() -> Iterator[str]:
@@ -25,7 +37,8 @@ NEEDED = {"data=cifar10": ["model.stem=small"], "data=folder": ["data.root=photo
 
 
 def test_every_yaml_is_a_choice() -> None:
-    files = [f for f in CONF.rglob("*.yaml") if f.parent != CONF]
+    of_sweeps = ("sweep", "hydra")  # each of which is composed below
+    files = [f for f in CONF.rglob("*.yaml") if f.parent != CONF and f.relative_to(CONF).parts[0] not in of_sweeps]
     assert len(CHOICES) == len(files) >= 20
 
 
@@ -138,9 +151,66 @@ def test_a_multirun_is_expanded_in_order() -> None:
     ]
 
 
-def test_constant_keys_are_told_from_swept_ones() -> None:
+def test_a_multirun_is_read_as_a_whole() -> None:
     overrides = ["model.heads=2,4", "data=digits", "seed=range(3)", "++trainer.epochs=1", "model/backbone=resnet34"]
-    assert config.constant_keys(overrides) == ["data", "trainer.epochs", "model/backbone"]
+    read = config.multirun("train", [*overrides, "hydra.sweep.dir=s", "resume=auto"])
+    assert read.typed == overrides
+    assert read.overrides == [*overrides, "resume=auto"]
+    assert read.swept == {"model.heads", "seed"}
+    assert read.folder == Path("s")
+    assert read.sweeper["_target_"].endswith(".BasicSweeper") and read.launcher["_target_"].endswith(".BasicLauncher")
+    assert re.fullmatch(r"outputs/sweeps/[\d_-]+", str(config.multirun("train", overrides).folder))
+
+
+def test_axes_of_a_preset_are_overridden_by_typed_ones() -> None:
+    read = config.multirun("train", ["+sweep=heads_reduction_dropout", "model.heads=16", "seed=0,1"])
+    assert read.overrides == [
+        *("+sweep=heads_reduction_dropout", "model.heads=16", "seed=0,1"),
+        *("model.reduction=8,16,32", "model.dropout=0.1,0.2"),
+    ]
+    assert read.swept == {"model.reduction", "model.dropout", "seed"}
+
+
+PRESETS = sorted(path.stem for path in (config.CONF_DIR / "sweep").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_job_of_a_preset_can_be_composed(preset: str) -> None:
+    assert len(PRESETS) >= 4
+    read = config.multirun("train", [f"+sweep={preset}"])
+    assert read.sweeper["params"] and read.swept == set(read.sweeper["params"])
+    for job in config.sample_values(read.overrides):
+        assert config.find_faults(config.compose("train", job)) == {}, job
+
+
+LAUNCHERS = sorted(path.stem for path in (config.CONF_DIR / "hydra" / "launcher").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_every_launcher_can_be_chosen_without_a_warning(launcher: str) -> None:
+    assert LAUNCHERS == ["joblib", "ray", "slurm", "submitit_local"]
+    read = config.multirun("train", [f"hydra/launcher={launcher}", "seed=1,2"])
+    assert read.launcher["_target_"].startswith("hydra_plugins.hydra_")
+    if "timeout_min" in read.launcher:
+        assert read.launcher["timeout_min"] == 24 * 60
+
+
+def test_of_a_search_every_choice_is_sampled() -> None:
+    overrides = ["model.heads=choice(2,4,8)", "model.dropout=interval(0.1,0.5)", "seed=1", "model=ca,bot"]
+    constant = ["model.dropout=0.1", "seed=1"]
+    assert config.sample_values(overrides) == [
+        ["model.heads=2", *constant, "model=ca"],
+        ["model.heads=4", *constant, "model=ca"],
+        ["model.heads=8", *constant, "model=ca"],
+        ["model.heads=2", *constant, "model=bot"],
+    ]
+
+
+def test_a_configuration_is_composed_within_another_application() -> None:
+    with config._hydra([]):
+        outer = GlobalHydra.instance().hydra
+        assert config.compose("train", ["seed=3"]).seed == 3
+        assert GlobalHydra.instance().hydra is outer is not None
 
 
 def test_only_choices_of_files_are_kept() -> None:
@@ -160,7 +230,7 @@ def test_only_choices_of_files_are_kept() -> None:
     ],
 )
 def test_the_slug_of_a_job_is_a_safe_folder_name(text: str, slug: str) -> None:
-    assert config._slug(text) == slug
+    assert config.slug(text) == slug
 
 
 def test_build_refuses_targets_elsewhere_even_when_nested() -> None:
@@ -248,13 +318,14 @@ def test_a_run_keeps_what_hydra_would_keep_without_the_settings_of_one_start() -
         "seed=3",
         "resume=auto",
         "+resume_allow=[data]",
-        "~model.heads",
+        "+sweep=mine",
+        "sweep.on_error=stop",
         "model.dropout='${oc.env:X}'",
         "resumed=${seed}",
     ]
     cfg = OmegaConf.create({"seed": 3, "copy": "${seed}"})
     hydra_cfg = OmegaConf.create({"overrides": {"task": typed}, "run": {"dir": "ü"}})
-    files = config.hydra_files(cfg, hydra_cfg, without=["resume", "resume_allow", "model.heads"])
+    files = config.hydra_files(cfg, hydra_cfg, without=["resume", "resume_allow", "sweep"])
     assert list(files) == ["config.yaml", "hydra.yaml", "overrides.yaml"]
     assert files["config.yaml"] == "seed: 3\ncopy: ${seed}\n"
     assert yaml.safe_load(files["hydra.yaml"]) == {"hydra": {"overrides": {"task": typed}, "run": {"dir": "ü"}}}
@@ -370,9 +441,10 @@ def test_values_are_replaced_by_those_of_another_configuration() -> None:
 def test_knobs_stand_once_and_are_read_in_one_hop() -> None:
     """No logic in yaml: an interpolation names a plain value, never another interpolation or a resolver.
 
-    Two name a folder by the time.
+    Two name a folder by the time, and Hydra's plugins have a place in the sweep's folder.
     """
     files = [f for f in CONF.rglob("*.yaml") if f.name not in ("train.yaml", "benchmark.yaml")]
+    files = [f for f in files if f.relative_to(CONF).parts[0] != "hydra"]
     for file in files:
         for value in _values(yaml.safe_load(file.read_text(encoding="utf-8"))):
             if isinstance(value, str) and "${" in value:

@@ -34,7 +34,11 @@ MAY_IMPORT = {
     "hybridnet.config": SHARED | {"hydra", "omegaconf", "hybridnet.binding"},
     "hybridnet.experiment": SHARED | {"torch", "hybridnet.config"},
     "hybridnet.api": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.checkpoint"},
+    "hybridnet.pruner": SHARED | {"hybridnet.pruner"},
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},
+    "hybridnet.sweep.job": SHARED | {"torch", "hybridnet.console", "hybridnet.sweep"},
+    "hybridnet.sweep.search": SHARED | {"optuna"},
+    "hybridnet.sweep.trial": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.trainer"},
     "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},
     "hybridnet.measure": SHARED
     | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment", "hybridnet.figures"}
@@ -48,6 +52,7 @@ ENTRY_POINTS = {
     "hybridnet.doctor",
     "hybridnet.launch",
     "hybridnet.prepare",
+    "hybridnet.sweep.multirun",
     "hybridnet.verification",
 }
 
@@ -89,7 +94,7 @@ def test_imports_follow_the_directions(file: Path) -> None:
 
 def test_only_config_and_entry_points_import_hydra() -> None:
     users = {_module(f) for f in SOURCES if any(n.split(".")[0] in ("hydra", "omegaconf") for n in _imports(f))}
-    assert users == {"hybridnet.config", "hybridnet.launch"}
+    assert users == {"hybridnet.config", "hybridnet.launch", "hybridnet.sweep.multirun"}
 
 
 def test_checkpoints_are_read_in_one_place_and_nothing_runs_code() -> None:
@@ -134,7 +139,7 @@ def test_a_yaml_has_its_code_and_its_test_in_the_same_place(file: Path) -> None:
     their folder (data/augment/photo -> data/augment).
     """
     path = file.relative_to(ROOT / "conf").with_suffix("")
-    if path.parts[0] == "experiment":  # presets of everything: no code of their own
+    if path.parts[0] in ("experiment", "sweep", "hydra"):  # presets, of which tests/test_config.py composes each
         return
     homes = [path, path.with_name(path.name.rstrip("0123456789")), path.parent]
     home = next((h for h in homes if (PACKAGE / h).with_suffix(".py").is_file()), None)

@@ -264,12 +264,12 @@ LEAVE = "hint: leave them out to continue the run as it began, or let them throu
         ),
         (
             "-m resume=run seed=1,2",
-            "error: wrong option in -m with resume=run: one run is continued, in its own folder\n"
-            "hint: -m hydra.sweep.dir=<folder> resume=auto continues every job\n",
+            "error: no sweep in run: there is no sweep.json\n"
+            "hint: a sweep's folder is the one that python train.py -m … writes, outputs/sweeps/<time>\n",
         ),
         (
             "resume=run hydra.run.dir=other",
-            "error: wrong option in hydra.run.dir with resume=run: one run is continued, in its own folder\n"
+            "error: wrong option in hydra.run.dir with resume=run: what is continued is continued in its own folder\n"
             "hint: leave out hydra.run.dir\n",
         ),
         (
@@ -564,33 +564,43 @@ def test_a_second_process_is_refused_and_the_first_goes_on(
     assert outcome(folder) == outcome(reference)
 
 
+@pytest.mark.parametrize("again", ["the same command", "resume"])
 def test_a_sweep_given_again_finishes_what_is_missing(
-    start: Start, run: Run, tiny: list[str], tmp_path: Path, reference: Path
+    start: Start, run: Run, tiny: list[str], tmp_path: Path, reference: Path, again: str
 ) -> None:
-    command = ["-m", *tiny, "seed=42,7", "hydra.sweep.dir=s", "resume=auto"]
+    command = ["-m", *tiny, "seed=42,7", "hydra.sweep.dir=s"]
     first, second = tmp_path / "s" / "0_seed=42", tmp_path / "s" / "1_seed=7"
     stopped = start(*command, hold=("step", 6)).wait_until_held().send(signal.SIGTERM)
     stopped.go_on()
     assert stopped.wait() == 143, stopped.stderr
-    assert read_json(first / "status.json")["status"] == "stopped" and not second.exists()
+    assert stopped.stdout.endswith("the sweep goes on with python train.py resume=s\n")
+    assert [read_json(folder / "job.json")["status"] for folder in (first, second)] == ["stopped", "pending"]
+    if again == "resume":
+        command = ["resume=s"]
 
     killed = start(*command, hold=("step", 6 + 6)).wait_until_held().send(signal.SIGKILL)
     assert killed.wait() == -9
+    assert killed.stdout.startswith("2 jobs: 1 to be continued, 1 new; ")
     assert "continuing after epoch 1, batch 2 of the next one (step 6)" in killed.stdout
-    assert [read_json(folder / "status.json")["status"] for folder in (first, second)] == ["complete", "running"]
-    assert outcome(first) == outcome(reference)
+    assert [read_json(folder / "job.json")["status"] for folder in (first, second)] == ["complete", "running"]
+    assert outcome(first) == outcome(reference) | {"files": outcome(first)["files"]}
 
     before = content(first)
     code, output, error = run(*command)
     assert (code, error) == (0, "")
-    assert "s/0_seed=42 holds a complete run: nothing is left to do" in output
+    assert output.startswith("2 jobs: 1 done, 1 to be continued; ")
+    assert "job 1 (seed=7), attempt 2" in output and "job 0" not in output
     assert "continuing after epoch 1, batch 0 of the next one (step 4)" in output
     assert content(first) == before
-    assert read_json(second / "status.json")["status"] == "complete"
+    assert [read_json(folder / "job.json")["attempt"] for folder in (first, second)] == [2, 2]
+    assert read_json(second / "job.json")["status"] == "complete"
     assert read_json(second / "history.json") != read_json(first / "history.json")
 
     before = content(second)
     assert run("resume=s/1_seed=7") == (0, "s/1_seed=7 holds a complete run: nothing is left to do\n", "")
+    code, output, error = run(*command)
+    assert (code, error) == (0, "")
+    assert output.startswith("2 jobs: all are done, nothing is left to do\n")
     assert content(second) == before
 
 

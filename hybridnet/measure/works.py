@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hybridnet import config, experiment
 from hybridnet.trainer.recording import NUM_WARM_UPS
+from hybridnet.trainer.rehearsal import rehearsal
 from hybridnet.trainer.supervised import Trainer
 
 Task = Literal["training", "inference"]
@@ -102,20 +103,16 @@ class Work(NamedTuple):
 def make_work(case: Case, task: Task, batch_size: int, *, trainer: Trainer, num_classes: int) -> Work:
     """One update of the weights, or the answers, on a batch of random pictures that lies on the device already."""
     shape = (batch_size, 3, case.image_size, case.image_size)
-    inputs = torch.randn(shape, device=trainer.device, dtype=trainer.precision.dtype)
-    inputs = inputs.contiguous(memory_format=trainer.memory_format)
     model = case.build(trainer, num_classes=num_classes)
     if task == "inference":
+        inputs = torch.randn(shape, device=trainer.device, dtype=trainer.precision.dtype)
+        inputs = inputs.contiguous(memory_format=trainer.memory_format)
         return Work(lambda: _answers(model, inputs, trainer), warm_ups=2)
     cfg = case.configuration()
     optimizer = config.build(cfg.optimizer)(model)
-    training = trainer.begin(model, optimizer=optimizer, scheduler=config.build(cfg.scheduler)(optimizer, 10**6))
-    step = trainer.make_step(training)
-    step.begin_epoch([])
-    targets = torch.eye(num_classes, device=trainer.device)[torch.arange(batch_size) % num_classes]
-    loss_weights = torch.ones(num_classes, device=trainer.device)
-    warm_ups = NUM_WARM_UPS + 1 if trainer.compilation.records else 2
-    return Work(lambda: step(inputs, targets, loss_weights), warm_ups)
+    scheduler = config.build(cfg.scheduler)(optimizer, 10**6)
+    call = rehearsal(trainer, model, optimizer=optimizer, scheduler=scheduler, shape=shape, num_classes=num_classes)
+    return Work(call, warm_ups=NUM_WARM_UPS + 1 if trainer.compilation.records else 2)
 
 
 @torch.inference_mode()

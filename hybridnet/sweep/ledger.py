@@ -6,17 +6,18 @@ So jobs that run side by side never write to the same file, and a sweep that was
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import Fault, FaultsError, InputError
 from hybridnet.files import read_json, try_lock, write_json
 
-SWEEP, JOB, LOCK = "sweep.json", "job.json", ".job.lock"  # what was asked for; of one job: its record and its lock
+SWEEP = "sweep.json"  # what was asked for
+STOP = ".stop"  # there if no further job shall start
+JOB, LOCK = "job.json", ".job.lock"  # of one job: its record, and its process's lock
 
 # `interrupted` is never written: the record says running, but the process is gone.
 Status = Literal["pending", "running", "interrupted", "stopped", "failed", "pruned", "complete"]
@@ -90,6 +91,25 @@ def is_job(folder: Path) -> bool:
     return (folder / JOB).is_file()
 
 
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder is that of a sweep."""
+    return (folder / SWEEP).is_file()
+
+
+class Planned(NamedTuple):
+    """A job that is to be in the ledger.
+
+    Attributes:
+        identity, overrides, swept: as in `Job`.
+        slug: a short name.
+    """
+
+    identity: str
+    overrides: list[str]
+    swept: list[str]
+    slug: str
+
+
 class Ledger:
     """The jobs of one sweep. Context manager that keeps a second process from sweeping in the same folder.
 
@@ -125,15 +145,11 @@ class Ledger:
         """
         return sorted((read_job(file.parent) for file in self.folder.glob(f"*/{JOB}")), key=lambda job: job.number)
 
-    def add(self, jobs: Sequence[tuple[str, list[str], list[str], str]]) -> list[Job]:
-        """The jobs with these configurations; a new one gets the next number and its own folder.
-
-        Args:
-            jobs: of each one its identity, its overrides, those of them that are swept, and a short name.
-        """
+    def add(self, jobs: Sequence[Planned]) -> list[Job]:
+        """The jobs as they stand; a new one gets the next number and its own folder."""
         known = {job.identity: job for job in self.jobs()}
-        number = max((job.number for job in known.values()), default=-1) + 1
-        found = []
+        taken = [int(number) for path in self.folder.iterdir() if (number := path.name.partition("_")[0]).isdecimal()]
+        number = max(taken, default=-1) + 1
         for identity, overrides, swept, slug in jobs:
             if identity not in known:
                 folder = self.folder / (f"{number}_{slug}" if slug else str(number))
@@ -141,24 +157,27 @@ class Ledger:
                 known[identity] = Job(number, folder, identity, overrides, swept)
                 known[identity].write()
                 number += 1
-            found.append(known[identity])
-        return found
+        return [known[job.identity] for job in jobs]
 
 
-def write_sweep(folder: Path, *, overrides: Sequence[str], config_dir: str | None, monitor: str) -> None:
-    """Write what was asked for, so that the sweep can be continued by its folder alone."""
-    write_json(folder / SWEEP, {"overrides": list(overrides), "config_dir": config_dir, "monitor": monitor})
+ENTRIES = ("overrides", "config_dir", "monitor", "num_jobs", "num_threads")
+
+
+def write_sweep(folder: Path, **entries: Any) -> None:
+    """Write what was asked for, so that the sweep can be continued by its folder alone: all of `ENTRIES`."""
+    assert set(entries) == set(ENTRIES)
+    write_json(folder / SWEEP, entries)
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
-    """What was asked for: `overrides`, `config_dir` and `monitor`.
+    """What was asked for: `overrides` as typed, `config_dir`, the jobs' `monitor`, `num_jobs`, and their `num_threads`.
 
     Raises:
         InputError: if there is no sweep, or its file is damaged.
     """
     try:
         content = read_json(folder / SWEEP)
-        if not isinstance(content, Mapping) or content.keys() < {"overrides", "config_dir", "monitor"}:
+        if not isinstance(content, Mapping) or not content.keys() >= set(ENTRIES):
             raise ValueError("it is not what a sweep writes")
     except FileNotFoundError as error:
         hint = "a sweep's folder is the one that python train.py -m … writes, outputs/sweeps/<time>"
@@ -197,7 +216,7 @@ class Attempt:
         seconds = self._job.seconds + time.monotonic() - self._started
         self._job = replace(self._job, seconds=seconds, status=self._status(error), value=self.value)
         if isinstance(error, Exception):
-            text = "".join(traceback.format_exception_only(error)).strip()
+            text = str(error) if isinstance(error, FaultsError) else f"{type(error).__name__}: {error}"
             self._job = replace(self._job, error=text)
         with suppress(OSError) if error is not None else ExitStack():  # a full disk: the first error tells more
             self._job.write()

@@ -69,6 +69,11 @@ def nothing() -> None:
     """Where nothing is to be done, and nobody asks to stop."""
 
 
+def never(state: State) -> bool:
+    """Where no training is hopeless."""
+    return False
+
+
 class Trainer:
     """Trains a classifier and keeps the weights of its best epoch.
 
@@ -159,6 +164,7 @@ class Trainer:
         scheduler: LambdaLR,
         recorder: Recorder,
         stop: Stop = nothing,
+        is_hopeless: Callable[[State], bool] = never,
         checkpoint: Mapping[str, Any] | None = None,
     ) -> State:
         """Train until the last epoch, or until the monitored metric has not improved for `patience` epochs.
@@ -171,6 +177,7 @@ class Trainer:
             optimizer, scheduler: new ones.
             recorder: of results and checkpoints.
             stop: asked at every step; what it returns is raised after a checkpoint was recorded.
+            is_hopeless: asked before every epoch; if so, the training ends here, as after its last epoch.
             checkpoint: continue here: bit for bit what would have followed, on the same machine's CPU.
 
         Raises:
@@ -179,7 +186,9 @@ class Trainer:
         training = self.begin(model, optimizer=optimizer, scheduler=scheduler, checkpoint=checkpoint)
         checkpoints = Checkpoints(training, recorder, stop, minutes=self.checkpoint_minutes)
         try:
-            return self.train_epochs(training, data, recorder=recorder, checkpoints=checkpoints)
+            return self.train_epochs(
+                training, data, recorder=recorder, checkpoints=checkpoints, is_hopeless=is_hopeless
+            )
         except Exception as error:
             if is_out_of_memory(error):
                 raise self.gradients.out_of_memory(error, training) from error
@@ -223,12 +232,20 @@ class Trainer:
         """Whether the last epoch is done, or the monitored metric has not improved for `patience` epochs."""
         return state.epoch >= self.epochs or state.epoch - state.best_epoch >= self.patience
 
-    def train_epochs(self, training: Training, data: Data, *, recorder: Recorder, checkpoints: Checkpoints) -> State:
+    def train_epochs(
+        self,
+        training: Training,
+        data: Data,
+        *,
+        recorder: Recorder,
+        checkpoints: Checkpoints,
+        is_hopeless: Callable[[State], bool],
+    ) -> State:
         """The epochs that are left."""
         state, step = training.state, self.make_step(training)
         # Several ranks have different numbers of batches to validate, and cannot agree between them.
         after_batch = checkpoints.between_steps if self.ranks.num == 1 else nothing
-        while not self.is_finished(state):
+        while not (self.is_finished(state) or is_hopeless(state)):
             checkpoints.stop_if_asked()
             row = self.train_epoch(training, step, data, recorder=recorder, checkpoints=checkpoints)
             model = training.average.model

@@ -8,12 +8,12 @@ import pytest
 
 from hybridnet.errors import InputError, Stopped
 from hybridnet.files import write_json
-from hybridnet.sweep.ledger import Attempt, Job, Ledger, is_job, read_job, read_sweep, write_sweep
+from hybridnet.sweep.ledger import Attempt, Job, Ledger, Planned, is_job, read_job, read_sweep, write_sweep
 
 
 def _added(folder: Path, *names: str) -> list[Job]:
     with Ledger(folder) as ledger:
-        return ledger.add([(f"hash of {name}", ["seed=1", name], [name], name) for name in names])
+        return ledger.add([Planned(f"hash of {name}", ["seed=1", name], [name], name) for name in names])
 
 
 def test_jobs_get_numbers_and_folders_and_keep_them(tmp_path: Path) -> None:
@@ -100,8 +100,15 @@ def test_two_processes_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_what_was_asked_for_is_kept(tmp_path: Path) -> None:
-    write_sweep(tmp_path, overrides=["seed=1,2"], config_dir=None, monitor="valid_loss")
-    assert read_sweep(tmp_path) == {"overrides": ["seed=1,2"], "config_dir": None, "monitor": "valid_loss"}
+    content = {
+        "overrides": ["seed=1,2"],
+        "config_dir": None,
+        "monitor": "valid_loss",
+        "num_jobs": 2,
+        "num_threads": None,
+    }
+    write_sweep(tmp_path, **content)
+    assert read_sweep(tmp_path) == content
 
 
 @pytest.mark.parametrize(
@@ -109,6 +116,7 @@ def test_what_was_asked_for_is_kept(tmp_path: Path) -> None:
     [
         (None, "error: no sweep in {folder}: there is no sweep.json\nhint: a sweep's folder is the one"),
         ("{", "error: unreadable sweep in {folder}/sweep.json: Expecting property name"),
+        ('{"monitor": 1}', "error: unreadable sweep in {folder}/sweep.json: it is not what a sweep writes"),
         ("[]", "error: unreadable sweep in {folder}/sweep.json: it is not what a sweep writes"),
     ],
 )

@@ -1,0 +1,1 @@
+"""When a job of a sweep ends before its last epoch because others do better."""

@@ -1,0 +1,384 @@
+"""Starts a sweep: all jobs are checked before the first one, and what is done already is left out.
+
+Hydra's sweepers and launchers do the rest; between the two stands `LedgerLauncher`, which knows what is done.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
+
+from hybridnet import config
+from hybridnet.config import Multirun
+from hybridnet.errors import Fault, InputError, TrainingError
+from hybridnet.files import shortened
+from hybridnet.sweep import search
+from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned, write_sweep
+
+Check = Callable[..., Any]
+Function = Callable[[DictConfig], float]  # trains; returns the best of the monitored metric
+
+EXTRAS = {"optuna": "optuna", "joblib": "joblib", "ray": "ray", "submitit": "slurm"}  # part of a plugin's name: extra
+OF_A_START = ("sweep", "resume")  # of a sweep's start, not of its jobs
+MAX_DEATHS = 2  # of a job's process, after which the job has failed
+
+
+class SweepStopped(BaseException):
+    """A job has failed, and none shall start after that. Not an `Exception`: nothing shall catch it on its way."""
+
+
+class _Failed(JobReturn):
+    """Raises the job's error without Hydra's own line about it."""
+
+    @property
+    def return_value(self) -> Any:
+        raise self._return_value
+
+
+class Jobs:
+    """From the overrides of a job to its place in the ledger.
+
+    Args:
+        config_name: of the yaml.
+        multirun: what was asked for.
+        config_dirs: the user's own folders.
+        check: called with the composed configuration of a job and, as `defaults`, the same without the user's values;
+            returns the model without its memory; raises InputError.
+    """
+
+    def __init__(self, config_name: str, multirun: Multirun, *, config_dirs: Sequence[str], check: Check) -> None:
+        self.multirun = multirun
+        self.config_dirs = config_dirs
+        self.check = check
+        self._compose = functools.partial(config.compose, config_name, config_dirs=config_dirs, known={})
+        self._planned: dict[tuple[str, ...], Planned] = {}
+        self.configurations: dict[str, DictConfig] = {}
+        self.signatures: dict[str, str] = {}
+
+    def require_possible(self, overrides: Sequence[str]) -> Planned:
+        """Check a job.
+
+        Raises:
+            InputError: if it is impossible.
+        """
+        from hybridnet import resume
+        from hybridnet.sweep import trial
+
+        try:
+            cfg = self._compose(overrides)
+            defaults = self._compose(config.group_choices(overrides, config_dirs=self.config_dirs))
+            model = self.check(cfg, defaults=defaults)
+        except InputError as error:
+            raise _impossible(overrides, self.multirun.swept, error) from error
+        settings, _ = config.flat(cfg)
+        identity = resume.identity(settings, swept=self.multirun.swept)
+        self.configurations[identity] = cfg
+        self.signatures[identity] = trial.signature(model, cfg)
+        self._planned[tuple(overrides)] = self._plan(identity, overrides)
+        return self._planned[tuple(overrides)]
+
+    def planned(self, overrides: Sequence[str]) -> Planned:
+        """The same without the check; a job that cannot be composed will say so itself, in its folder."""
+        if tuple(overrides) not in self._planned:
+            try:
+                return self.require_possible(overrides)
+            except InputError:
+                return self._plan(hashlib.sha256(repr(overrides).encode()).hexdigest()[:16], overrides)
+        return self._planned[tuple(overrides)]
+
+    @property
+    def first(self) -> DictConfig:
+        """The configuration of one of them."""
+        return next(iter(self.configurations.values()))
+
+    @property
+    def monitor(self) -> str:
+        """The metric of all of them."""
+        return self.first.monitor
+
+    def known(self) -> Iterable[Planned]:
+        """All that were checked."""
+        return self._planned.values()
+
+    def _plan(self, identity: str, overrides: Sequence[str]) -> Planned:
+        keys = config.keys_of(overrides)
+        of_job = [text for key, text in zip(keys, overrides, strict=True) if key not in OF_A_START]
+        swept = [text for key, text in zip(keys, overrides, strict=True) if key in self.multirun.swept]
+        return Planned(identity, of_job, swept, config.slug(",".join(sorted(swept))))
+
+
+class LedgerLauncher(Launcher):
+    """Gives those jobs of a batch that are not done to another launcher, each with its own folder.
+
+    The others answer from the ledger. A launcher that fails as a whole, because a process of its was killed, is called
+    again for what is left.
+
+    Args:
+        launcher: runs the jobs.
+        ledger: of the sweep.
+        jobs: knows each job's identity.
+        is_search: whether the sweeper wants to know which jobs have failed; a grid would end with the first.
+    """
+
+    def __init__(self, launcher: Launcher, ledger: Ledger, jobs: Jobs, *, is_search: bool) -> None:
+        self.launcher = launcher
+        self.ledger = ledger
+        self.jobs = jobs
+        self.is_search = is_search
+        self._num_launched = 0
+        self._num_started = 0  # attempts of the last batch, when the launcher failed
+
+    def setup(self, **_: Any) -> None:
+        """The other launcher was set up before."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run what is not done of a batch; returns one result for each of its jobs."""
+        planned = [self.jobs.planned(overrides) for overrides in job_overrides]
+        commands = {p.identity: list(o) for p, o in zip(planned, job_overrides, strict=True)}
+        before = {job.identity: job for job in self.ledger.add(planned) if not job.is_done}
+        todo = list(before.values())
+        while todo:
+            try:
+                self._start([[*commands[job.identity], *_of_start(job)] for job in todo])
+                break
+            except Exception as error:
+                todo = self._left(before, error)
+        if (self.ledger.folder / STOP).exists():
+            raise SweepStopped
+        return [self._result(job, o) for job, o in zip(self.ledger.add(planned), job_overrides, strict=True)]
+
+    def _start(self, commands: Sequence[Sequence[str]]) -> None:
+        first = self._num_launched
+        self._num_launched += len(commands)
+        self.launcher.launch(commands, initial_job_idx=first)
+
+    def _left(self, before: Mapping[str, Job], error: Exception) -> list[Job]:
+        """Of those jobs the ones to start again, after the launcher has failed as a whole."""
+        left, num_started = [], 0
+        for job in (job for job in self.ledger.jobs() if job.identity in before):
+            num_attempts = job.attempt - before[job.identity].attempt
+            num_started += num_attempts
+            if job.status == "interrupted" and num_attempts >= MAX_DEATHS:
+                replace(job, status="failed", error=f"its process has ended: {error}").write()
+            elif not (job.is_done or (job.status == "failed" and num_attempts)):
+                left.append(job)
+        if not num_started or num_started == self._num_started:
+            raise error  # it is not because of a job
+        self._num_started = num_started
+        return left
+
+    def _result(self, job: Job, overrides: Sequence[str]) -> JobReturn:
+        if job.is_done or not self.is_search:
+            value = job.value if job.is_done else float("nan")
+            return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=value)
+        return _Failed(overrides=overrides, status=JobStatus.FAILED, _return_value=TrainingError(fault_of(job)))
+
+
+def plan(
+    config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[str], check: Check
+) -> tuple[Jobs, list[Planned]]:
+    """Read a command line with `-m` and check all its jobs; of a search, every choice by itself.
+
+    Returns:
+        What knows the jobs; and those of a grid.
+
+    Raises:
+        InputError: for what is wrong with the command line, or for the first impossible job.
+    """
+    multirun = config.multirun(config_name, overrides, config_dirs=config_dirs)
+    for plugin in (multirun.sweeper, multirun.launcher):
+        _require_installed(plugin["_target_"])
+    if "monitor" in multirun.swept:
+        cause = "values of different metrics cannot be compared"
+        raise InputError(Fault("wrong sweep", "monitor", cause, "choose one; every run's metrics.json has all of them"))
+    jobs = Jobs(config_name, multirun, config_dirs=config_dirs, check=check)
+    if is_search(multirun):
+        for sample in config.sample_values(multirun.overrides):
+            jobs.require_possible(sample)
+        if is_of_optuna(multirun):
+            search.require_direction(multirun.sweeper, monitor=jobs.monitor)
+        return jobs, []
+    grid = config.expand(config_name, multirun.overrides, config_dirs=config_dirs)
+    config.trust_jobs()
+    return jobs, [jobs.require_possible(job) for job in grid]
+
+
+def is_search(multirun: Multirun) -> bool:
+    """Whether the jobs depend on the results of others."""
+    return not multirun.sweeper["_target_"].endswith(".BasicSweeper")
+
+
+def is_of_optuna(multirun: Multirun) -> bool:
+    """Whether Optuna chooses the jobs."""
+    return "optuna" in multirun.sweeper["_target_"]
+
+
+def run(
+    function: Function, jobs: Jobs, grid: Sequence[Planned], *, start: Callable[[Function, Sequence[str]], None]
+) -> list[Job]:
+    """Run the jobs that are not done.
+
+    Args:
+        function: one job.
+        jobs, grid: from `plan`.
+        start: runs Hydra on a function for one job, with further overrides.
+
+    Returns:
+        All jobs of the ledger, as they stand at the end.
+
+    Raises:
+        InputError: if a model does not train, or another process sweeps in the folder; no job was started.
+    """
+    multirun = jobs.multirun
+    done = {job.identity for job in Ledger(multirun.folder).jobs() if job.is_done}
+    todo = [identity for identity in jobs.configurations if identity not in done]
+    models = {jobs.signatures[identity]: identity for identity in reversed(todo)}
+    if jobs.first.sweep.try_models:
+        _try_models(jobs, models.values())
+    with Ledger(multirun.folder) as ledger:
+        (ledger.folder / STOP).unlink(missing_ok=True)
+        num_jobs = multirun.sweeper.get("n_trials", len({job.identity for job in grid}))
+        config_dir = next(iter(jobs.config_dirs), None)
+        write_sweep(
+            ledger.folder,
+            overrides=multirun.typed,
+            config_dir=config_dir,
+            monitor=jobs.monitor,
+            num_jobs=num_jobs,
+            num_threads=_num_threads(multirun.launcher),
+        )
+        known = ledger.add(grid)
+        overrides, is_left = [], any(not job.is_done for job in known)
+        if is_of_optuna(multirun):
+            overrides, what_follows = search.prepare(multirun.sweeper, monitor=jobs.monitor)
+            is_left = bool(overrides)
+        else:
+            what_follows = _what_follows(known, num_models=len(models))
+        print(what_follows)
+        if is_left:
+            _launch(function, jobs, ledger, lambda job: start(job, overrides))
+        return ledger.jobs()
+
+
+def how_to_continue(folder: Path) -> str:
+    """The command that goes on with a sweep."""
+    return f"python train.py resume={shlex.quote(str(shortened(folder.resolve())))}"
+
+
+def fault_of(job: Job) -> Fault:
+    """Why a job has failed, and what to do about it."""
+    why = str(job.error).partition("\n")[0].removeprefix("error: ")
+    log = shortened(job.folder.resolve()) / "train.log"
+    hint = f"{log} has the traceback; {how_to_continue(job.folder.parent)} tries it again"
+    return Fault("failed job", job.name, why, hint)
+
+
+def _require_installed(target: str) -> None:
+    """Refuse a plugin whose package is missing."""
+    package = ".".join(target.split(".")[:2])
+    try:
+        is_installed = importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        is_installed = False
+    if not is_installed:
+        extra = next((extra for name, extra in EXTRAS.items() if name in package), None)
+        hint = f'pip install "hybridnet[{extra}]"' if extra else f"install what provides {package}"
+        raise InputError(Fault("missing package", target, f"{package} is not installed", hint))
+
+
+def _impossible(overrides: Sequence[str], swept: set[str], error: InputError) -> InputError:
+    keys = config.keys_of(overrides)
+    telling = [text for key, text in zip(keys, overrides, strict=True) if key in swept] or overrides
+    return InputError(Fault("impossible job", " ".join(telling), "no job was started"), *error.faults)
+
+
+def _try_models(jobs: Jobs, identities: Iterable[str]) -> None:
+    from hybridnet.sweep import trial
+
+    for identity in identities:
+        try:
+            trial.try_model(jobs.configurations[identity])
+        except InputError as error:
+            overrides = next(planned.overrides for planned in jobs.known() if planned.identity == identity)
+            raise _impossible(overrides, jobs.multirun.swept, error) from error
+
+
+def _what_follows(known: Sequence[Job], *, num_models: int) -> str:
+    """`12 jobs: 4 are done, 1 to be continued, 7 new ones; 3 distinct models; the first job tells …`."""
+    jobs = {job.number: job for job in known}.values()
+    counts = {
+        "done": sum(job.is_done for job in jobs),
+        "failed, to be tried again": sum(job.status == "failed" for job in jobs),
+        "to be continued": sum(job.status in ("stopped", "interrupted", "running") for job in jobs),
+        "new": sum(job.status == "pending" for job in jobs),
+    }
+    stand = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    twice = f" ({len(known) - len(jobs)} were given twice)" if len(known) > len(jobs) else ""
+    if counts["done"] == len(jobs):
+        return f"{len(jobs)} jobs{twice}: all are done, nothing is left to do"
+    return (
+        f"{len(jobs)} jobs{twice}: {stand}; distinct models: {num_models}; the first job will tell how long they take"
+    )
+
+
+def _launch(function: Function, jobs: Jobs, ledger: Ledger, start: Callable[[Function], None]) -> None:
+    """Run Hydra with the ledger between its sweeper and its launcher."""
+    usual = Plugins.instantiate_launcher
+
+    def instantiate_launcher(*arguments: Any, **options: Any) -> Launcher:
+        return LedgerLauncher(usual(*arguments, **options), ledger, jobs, is_search=is_search(jobs.multirun))
+
+    Plugins.instantiate_launcher = instantiate_launcher
+    try:
+        start(_job(function, shares_gpus="joblib" in jobs.multirun.launcher["_target_"]))
+    except SweepStopped:
+        print("a job has failed: no other one is started")
+    except ValueError:
+        ended = ledger.jobs()
+        if not (is_search(jobs.multirun) and ended and all(job.status == "failed" for job in ended)):
+            raise
+        # The sweeper asks for the best of none; each job has said why it failed.
+    finally:
+        Plugins.instantiate_launcher = usual
+
+
+def _num_threads(launcher: Mapping[str, Any]) -> int | None:
+    """Of every job on a CPU, where all jobs run on this machine.
+
+    Sums of floating-point numbers depend on the number of threads: with launchers that choose it by themselves, the
+    same jobs would have other results than one after the other.
+    """
+    import torch
+
+    is_elsewhere = "Slurm" in launcher["_target_"] or launcher.get("ray", {}).get("init", {}).get("address")
+    return None if is_elsewhere else torch.get_num_threads()
+
+
+def _job(function: Function, *, shares_gpus: bool) -> Function:
+    """What a launcher runs, maybe in another process: nothing of this one goes along."""
+
+    @functools.wraps(function)
+    def job(cfg: DictConfig) -> float:
+        from hybridnet.sweep.job import run_job
+
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        return run_job(functools.partial(function, cfg), folder, on_error=cfg.sweep.on_error, shares_gpus=shares_gpus)
+
+    return job
+
+
+def _of_start(job: Job) -> list[str]:
+    """Go on with what the job's folder holds, or begin there."""
+    return [f"hydra.sweep.subdir={config.quoted(job.folder.name)}", "resume=auto"]

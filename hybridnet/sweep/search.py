@@ -1,0 +1,74 @@
+"""A search with Optuna goes on where it was: what is complete counts, what was interrupted comes first."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from hybridnet.errors import Fault, InputError
+
+
+def require_direction(sweeper: Mapping[str, Any], *, monitor: str) -> None:
+    """Refuse a search that would look for the worst.
+
+    Raises:
+        InputError: if the sweeper's direction is not the metric's.
+    """
+    direction = _direction(monitor)
+    if sweeper["direction"] != direction:
+        where = f"hydra.sweeper.direction={sweeper['direction']}"
+        cause = f"the search would look for the worst {monitor}"
+        raise InputError(Fault("wrong value", where, cause, f"hydra.sweeper.direction={direction}"))
+
+
+def _direction(monitor: str) -> str:
+    return "minimize" if monitor.endswith("loss") else "maximize"
+
+
+def prepare(sweeper: Mapping[str, Any], *, monitor: str) -> tuple[list[str], str]:
+    """Look at the study that lies in the sweep's folder, before Hydra's sweeper does.
+
+    Args:
+        sweeper: its settings.
+        monitor: the metric of all jobs.
+
+    Returns:
+        Overrides for this start, none if nothing is left to do; and what will be done, for people.
+    """
+    num_trials = sweeper["n_trials"]
+    if sweeper["storage"] is None:
+        what = f"{num_trials} trials; without hydra.sweeper.storage they are not kept"
+        return [f"hydra.sweeper.n_trials={num_trials}"], what
+    import optuna
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.trial import TrialState
+
+    warnings.simplefilter("ignore", ExperimentalWarning)  # enqueue_trial, and what the sweeper itself uses
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=sweeper["study_name"],
+        storage=sweeper["storage"],
+        direction=_direction(monitor),
+        load_if_exists=True,
+    )
+    trials = study.trials
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    num_left = max(0, num_trials - len(complete))
+    if not num_left:
+        return [], f"{num_trials} trials: all are complete, nothing is left to do"
+    known = [trial.params for trial in complete]
+    again = []
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:  # its process is gone
+            study.tell(trial.number, state=TrialState.FAIL)
+        if trial.state in (TrialState.RUNNING, TrialState.FAIL) and trial.params and trial.params not in known:
+            known.append(trial.params)
+            again.append(trial.params)
+    num_waiting = sum(trial.state == TrialState.WAITING for trial in trials)
+    for params in again[: max(0, num_left - num_waiting)]:
+        study.enqueue_trial(params)
+    overrides = [f"hydra.sweeper.n_trials={num_left}"]
+    if (seed := (sweeper["sampler"] or {}).get("seed")) is not None:
+        overrides.append(f"hydra.sweeper.sampler.seed={seed + len(trials)}")  # or it would draw the same again
+    return overrides, f"{num_trials} trials: {len(complete)} complete, {len(again)} to be repeated, {num_left} left"

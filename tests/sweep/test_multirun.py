@@ -1,0 +1,249 @@
+"""Sweeps as a user types them, and the launcher that keeps the ledger."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+
+from hybridnet.errors import InputError
+from hybridnet.files import read_json
+from hybridnet.sweep.ledger import Attempt, Job, Ledger, Planned, read_job
+from hybridnet.sweep.multirun import LedgerLauncher, SweepStopped, _require_installed
+from tests.conftest import Command, content
+
+Run = Callable[..., tuple[int, str, str]]
+Start = Callable[..., Command]
+
+
+def _jobs(folder: Path) -> list[Job]:
+    return Ledger(folder).jobs()
+
+
+def test_a_widened_grid_runs_only_the_new_jobs(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    command = ["-m", *tiny, "trainer.epochs=1", "hydra.sweep.dir=s"]
+    assert run(*command, "seed=1,2")[0] == 0
+    before = {job.folder.name: content(job.folder) for job in _jobs(tmp_path / "s")}
+    code, output, error = run(*command, "model.dropout=0.1,0.3", "seed=1,2,1")
+    assert (code, error) == (0, "")
+    assert output.startswith("4 jobs (2 were given twice): 2 done, 2 new; distinct models: 1; the first job will tell")
+    jobs = _jobs(tmp_path / "s")
+    assert [job.folder.name for job in jobs] == ["0_seed=1", "1_seed=2", "2_dropout=0.3,seed=1", "3_dropout=0.3,seed=2"]
+    assert all(job.status == "complete" and job.attempt == 1 for job in jobs)
+    assert {name: content(tmp_path / "s" / name) for name in before} == before
+    assert jobs[2].swept == ["model.dropout=0.3", "seed=1"]
+    assert jobs[2].value == read_json(jobs[2].folder / "metrics.json")["valid_acc"]
+    assert jobs[2].overrides[-2:] == ["model.dropout=0.3", "seed=1"] and "resume=auto" not in jobs[2].overrides
+
+
+def test_a_preset_asks_for_many_runs_by_itself(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "conf" / "sweep").mkdir(parents=True)
+    shutil.copytree(tiny[1], tmp_path / "conf", dirs_exist_ok=True)
+    text = "# @package _global_\nhydra: {sweeper: {params: {seed: '1,2', model.dropout: '0.1,0.2'}}}\n"
+    (tmp_path / "conf" / "sweep" / "mine.yaml").write_text(text)
+    own = ["--config-dir", str(tmp_path / "conf"), *tiny[2:], "trainer.epochs=1"]
+    code, output, error = run(*own, "+sweep=mine", "seed=7", "hydra.sweep.dir=s")
+    assert (code, error) == (0, "")
+    assert [job.folder.name for job in _jobs(tmp_path / "s")] == ["0_dropout=0.1", "1_dropout=0.2"]
+    first = tmp_path / "s" / "0_dropout=0.1"
+    overrides = yaml.safe_load((first / ".hydra" / "overrides.yaml").read_text())
+    assert "model.dropout=0.1" in overrides and not any("sweep" in text or "resume" in text for text in overrides)
+    assert run("resume=s/0_dropout=0.1")[1] == "s/0_dropout=0.1 holds a complete run: nothing is left to do\n"
+    code, output, error = run("resume=s", "model.dropout=0.2,0.3")
+    assert (code, error) == (0, "")
+    assert output.startswith("2 jobs: 1 done, 1 new")
+
+
+def test_after_a_failure_the_others_wait_if_that_is_asked_for(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    command = ["-m", *tiny, "trainer.epochs=1", "optimizer.head_lr=1e+30,1e-3", "hydra.sweep.dir=s"]
+    code, output, error = run(*command, "sweep.on_error=stop")
+    assert code == 1 and error.startswith("error: failed job in 0 (optimizer.head_lr=1e+30): loss that is not finite")
+    assert "a job has failed: no other one is started\n" in output
+    assert [job.status for job in _jobs(tmp_path / "s")] == ["failed", "pending"]
+    code, output, error = run(*command)
+    assert code == 1 and error.startswith("error: failed job in 0 (")
+    assert output.startswith("2 jobs: 1 failed, to be tried again, 1 new; ")
+    assert [(job.status, job.attempt) for job in _jobs(tmp_path / "s")] == [("failed", 2), ("complete", 1)]
+
+
+def test_a_model_that_does_not_train_is_refused_before_any_job(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    command = ["-m", *tiny, "trainer.epochs=1", "model/backbone=small,broken", "seed=1,2", "hydra.sweep.dir=s"]
+    code, output, error = run(*command)
+    assert (code, output) == (2, "")
+    assert re.fullmatch(
+        r"error: impossible job in model/backbone=broken seed=1: no job was started\n"
+        r"error: model that does not train in a batch of random pictures: IndexError: list index out of range\n"
+        r"hint: sweep.try_models=false leaves this test out\n",
+        error,
+    ), error
+    assert not (tmp_path / "s").exists()
+    code, output, error = run(*command, "sweep.try_models=false")
+    assert code == 1 and error.count("error: failed job in") == 2
+    assert [job.status for job in _jobs(tmp_path / "s")] == ["complete", "complete", "failed", "failed"]
+
+
+def test_what_fails_before_the_run_begins_leaves_its_traceback_too(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    """Labels are compared with the pictures only when the data are read."""
+    (tmp_path / "other.json").write_text('{"a": 0, "b": 1}')
+    labels = f"{tiny[4].replace('data.label2id=', '')},other.json"
+    code, output, _ = run("-m", *tiny, "trainer.epochs=1", f"data.label2id={labels}", "hydra.sweep.dir=s")
+    assert code == 1
+    assert [job.status for job in _jobs(tmp_path / "s")] == ["complete", "failed"]
+    log = (tmp_path / "s" / "1_label2id=other.json" / "train.log").read_text()
+    assert log.count("Traceback (most recent call last)") == 1
+    assert _jobs(tmp_path / "s")[1].error.splitlines()[0] in log and "Traceback" not in output
+
+
+def test_a_job_that_does_worse_than_the_others_is_pruned(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    pruner = ["pruner=median", "pruner.min_epochs=2", "pruner.min_jobs=1", "pruner.margin=0", "monitor=valid_loss"]
+    rates = ["optimizer.base_lr=1e-2,1e-9", "optimizer.head_lr=${optimizer.base_lr}"]
+    command = ["-m", *tiny, "trainer.ema_decay=0", *pruner, *rates, "hydra.sweep.dir=s"]
+    code, output, error = run(*command)
+    assert (code, error) == (0, "")
+    assert "pruned after epoch 2: others did better; resume=s/1_" in output
+    first, second = _jobs(tmp_path / "s")
+    assert (first.status, second.status) == ("complete", "pruned")
+    history = read_json(second.folder / "history.json")
+    assert len(history) == 2 and second.value == min(row["valid_loss"] for row in history)
+    assert read_json(second.folder / "status.json")["status"] == "pruned"
+    assert (
+        read_json(second.folder / "metrics.json")["epochs"] == 2 and (second.folder / "confusion_matrix.png").exists()
+    )
+    assert run(*command)[1].startswith("2 jobs: all are done, nothing is left to do\n")
+    code, output, error = run(f"resume=s/{second.folder.name}")
+    assert (code, error) == (0, "")
+    assert len(read_json(second.folder / "history.json")) == 3
+
+
+def test_two_processes_do_not_sweep_in_one_folder(start: Start, run: Run, tiny: list[str]) -> None:
+    command = ["-m", *tiny, "seed=1,2", "hydra.sweep.dir=s"]
+    first = start(*command, hold=("step", 1)).wait_until_held()
+    code, output, error = run(*command)
+    assert (code, output) == (2, "")
+    assert error.startswith("error: sweep folder in use in s: another process sweeps in it\nhint: wait for it")
+    first.go_on()
+    assert first.wait() == 0, first.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (
+            "monitor=valid_acc,valid_loss",
+            "error: wrong sweep in monitor: values of different metrics cannot be compared",
+        ),
+        ("sweep.on_error=ask", "error: wrong value in sweep.on_error=ask: expected continue or stop, got 'ask'"),
+        ("sweep.try=false", "error: unknown key in sweep.try: sweep has no 'try'"),
+        ("+sweep=nothing", "error: unknown option in sweep=nothing: no such file in conf"),
+        ("seed=1,2 pruner=medan", "error: unknown option in pruner=medan: no such file in conf"),
+        ("seed=choice(1,", "error: unreadable override in seed=choice(1,: no viable alternative at input 'choice(1,'"),
+    ],
+)
+def test_what_is_wrong_with_a_sweep_is_said_before_it_starts(
+    run: Run, tmp_path: Path, arguments: str, error: str
+) -> None:
+    code, output, said = run("-m", *arguments.split())
+    assert (code, output) == (2, "")
+    assert error in said.splitlines(), said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:
+    _require_installed("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+    with pytest.raises(
+        InputError, match=r'hydra_plugins.nowhere_ray is not installed\nhint: pip install "hybridnet\[ray\]"'
+    ):
+        _require_installed("hydra_plugins.nowhere_ray.launcher.Launcher")
+    with pytest.raises(InputError, match="hint: install what provides hydra_plugins.other"):
+        _require_installed("hydra_plugins.other.launcher.Launcher")
+
+
+class Fragile(Launcher):
+    """Runs jobs whose process dies as often as is said, and takes all others of the batch with it."""
+
+    def __init__(self, deaths: dict[str, int], *, error: bool = True) -> None:
+        self.deaths = deaths
+        self.batches: list[list[str]] = []
+
+    def setup(self, **_: object) -> None: ...
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        self.batches.append([overrides[0] for overrides in job_overrides])
+        for name, subdir, resume in job_overrides:
+            assert resume == "resume=auto"
+            folder = self.folder / subdir.partition("=")[2].strip("'")
+            if self.deaths.get(name, 0):
+                self.deaths[name] -= 1
+                job = read_job(folder)
+                replace(job, status="running", attempt=job.attempt + 1).write()
+                raise RuntimeError("a worker was killed")
+            with Attempt(folder) as attempt:
+                (folder / "status.json").write_text(json.dumps({"status": "complete"}))
+                attempt.value = float(len(name))
+        return []
+
+
+class Names:
+    """Knows jobs by their only override."""
+
+    @staticmethod
+    def planned(overrides: Sequence[str]) -> Planned:
+        return Planned(overrides[0], list(overrides), list(overrides), overrides[0])
+
+
+def _launcher(folder: Path, deaths: dict[str, int], *, is_search: bool = False) -> LedgerLauncher:
+    inner = Fragile(deaths)
+    inner.folder = folder
+    return LedgerLauncher(inner, Ledger(folder), Names(), is_search=is_search)
+
+
+def test_a_process_that_is_killed_takes_no_other_job_with_it(tmp_path: Path) -> None:
+    launcher = _launcher(tmp_path, {"bb": 1, "ccc": 9})
+    returns = launcher.launch([["a"], ["bb"], ["ccc"], ["dddd"]], initial_job_idx=0)
+    jobs = _jobs(tmp_path)
+    assert [(job.status, job.attempt) for job in jobs] == [
+        ("complete", 1),
+        ("complete", 2),
+        ("failed", 2),
+        ("complete", 1),
+    ]
+    assert jobs[2].error == "its process has ended: a worker was killed"
+    assert [result.return_value for result in returns[:2]] == [1.0, 2.0] and returns[3].return_value == 4.0
+    assert returns[2].return_value != returns[2].return_value, "a grid goes on: no value, and no error"
+    again = launcher.launch([["a"], ["dddd"]], initial_job_idx=4)
+    assert [result.return_value for result in again] == [1.0, 4.0]
+    assert launcher.launcher.batches[-1] == ["dddd"], "what is done is not started again"
+
+
+def test_a_search_is_told_of_a_failure(tmp_path: Path) -> None:
+    launcher = _launcher(tmp_path, {"bb": 9}, is_search=True)
+    (result,) = launcher.launch([["bb"]], initial_job_idx=0)
+    with pytest.raises(Exception, match=r"failed job in 0 \(bb\): its process has ended"):
+        _ = result.return_value
+
+
+def test_a_launcher_that_starts_nothing_is_not_asked_again(tmp_path: Path) -> None:
+    launcher = _launcher(tmp_path, {})
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no cluster")
+
+    launcher.launcher.launch = fail
+    with pytest.raises(RuntimeError, match="no cluster"):
+        launcher.launch([["a"]], initial_job_idx=0)
+    assert [job.status for job in _jobs(tmp_path)] == ["pending"]
+
+
+def test_no_further_batch_starts_after_a_stop(tmp_path: Path) -> None:
+    launcher = _launcher(tmp_path, {})
+    (tmp_path / ".stop").touch()
+    with pytest.raises(SweepStopped):
+        launcher.launch([["a"]], initial_job_idx=0)

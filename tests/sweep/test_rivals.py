@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from hybridnet.files import write_json
+from hybridnet.sweep.rivals import curve, read_curves
+
+
+def _job(folder: Path, name: str, history: object) -> Path:
+    (folder / name).mkdir()
+    write_json(folder / name / "job.json", {})
+    if history is not None:
+        write_json(folder / name / "history.json", history)
+    return folder / name
+
+
+def test_the_other_jobs_of_a_sweep_are_read(tmp_path: Path) -> None:
+    rows = [{"valid_acc": 0.5, "valid_loss": 2.0}, {"valid_acc": 0.25, "valid_loss": 3.0}]
+    asking = _job(tmp_path, "0", rows)
+    _job(tmp_path, "1", rows)
+    _job(tmp_path, "2", rows[:1])
+    _job(tmp_path, "3", None)  # has not begun
+    _job(tmp_path, "4", [{"acc": 1.0}])
+    _job(tmp_path, "5", {"damaged": 1})
+    (tmp_path / "6").mkdir()
+    write_json(tmp_path / "6" / "history.json", rows)  # no job of the sweep
+    assert read_curves(asking, monitor="valid_acc") == [[0.5, 0.25], [0.5]]
+    assert read_curves(asking, monitor="valid_loss") == [[-2.0, -3.0], [-2.0]]
+    assert curve([], monitor="valid_loss") == []
