@@ -12,7 +12,10 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -66,28 +69,43 @@ def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], ti
     """
     classes = [_short(name, 40) for name in classes]
     num_classes = len(classes)
-    side = min(16.0, 3.2 + 0.5 * num_classes)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes = figure.subplots()
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    has_ticks = num_classes <= 60
+    tick_size = 10 if num_classes <= 20 else 6
+    longest = max(map(len, classes)) if has_ticks else 0
+    angle = math.radians(40) if longest > 3 else 0
+    # In inches. A layout engine would measure every text twice, which takes longer than to draw them.
+    side = min(14.5, 2 + 0.5 * num_classes)
+    label = max(_width(name, tick_size) for name in classes) if has_ticks else 0
+    left = 0.5 + max(label, label * math.cos(angle) - 0.5 * side / num_classes if angle else 0)
+    bottom = 0.5 + (label * math.sin(angle) if angle else 0) + 0.15
+    right, top, bar_gap, bar = 0.75, 0.4, 0.2, 0.2
+    width, height = left + side + bar_gap + bar + right, bottom + side + top
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    colours = ScalarMappable(Normalize(0, 1), "Blues")
+    axes.imshow(colours.to_rgba(shares, bytes=True), interpolation="nearest")
     if num_classes <= 30:
         size = 10 if num_classes <= 12 else 7
         for row, column in np.ndindex(counts.shape):
             colour = "white" if shares[row, column] > 0.55 else "#222222" if counts[row, column] else "#BBBBBB"
-            text = f"{counts[row, column]}"
-            style = {"ha": "center", "va": "center", "color": colour, "fontsize": size}
-            axes.text(column, row, text, **style).set_in_layout(False)  # lies within: not to be measured
-    ticks = range(num_classes) if num_classes <= 60 else []
-    long = max(len(name) for name in classes) > 3
-    axes.set_xticks(ticks, classes if ticks else [], rotation=40 if long else 0, ha="right" if long else "center")
-    axes.set_yticks(ticks, classes if ticks else [])
-    axes.tick_params(length=0, labelsize=10 if num_classes <= 20 else 6)
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=size)
+    ticks = range(num_classes) if has_ticks else []
+    names = classes if has_ticks else []
+    axes.set_xticks(ticks, names, rotation=math.degrees(angle), ha="right" if angle else "center")
+    axes.set_yticks(ticks, names)
+    axes.tick_params(length=0, labelsize=tick_size)
     axes.set_xlabel("Prediction", **STYLE)
     axes.set_ylabel("Label", **STYLE)
     axes.set_title(title, fontsize=11)
-    figure.colorbar(image, ax=axes, shrink=0.75, label="Share of the label's pictures")
+    place = ((left + side + bar_gap) / width, (bottom + 0.125 * side) / height, bar / width, 0.75 * side / height)
+    figure.colorbar(colours, cax=figure.add_axes(place), label="Share of the label's pictures")
     _save(figure, path)
+
+
+def _width(text: str, size: float) -> float:
+    """Of a line of text, in inches."""
+    return TextPath((0, 0), text, size=size).get_extents().x1 / 72 if text.strip() else 0.0
 
 
 def plot_samples(path: Path, images: np.ndarray, *, labels: Sequence[str], title: str, limit: int = 32) -> None:
