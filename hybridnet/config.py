@@ -21,8 +21,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from hybridnet import binding
 from hybridnet.binding import nearest
@@ -237,6 +238,27 @@ def read_overrides(folder: Path) -> list[str]:
         cause = str(error).strip().partition("\n")[0]
         raise InputError(Fault("unreadable overrides", str(file), cause)) from error
     return overrides
+
+
+def saved_settings(folder: Path, keys: Sequence[str]) -> dict[str, str]:
+    """What the run in `folder` had at these keys, as text: a value, or the choice of a group; without unknown ones."""
+    try:
+        cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+        values = {key: OmegaConf.select(cfg, key.replace("/", "."), default=binding.MISSING) for key in keys}
+        found = {key: _text(v) for key, v in values.items() if v != binding.MISSING and not isinstance(v, DictConfig)}
+        if len(found) < len(keys):
+            choices = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.runtime.choices
+            found |= {key: _text(choices[key]) for key in keys if key not in found and key in choices}
+    except (OSError, OmegaConfBaseException, YAMLError):  # a job that did not come so far, or was cut off
+        return {}
+    return found
+
+
+def _text(value: Any) -> str:
+    """As it would be typed."""
+    if isinstance(value, ListConfig):
+        return f"[{','.join(map(_text, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def merged(older: Sequence[str], newer: Sequence[str]) -> list[str]:

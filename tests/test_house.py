@@ -31,10 +31,14 @@ MAY_IMPORT = {
     "hybridnet.signals": {"hybridnet.errors"},
     "hybridnet.environment": {"torch", "hybridnet.__version__"},
     "hybridnet.data": SHARED | {"torch", "torchvision", "numpy", "pandas", "PIL", "sklearn", "hybridnet.data"},
-    "hybridnet.config": SHARED | {"hydra", "omegaconf", "hybridnet.binding"},
+    "hybridnet.config": SHARED | {"hydra", "omegaconf", "yaml", "hybridnet.binding"},
     "hybridnet.experiment": SHARED | {"torch", "hybridnet.config"},
     "hybridnet.api": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.checkpoint"},
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},
+    "hybridnet.sweep.statistics": {"scipy"},
+    "hybridnet.sweep.study": SHARED | {"hybridnet.config", "hybridnet.sweep"},
+    "hybridnet.sweep.tables": SHARED | {"rich", "hybridnet.sweep"},
+    "hybridnet.sweep.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.figures", "hybridnet.sweep"},
     "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},
     "hybridnet.measure": SHARED
     | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment", "hybridnet.figures"}
@@ -48,6 +52,7 @@ ENTRY_POINTS = {
     "hybridnet.doctor",
     "hybridnet.launch",
     "hybridnet.prepare",
+    "hybridnet.report",
     "hybridnet.verification",
 }
 
