@@ -21,6 +21,7 @@ SECTIONS = {
     "interactions": "Two settings together",
     "jobs": "Validation curves and cost",
 }
+MOST_RANKED = 50  # settings of the leaderboard; all jobs stand at the end
 SHORT = 20  # characters of a cell that is not to be broken
 
 
@@ -87,7 +88,9 @@ def _leaderboard(study: Study) -> Iterator[str]:
         jobs = ", ".join(f"{outcome.label}: {figure(outcome.value)}" for outcome in candidate.counted)
         kind = {"best": "best", "within noise": "noise"}.get(cells[-1], "")
         body.append((kind, [*cells[:-1], jobs, cells[-1]]))
-    yield _table([*heading[:-1], "jobs", heading[-1]], body)
+    yield _table([*heading[:-1], "jobs", heading[-1]], body[:MOST_RANKED])
+    if len(body) > MOST_RANKED:
+        yield f'<p class="soft">… and {wording.number_of(len(body) - MOST_RANKED, "setting")} more</p>'
 
 
 def _figure(drawn: tuple[Picture, bytes]) -> str:

@@ -21,6 +21,7 @@ from hybridnet.sweep.study import Study
 SIZE = (4.5, 3.4)  # inches
 LABEL = {**STYLE, "fontsize": 9.5}
 MOST_MAPS = 6
+MOST_VALUES_DRAWN = 16
 WIDE = 20  # a range over more than this factor is shown by its logarithm
 LINES = {
     "complete": ("-", "#667788", "job"),
@@ -71,12 +72,13 @@ def caption(study: Study, effect: Effect) -> str:
     """What an axis makes of the result, in words."""
     name = effect.axis.name
     if effect.axis.is_continuous:
-        return (
-            f"{name}: every job by its value, from {shown(effect.axis.values[0])} to {shown(effect.axis.values[-1])}."
-        )
+        numbers = [value for value in effect.jobs if number(value) is not None]
+        return f"{name}: every job by its value, from {shown(numbers[0])} to {shown(numbers[-1])}."
     order = sorted(effect.means, key=lambda value: -study.direction * effect.means[value])
     best, worst = (f"{shown_figure(effect.means[value])} at {shown(value)}" for value in (order[0], order[-1]))
     text = f"{name}: on average {best}, {worst}"
+    if len(effect.means) > MOST_VALUES_DRAWN:
+        text += f" (shown are the best {MOST_VALUES_DRAWN} of {len(effect.means)} values)"
     if not effect.num_fair:
         return (
             f"{text}. No other settings were tried with all of its values, so these means differ in more than {name}."
@@ -85,6 +87,12 @@ def caption(study: Study, effect: Effect) -> str:
         text += f", over the {effect.num_fair} combinations of the other settings that were tried with every value"
     verdicts = {True: "The difference is within the seeds' noise.", False: "This is more than the seeds' noise."}
     return f"{text}. {verdicts.get(effect.is_noise, '')}".rstrip()
+
+
+def _best_values(study: Study, effect: Effect) -> list[str]:
+    """Those that fit into a picture."""
+    best = sorted(effect.means, key=lambda value: -study.direction * effect.means[value])[:MOST_VALUES_DRAWN]
+    return [value for value in effect.jobs if value in best]
 
 
 def _effect_drawer(study: Study, effect: Effect) -> Callable[[Path], None]:
@@ -103,15 +111,17 @@ def _cost_drawer(study: Study, name: str, label: str, unit: float) -> Callable[[
 def plot_effect(path: Path, study: Study, effect: Effect) -> None:
     """Every job as a point above its value; the mean with the jobs' standard deviation."""
     figure, axes = _panel(short(effect.axis.key, 60), study.monitor)
-    for place, (value, outcomes) in enumerate(effect.jobs.items()):
+    values = _best_values(study, effect)
+    for place, value in enumerate(values):
+        outcomes = effect.jobs[value]
         offsets = np.linspace(-0.16, 0.16, len(outcomes)) if len(outcomes) > 1 else [0.0]
         results = [outcome.value for outcome in outcomes]
         axes.plot(place + np.array(offsets) - 0.08, results, "o", color=TRAIN, alpha=0.5, markersize=4.5, mew=0)
         spread = effect.spreads[value]
         style = {"fmt": "D", "color": VALID, "markersize": 5.5, "capsize": 4, "elinewidth": 1.4}
         axes.errorbar(place + 0.24, effect.means[value], yerr=spread, **style)
-    _name_values(axes, list(effect.jobs))
-    axes.set_xlim(-0.5, len(effect.jobs) - 0.5)
+    _name_values(axes, values)
+    axes.set_xlim(-0.5, len(values) - 0.5)
     axes.grid(axis="y", alpha=0.25)
     handles = [axes.plot([], [], "o", color=TRAIN, alpha=0.5, markersize=4.5, mew=0, label="job")[0]]
     handles += [axes.plot([], [], "D", color=VALID, markersize=5.5, label="mean ± std of the jobs")[0]]
@@ -122,8 +132,8 @@ def plot_effect(path: Path, study: Study, effect: Effect) -> None:
 def plot_scatter(path: Path, study: Study, effect: Effect) -> None:
     """Every job as a point over a range of numbers."""
     figure, axes = _panel(short(effect.axis.key, 60), study.monitor)
-    points = [(number(value), outcome) for value, outcomes in effect.jobs.items() for outcome in outcomes]
-    _points(axes, study, points)
+    found = [(number(value), outcome) for value, outcomes in effect.jobs.items() for outcome in outcomes]
+    _points(axes, study, [(place, outcome) for place, outcome in found if place is not None])
     save(figure, path)
 
 

@@ -34,14 +34,10 @@ class Axis:
     values: tuple[str, ...]
 
     @property
-    def is_numeric(self) -> bool:
-        """Whether every value is a number."""
-        return all(number(value) is not None for value in self.values)
-
-    @property
     def is_continuous(self) -> bool:
         """Whether it has so many numbers that they are not to be compared one by one, as in a random search."""
-        return self.is_numeric and len(self.values) > MOST_VALUES
+        others = [value for value in self.values if number(value) is None]
+        return len(self.values) - len(others) > MOST_VALUES and set(others) <= {UNKNOWN}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from hybridnet.sweep.study import Candidate, Study
 
 MOST_SHOWN = 10  # settings in the terminal
 MOST_FAILED = 5
+MOST_COLUMNS = 4  # of settings in the terminal; more of them stand in one
 MEASURED = ("valid_acc", "valid_loss", "valid_macro_f1", "best_epoch")
 OF_TRAINING = ("train_seconds", "train_images_per_second", "num_parameters")
 
@@ -92,7 +93,10 @@ def _block(command: str) -> list[str]:
 def terminal(study: Study) -> Iterator[Table | str]:
     """What is printed: the best settings, jobs without a result, and what is to be known."""
     heading, rows = leaderboard(study)
+    num_axes = len(study.axes)
     if study.ranked:
+        if num_axes > MOST_COLUMNS:
+            heading[1 : 1 + num_axes] = ["settings"]
         table = Table(
             title=f"{study.monitor}, {wording.direction(study)}",
             title_justify="left",
@@ -102,7 +106,9 @@ def terminal(study: Study) -> Iterator[Table | str]:
         for name in heading:
             is_number = name in ("rank", "n")
             table.add_column(Text(name), justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
-        for (_, cells), _ in zip(rows, range(MOST_SHOWN), strict=False):
+        for (candidate, cells), _ in zip(rows, range(MOST_SHOWN), strict=False):
+            if num_axes > MOST_COLUMNS:
+                cells[1 : 1 + num_axes] = [study.described(candidate)]
             table.add_row(*map(Text, cells))
         yield table
         if len(study.ranked) > MOST_SHOWN:

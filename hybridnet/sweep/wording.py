@@ -14,6 +14,7 @@ from hybridnet.sweep.study import Candidate, Study
 
 STATUSES = ("complete", "pruned", "failed", "stopped", "interrupted", "running", "pending")
 UNFINISHED = ("stopped", "interrupted", "running", "pending")
+MOST_LISTED = 12  # values of an axis
 TELL_SEEDS = "seed=0,1,2"
 
 
@@ -34,11 +35,11 @@ def swept(study: Study) -> str:
     parts = []
     for axis in study.axes:
         values = [shown(value) for value in axis.values]
-        is_range = axis.is_continuous
-        parts.append(f"{axis.key} from {values[0]} to {values[-1]}" if is_range else f"{axis.key}={','.join(values)}")
+        listed = ",".join(values[:MOST_LISTED]) + (f",… ({len(values)} values)" if len(values) > MOST_LISTED else "")
+        parts.append(f"{axis.key}={listed}")
     seeds = dict.fromkeys(study.value(outcome, "seed") for outcome in study.outcomes)
     if len(seeds) > 1:
-        parts.append(f"seed={','.join(seeds)}")
+        parts.append(f"seed={','.join(list(seeds)[:MOST_LISTED])}{',…' * (len(seeds) > MOST_LISTED)}")
     return ", ".join(parts) or "nothing: all jobs have the same settings"
 
 

@@ -96,6 +96,7 @@ def test_a_range_of_numbers_is_drawn_by_its_logarithm(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     for number in range(9):
         sweep.add(0.8 + number / 100, f"optimizer.head_lr={1e-6 * 10 ** (number / 2):.12g}")
+    sweep.add(0.8)  # with a value that is not known
     study = read_study([sweep.folder])
     pixels = _drawn(study, tmp_path)["effect_0.png"]
     wanted = np.array([int(TRAIN[i : i + 2], 16) for i in (1, 3, 5)]) * 0.55 + 255 * 0.45
@@ -104,6 +105,14 @@ def test_a_range_of_numbers_is_drawn_by_its_logarithm(tmp_path: Path) -> None:
     assert len(starts) == 8, "and the best one, a star"
     assert np.ptp(np.diff(starts)) <= 4
     assert pictures(study)[0].caption == "head_lr: every job by its value, from 1e-06 to 0.01."
+
+
+def test_of_very_many_values_the_best_are_drawn(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for number in range(20):
+        sweep.add(0.8 + number / 100, f"data.root={number}a")
+    (effect,) = effects(read_study([sweep.folder]))
+    assert "(shown are the best 16 of 20 values)" in caption(read_study([sweep.folder]), effect)
 
 
 def test_long_names_and_strange_characters_are_drawn(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_many_numbers_are_a_range(tmp_path: Path) -> None:
         sweep.add(
             0.8, f"optimizer.head_lr={10 ** -(1 + number / 3)}", f"data.root=r{number}", f"model.heads={number % 8}"
         )
+    sweep.add(0.8)
     assert [axis.is_continuous for axis in read_study([sweep.folder]).axes] == [True, False, False]
 
 

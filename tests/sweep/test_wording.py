@@ -20,6 +20,14 @@ def test_what_was_swept_and_how_it_stands(tmp_path: Path) -> None:
     assert wording.counts(read_study([SweepFolder(tmp_path / "empty").folder])) == "0 jobs"
 
 
+def test_of_many_values_some_are_named(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for number in range(14):
+        sweep.add(0.9, f"data.root={number}a", f"seed={number}")
+    said = wording.swept(read_study([sweep.folder]))
+    assert said == ("data.root=0a,1a,2a,3a,4a,5a,6a,7a,8a,9a,10a,11a,… (14 values), seed=0,1,2,3,4,5,6,7,8,9,10,11,…")
+
+
 def test_the_command_trains_the_best_job_again(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep", config_dir="/my conf")
     typed = ["data=metadata", "data.metadata='a b.csv'", "hydra.sweep.dir=x", "resume=auto", "+x.y=$HOME"]
