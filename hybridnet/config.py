@@ -261,6 +261,56 @@ def _text(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def taken_apart(
+    config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[str]
+) -> tuple[list[tuple[str, Any, bool]], dict[str, Any]]:
+    """What overrides choose and set.
+
+    Returns:
+        Of each choice of a group the group, the option (or several), and whether the group is added to the defaults;
+        and the value at each dotted key.
+
+    Raises:
+        InputError: for overrides that remove something, or cannot be read.
+    """
+    with _hydra(config_dirs):
+        loader = GlobalHydra.instance().config_loader()
+        choices, values = [], {}
+        for text, override in zip(overrides, _parse(overrides), strict=True):
+            if override.is_delete():
+                hint = "what it removes must be left out in a yaml that is written by hand"
+                raise InputError(Fault("no value", text, "it removes a key, which no setting does", hint))
+            group = override.key_or_group
+            is_group = loader.list_groups(group) or loader.get_group_options(group)
+            if is_group and not isinstance(override.value(), dict):
+                choices.append((override.get_key_element().lstrip("+"), override.value(), override.is_add()))
+            else:
+                values[override.key_or_group] = override.value()
+    return choices, values
+
+
+def nested_yaml(values: Mapping[str, Any]) -> str:
+    """Values at dotted keys as a yaml of nested keys, or nothing."""
+    nested = OmegaConf.create({})
+    for key, value in values.items():
+        OmegaConf.update(nested, key, value, force_add=True)
+    return OmegaConf.to_yaml(nested) if values else ""
+
+
+def saved(folder: Path) -> DictConfig | None:
+    """The configuration of the run in `folder`; None where it is missing or damaged."""
+    try:
+        cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    except (OSError, OmegaConfBaseException, YAMLError):
+        return None
+    return cfg if isinstance(cfg, DictConfig) else None
+
+
+def as_written(cfg: DictConfig) -> dict[str, Any]:
+    """The value at every dotted key, in plain types; references stay as they are."""
+    return dict(binding.leaves(OmegaConf.to_container(cfg, resolve=False)))
+
+
 def merged(older: Sequence[str], newer: Sequence[str]) -> list[str]:
     """Both lists of overrides; where both set a key, the newer one."""
     keys_of = [override.key_or_group for override in _parse(newer)]

@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},
     "hybridnet.sweep.statistics": {"scipy"},
     "hybridnet.sweep.study": SHARED | {"hybridnet.config", "hybridnet.sweep"},
+    "hybridnet.sweep.preset": SHARED | {"hybridnet.config", "hybridnet.sweep"},
     "hybridnet.sweep.tables": SHARED | {"rich", "hybridnet.sweep"},
     "hybridnet.sweep.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.figures", "hybridnet.sweep"},
     "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},
@@ -52,6 +53,7 @@ ENTRY_POINTS = {
     "hybridnet.doctor",
     "hybridnet.launch",
     "hybridnet.prepare",
+    "hybridnet.promote",
     "hybridnet.report",
     "hybridnet.verification",
 }
