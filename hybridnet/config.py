@@ -27,7 +27,7 @@ from yaml import YAMLError
 
 from hybridnet import binding
 from hybridnet.binding import nearest
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import Fault, FaultsError, InputError
 
 _PACKAGE = Path(__file__).parent
 CONF_DIR = next((p for p in (_PACKAGE.parent / "conf", _PACKAGE / "conf") if p.is_dir()), _PACKAGE / "conf")
@@ -112,6 +112,7 @@ def build(node: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
     Raises:
         InputError: if a target is not allowed or cannot be imported.
         ValueError: if the target refuses a setting.
+        FaultsError: of the target.
     """
     container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     faults = list(binding.target_faults(container, allowed=_allowed(node)))
@@ -121,7 +122,7 @@ def build(node: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
         return instantiate(binding.without_knobs(container), _convert_="all", **arguments)
     except InstantiationException as error:
         cause: BaseException | None = error
-        while cause and not isinstance(cause, ValueError):
+        while cause and not isinstance(cause, ValueError | FaultsError):
             cause = cause.__cause__
         if cause:
             raise cause from error

@@ -208,6 +208,14 @@ def test_a_training_that_was_not_completed_is_no_success(code: int, error: type[
     promote._require_complete(0, 2, [3, 4], Path("a"))
 
 
+def test_the_command_ends_with_1_after_a_failure(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promote, "_run", lambda words: 1)
+    cfg = config.compose("promote", ["sweep=sweep", "name=rice", "out=conf", "seeds=2"])
+    assert not config.find_faults(cfg)
+    with pytest.raises(TrainingError, match="0 of 2 trainings"):
+        config.build(cfg)
+
+
 def test_without_a_train_py_it_is_said_so(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "conf").symlink_to(config.CONF_DIR)

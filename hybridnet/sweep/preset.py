@@ -19,7 +19,6 @@ from hybridnet.sweep.study import Study
 
 LATER = f"# {'':<9} "  # lines of a header's entry
 PACKAGE = "# @package _global_\n"
-OF_ONE_START = ("resume", "resume_allow", "verify_resume")
 
 
 def body(outcome: Outcome, *, config_dirs: Sequence[str]) -> str:
@@ -54,7 +53,7 @@ def body(outcome: Outcome, *, config_dirs: Sequence[str]) -> str:
 
 
 def _settings(cfg: Any) -> dict[str, Any]:
-    return {key: value for key, value in config.as_written(cfg).items() if key not in OF_ONE_START}
+    return {key: value for key, value in config.as_written(cfg).items() if is_setting(key)}
 
 
 def _different(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

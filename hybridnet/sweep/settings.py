@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 SEED = "seed"
-# Of Hydra, of one start of a run, or a name for many settings: nothing that a job computes depends on these alone.
-APART = ("hydra", "sweep", "resume", "resume_allow", "verify_resume")
+# Of Hydra, of a sweep or of one start of a run: nothing that a complete job has computed depends on these.
+APART = ("hydra", "sweep", "pruner", "resume", "resume_allow", "verify_resume")
 REMOVED = "(removed)"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridnet.files import write_json, write_text
-from hybridnet.sweep.ledger import Job, Ledger, write_sweep
+from hybridnet.sweep.ledger import SWEEP, Job, Ledger
 
 ALWAYS = ["model.size=lite", "trainer.epochs=3"]
 
@@ -26,7 +26,8 @@ class SweepFolder:
         self.monitor = monitor
         self.num_jobs = 0
         folder.mkdir(parents=True)
-        write_sweep(folder, overrides=["typed"], config_dir=config_dir, monitor=monitor)
+        asked = {"overrides": ["typed"], "config_dir": config_dir, "monitor": monitor, "num_jobs": 1, "num_threads": 1}
+        write_json(folder / SWEEP, asked)
 
     def jobs(self) -> list[Job]:
         """As they lie there."""

@@ -28,11 +28,20 @@ def test_overrides_become_keys_and_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["hydra.sweep.dir=a", "hydra/launcher=joblib", "resume=auto", "+sweep=heads", "verify_resume=true"]
+    "override",
+    [
+        "hydra.sweep.dir=a",
+        "hydra/launcher=joblib",
+        "resume=auto",
+        "+sweep=a",
+        "sweep.on_error=stop",
+        "pruner=b",
+        "pruner.x=1",
+    ],
 )
 def test_what_decides_nothing_is_left_out(override: str) -> None:
     assert not is_setting(override) and settings_of([override]) == {}
-    assert is_setting("sweeper=1")
+    assert is_setting("sweeper=1") and is_setting("pruner_=1")
 
 
 @pytest.mark.parametrize(
