@@ -16,7 +16,7 @@ from hybridnet import config
 from hybridnet.console import print_table
 from hybridnet.errors import EXIT_WRONG_INPUT, Fault, InputError, Stopped, TrainingError
 from hybridnet.files import shortened, writable_folder, write_text
-from hybridnet.report import folders_of
+from hybridnet.report import folders_of, with_folder
 from hybridnet.settings import Natural, checked
 from hybridnet.signals import SIGNALS
 from hybridnet.sweep import preset
@@ -31,13 +31,13 @@ PROMOTED = "promoted"  # folder in a sweep's, of the trainings on fresh seeds
 
 
 @checked
-def promote(*, sweep: str | Sequence[str], name: str, out: str | None, overwrite: bool, seeds: Natural) -> None:
+def promote(*, folder: str | Sequence[str] | None, name: str, out: str | None, overwrite: bool, seeds: Natural) -> None:
     """Write the best settings of a sweep, by the report's rule, as `experiment/<name>.yaml` in a configuration folder.
 
     The experiment then trains the best job again, with its seed.
 
     Args:
-        sweep: folder of a sweep, or several.
+        folder: of a sweep, or several.
         name: of the experiment.
         out: configuration folder; null is the one that the sweep was started with, else the project's.
         overwrite: replace an experiment of this name that says something else.
@@ -51,7 +51,7 @@ def promote(*, sweep: str | Sequence[str], name: str, out: str | None, overwrite
     if not NAME.fullmatch(name):
         hint = "letters, digits, _ and -, beginning with a letter: name=rice"
         raise InputError(Fault("wrong value", f"name={name}", "it is to be the name of a file", hint))
-    study = read_study(folders_of(sweep))
+    study = read_study(folders_of(folder))
     best = preset.require_winner(study)
     own = preset.own_config_dir(study)
     conf = Path(out or own or config.CONF_DIR)
@@ -70,15 +70,15 @@ def promote(*, sweep: str | Sequence[str], name: str, out: str | None, overwrite
     console.print(f"use it: {command}", soft_wrap=True, highlight=False, markup=False)
     if seeds:
         chosen = fresh_seeds(study, seeds)
-        folder = study.folders[0] / PROMOTED / name
-        code = _train([*words[1:], f"experiment={name}"], chosen, folder)
-        fresh = _results(folder, chosen, study.monitor)
+        place = study.folders[0] / PROMOTED / name
+        code = _train([*words[1:], f"experiment={name}"], chosen, place)
+        fresh = _results(place, chosen, study.monitor)
         if fresh:
             found = spread([outcome.value for outcome in fresh])
             done = [int(outcome.typed[SEED]) for outcome in fresh]
             write_text(file, preset.PACKAGE + preset.header(study, command, found, done) + text)
             _print(study, found)
-        _require_complete(code, len(fresh), chosen, folder)
+        _require_complete(code, len(fresh), chosen, place)
 
 
 def fresh_seeds(study: Study, count: int) -> list[int]:
@@ -175,4 +175,5 @@ def _require_complete(code: int, num_complete: int, seeds: Sequence[int], folder
 if __name__ == "__main__":
     from hybridnet.launch import call
 
+    sys.argv[1:] = with_folder(sys.argv[1:])
     call("promote")

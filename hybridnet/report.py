@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,38 +17,45 @@ PICTURES = "report"  # folder of the PNGs
 
 
 @checked
-def report(*, sweep: str | Sequence[str], out: str | None) -> None:
+def report(*, folder: str | Sequence[str] | None, out: str | None) -> None:
     """Print what was found; write `sweep.csv`, `sweep.md`, `report.html` and its pictures (`report/*.png`) into `out`.
 
     Args:
-        sweep: folder of a sweep, or several of them, whose jobs are then compared with each other.
+        folder: of a sweep, or several of them, whose jobs are then compared with each other.
         out: folder for the files, which is made if it is missing; null is the sweep's own.
 
     Raises:
         InputError: for a folder without a sweep, sweeps that cannot be compared, and several without `out`.
     """
-    folders = folders_of(sweep)
+    folders = folders_of(folder)
     if len(folders) > 1 and out is None:
         cause = "several sweeps have no folder in common"
         raise InputError(Fault("missing value", "out", cause, "add out=outputs/<name>: the files go there"))
     try:
-        folder = writable_folder(Path(out) if out is not None else folders[0]) if out or folders[0].is_dir() else None
+        write_report(folders, out=folders[0] if out is None else writable_folder(Path(out)))
     except OSError as error:
-        raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error))) from error
-    write_report(folders, out=folder or folders[0])
+        hint = "choose another one with out=<folder>"
+        raise InputError(
+            Fault("unusable folder", out or str(folders[0]), error.strerror or str(error), hint)
+        ) from error
 
 
-def folders_of(sweep: str | Sequence[str]) -> list[Path]:
+def folders_of(folder: str | Sequence[str] | None) -> list[Path]:
     """The sweeps' folders, as they were given.
 
     Raises:
         InputError: if there is none.
     """
-    names = [sweep] if isinstance(sweep, str) else list(sweep)
+    names = [folder] if isinstance(folder, str) else list(folder or [])
     if not names or not all(names):
         hint = "sweep=outputs/sweeps/<time>, the folder that python train.py -m … has written"
-        raise InputError(Fault("missing value", f"sweep={sweep}", "no sweep is named", hint))
+        raise InputError(Fault("missing value", "sweep", "no sweep is named", hint))
     return [Path(name) for name in names]
+
+
+def with_folder(words: Sequence[str]) -> list[str]:
+    """A command line with `folder=` for `sweep=`, which Hydra would take for the name of a file in conf/sweep."""
+    return [f"folder={word.removeprefix('sweep=')}" if word.startswith("sweep=") else word for word in words]
 
 
 def write_report(folders: Sequence[Path], *, out: Path) -> Path:
@@ -100,4 +108,5 @@ def drawn(study: Study, folder: Path) -> list:
 if __name__ == "__main__":
     from hybridnet.launch import call
 
+    sys.argv[1:] = with_folder(sys.argv[1:])
     call("report")

@@ -30,7 +30,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
 
 def _promote(name: str = "rice", *, sweep: str | list[str] = "sweep", seeds: int = 0, **options: object) -> None:
     settings = {"out": "conf", "overwrite": False} | options
-    promote.promote(sweep=sweep, name=name, seeds=seeds, **settings)  # type: ignore[arg-type]
+    promote.promote(folder=sweep, name=name, seeds=seeds, **settings)  # type: ignore[arg-type]
 
 
 def _composed(name: str = "rice") -> tuple[object, ...]:
@@ -210,7 +210,7 @@ def test_a_training_that_was_not_completed_is_no_success(code: int, error: type[
 
 def test_the_command_ends_with_1_after_a_failure(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(promote, "_run", lambda words: 1)
-    cfg = config.compose("promote", ["sweep=sweep", "name=rice", "out=conf", "seeds=2"])
+    cfg = config.compose("promote", ["folder=sweep", "name=rice", "out=conf", "seeds=2"])
     assert not config.find_faults(cfg)
     with pytest.raises(TrainingError, match="0 of 2 trainings"):
         config.build(cfg)

@@ -9,7 +9,7 @@ import pytest
 
 from hybridnet import config
 from hybridnet.errors import InputError
-from hybridnet.report import report, write_report
+from hybridnet.report import report, with_folder, write_report
 from tests.conftest import Run, content
 from tests.sweep.folders import SweepFolder, large
 
@@ -40,7 +40,7 @@ def test_several_sweeps_are_reported_elsewhere(sweep: SweepFolder, tmp_path: Pat
     other.add(0.9, "model.heads=8")
     before = content(other.folder) | content(sweep.folder)
     out = tmp_path / "new" / "both"
-    report(sweep=[str(sweep.folder), str(other.folder)], out=str(out))
+    report(folder=[str(sweep.folder), str(other.folder)], out=str(out))
     assert {path.name for path in out.iterdir()} == {"sweep.csv", "sweep.md", "report.html", "report"}
     assert "\nB0," in (out / "sweep.csv").read_text()
     after = content(other.folder) | content(sweep.folder)
@@ -55,17 +55,18 @@ def test_several_sweeps_are_reported_elsewhere(sweep: SweepFolder, tmp_path: Pat
             None,
             "error: missing value in out: several sweeps have no folder in common\nhint: add out=",
         ),
-        ([], None, "error: missing value in sweep=\\[\\]: no sweep is named\nhint: sweep="),
+        ([], None, "error: missing value in sweep: no sweep is named\nhint: sweep="),
+        (None, None, "error: missing value in sweep: no sweep is named"),
         ("nowhere", None, "error: no sweep in .*nowhere: there is no sweep.json\nhint: a sweep's folder"),
-        ("sweep", "sweep/sweep.json", "error: unusable folder in out=sweep/sweep.json: "),
+        ("sweep", "sweep/sweep.json", "error: unusable folder in sweep/sweep.json: "),
     ],
 )
 def test_what_cannot_be_reported_is_said_so(
-    sweep: SweepFolder, sweep_: str | list[str], out: str | None, error: str, monkeypatch: pytest.MonkeyPatch
+    sweep: SweepFolder, sweep_: str | list[str] | None, out: str | None, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(sweep.folder.parent)
     with pytest.raises(InputError, match=error):
-        report(sweep=sweep_, out=out)
+        report(folder=sweep_, out=out)
     assert not Path("nowhere").exists()
 
 
@@ -83,7 +84,13 @@ def test_27_jobs_of_three_axes_are_reported(tmp_path: Path) -> None:
     assert all(job.folder.name in text for job in sweep.jobs())
 
 
-def test_the_yaml_fits(sweep: SweepFolder) -> None:
-    cfg = config.compose("report", [f"sweep={sweep.folder}"])
-    assert not config.find_faults(cfg)
-    assert list(config.find_faults(config.compose("report"))) == ["sweep"]
+def test_the_yaml_fits() -> None:
+    assert not config.find_faults(config.compose("report", with_folder(["sweep=[a,b]", "out=c"])))
+
+
+def test_a_sweep_that_cannot_be_written_to_is_reported_elsewhere(sweep: SweepFolder, tmp_path: Path) -> None:
+    (sweep.folder / "sweep.csv").mkdir()
+    with pytest.raises(InputError, match="error: unusable folder in .*sweep: .*\nhint: choose another one with out="):
+        report(folder=str(sweep.folder), out=None)
+    report(folder=str(sweep.folder), out=str(tmp_path / "out"))
+    assert (tmp_path / "out" / "report.html").is_file()

@@ -150,7 +150,7 @@ def plot_interaction(path: Path, study: Study, interaction: Interaction) -> None
     rows = [value for value in interaction.first.values if any(pair[0] == value for pair in interaction.means)]
     columns = [value for value in interaction.second.values if any(pair[1] == value for pair in interaction.means)]
     means = np.array([[interaction.means.get((row, column), np.nan) for column in columns] for row in rows])
-    figure = Figure(figsize=(SIZE[0], max(2.0, min(5.5, 1.3 + 0.45 * len(rows)))), layout="constrained")
+    figure = Figure(figsize=(SIZE[0], min(5.5, 1.7 + 0.45 * len(rows))), layout="constrained")
     axes = figure.subplots()
     low, high = np.nanmin(means), np.nanmax(means)
     image = axes.imshow(means, cmap="Blues" if study.direction > 0 else "Blues_r", aspect="auto", vmin=low, vmax=high)
@@ -194,7 +194,9 @@ def plot_curves(path: Path, study: Study) -> None:
     _limit(axes, study)
     axes.grid(alpha=0.25)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8.5, frameon=False)
+    legend = figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, frameon=False)
+    for line in legend.get_lines():
+        line.set(alpha=1, linewidth=1.6)
     save(figure, path)
 
 

@@ -40,6 +40,14 @@ def test_an_effect_is_a_mean_over_the_other_settings(tmp_path: Path) -> None:
     assert [outcome.value for outcome in heads.jobs["2"]] == [0.80, 0.82, 0.70, 0.72]
 
 
+def test_the_noise_of_a_mean_shrinks_with_its_jobs(tmp_path: Path) -> None:
+    """0.033 apart; by chance 2.776 · 0.01414 · sqrt(1/4 + 1/4) = 0.0278, for each mean is over four jobs."""
+    means = {(2, 16): 0.80, (4, 16): 0.833, (2, 32): 0.70, (4, 32): 0.733}
+    jobs = [(mean + offset, *place, seed) for place, mean in means.items() for seed, offset in enumerate((-0.01, 0.01))]
+    heads, _ = effects(_study(tmp_path, *jobs))
+    assert heads.is_noise is False
+
+
 def test_a_small_effect_is_noise(tmp_path: Path) -> None:
     heads, _ = effects(
         _study(

@@ -118,9 +118,10 @@ def test_many_numbers_are_a_range(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     for number in range(9):
         sweep.add(
-            0.8, f"optimizer.head_lr={10 ** -(1 + number / 3)}", f"data.root=r{number}", f"model.heads={number % 8}"
+            0.8, f"optimizer.head_lr={10 ** -(1 + number / 3)}", f"data.root=r{number}", f"model.heads={7 - number % 8}"
         )
     sweep.add(0.8)
+    assert read_study([sweep.folder]).axes[2].values == (*map(str, range(8)), "default")
     assert [axis.is_continuous for axis in read_study([sweep.folder]).axes] == [True, False, False]
 
 

@@ -72,8 +72,8 @@ def test_the_terminal_is_short(study: Study, tmp_path: Path) -> None:
 def test_many_axes_stand_in_one_column(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     for number in range(2):
-        sweep.add(0.9, *(f"model.x{place}={number}" for place in range(5)))
-    assert "x0=0, x1=0, x2=0, x3=0, x4=0" in _printed(read_study([sweep.folder]))
+        sweep.add(0.9, f"data.progressive=[red,{number}]", *(f"model.x{place}={number}" for place in range(5)))
+    assert "progressive=[red,0], x0=0, x1=0," in _printed(read_study([sweep.folder]))
 
 
 def test_nothing_is_no_error(tmp_path: Path) -> None:
