@@ -90,6 +90,7 @@ def test_the_sweeps_own_configuration_folder_is_used(tmp_path: Path, monkeypatch
     (tmp_path / "own" / "model" / "mine.yaml").write_text("defaults: [ca, _self_]\nreduction: 7\n")
     SweepFolder(Path("sweep"), config_dir=str(tmp_path / "own")).add(0.9, "model=mine", always=[])
     _promote(out=None)
+    assert Path("own/experiment/rice.yaml").is_file()
     cfg = config.compose("train", ["experiment=rice"], config_dirs=["own"])
     assert cfg.model.reduction == 7
     with pytest.raises(InputError, match="error: wrong value in out=conf: the sweep was started with --config-dir"):
@@ -226,11 +227,11 @@ def test_without_a_train_py_it_is_said_so(sweep: SweepFolder, monkeypatch: pytes
 
 
 def test_a_signal_is_handed_on(tmp_path: Path) -> None:
-    """SIGTERM to this process alone reaches the command, which ends in its own way."""
+    """SIGTERM to this process alone reaches the command, which ends in its own way; a terminal's reach it once."""
     script = tmp_path / "script.py"
     script.write_text(
         "import os, signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143 if os.getsid(0) == os.getpid() else 1))\n"
         "os.kill(os.getppid(), signal.SIGTERM)\n"
         "time.sleep(60)\n"
     )

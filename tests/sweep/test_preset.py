@@ -65,6 +65,16 @@ def test_an_experiment_composes_to_what_the_job_had(tmp_path: Path, overrides: l
     assert config.as_written(found) == config.as_written(wanted)
 
 
+def test_a_group_that_is_added_is_added(tmp_path: Path) -> None:
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "a.yaml").write_text("x: 1\n")
+    text = preset.body(_outcome(tmp_path, "+extra=a", "extra.x=2", "model=ca"), config_dirs=[str(tmp_path)])
+    assert yaml.safe_load(text) == {
+        "defaults": [{"/extra": "a"}, "_self_", {"override /model": "ca"}],
+        "extra": {"x": 2},
+    }
+
+
 def test_defaults_that_have_changed_since_are_written_out(tmp_path: Path) -> None:
     overrides = ["model.heads=2", "resume=auto"]
     before = config.with_values(config.compose("train", overrides), {"trainer.patience": 77, "model.dropout": 0.7})

@@ -27,7 +27,7 @@ def study(tmp_path: Path) -> Study:
 def _printed(study: Study) -> str:
     console = Console(file=io.StringIO(), width=100)
     for part in terminal(study):
-        console.print(part, soft_wrap=isinstance(part, str), markup=False)
+        console.print(part, soft_wrap=isinstance(part, str), markup=not isinstance(part, str))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -72,8 +72,8 @@ def test_the_terminal_is_short(study: Study, tmp_path: Path) -> None:
 def test_many_axes_stand_in_one_column(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     for number in range(2):
-        sweep.add(0.9, f"data.progressive=[red,{number}]", *(f"model.x{place}={number}" for place in range(5)))
-    assert "progressive=[red,0], x0=0, x1=0," in _printed(read_study([sweep.folder]))
+        sweep.add(0.9, f"data.progressive=[red]{number}", *(f"model.x{place}={number}" for place in range(5)))
+    assert "progressive=[red]0, x0=0, x1=0," in _printed(read_study([sweep.folder]))
 
 
 def test_nothing_is_no_error(tmp_path: Path) -> None:
