@@ -36,20 +36,28 @@ def body(outcome: Outcome, *, config_dirs: Sequence[str]) -> str:
     """
     overrides = [text for text in outcome.job.overrides if is_setting(text)]
     choices, values = config.taken_apart("train", overrides, config_dirs=config_dirs)
-    composed = config.compose("train", overrides, config_dirs=config_dirs)
-    wanted = _settings(config.saved(outcome.job.folder) or composed)
-    values |= {key: wanted[key] for key in _different(wanted, _settings(composed)) if "[" not in key}
+    asked = config.saved(outcome.job.folder) or config.compose("train", overrides, config_dirs=config_dirs)
+    wanted = _settings(asked)
     text = _defaults(choices) + config.nested_yaml(values)
-    with tempfile.TemporaryDirectory() as folder:
-        trial = path_of(Path(folder), "trial")
-        trial.parent.mkdir()
-        write_text(trial, PACKAGE + text)
-        found = config.compose("train", ["experiment=trial"], config_dirs=[*config_dirs, folder])
-    if different := _different(wanted, _settings(found)):
+    different = _different(wanted, _tried(text, config_dirs))
+    if different:
+        values |= {key: wanted[key] for key in different if "[" not in key}
+        text = _defaults(choices) + config.nested_yaml(values)
+        different = _different(wanted, _tried(text, config_dirs))
+    if different:
         cause = f"no experiment can set {', '.join(different[:5])} as the job had it"
         hint = "the configuration has changed since the sweep; the job's own is in its .hydra/config.yaml"
         raise InputError(Fault("settings that cannot be promoted", str(shortened(outcome.job.folder)), cause, hint))
     return text
+
+
+def _tried(text: str, config_dirs: Sequence[str]) -> dict[str, Any]:
+    """What an experiment of this text composes to."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = path_of(Path(folder), "trial")
+        trial.parent.mkdir()
+        write_text(trial, PACKAGE + text)
+        return _settings(config.compose("train", ["experiment=trial"], config_dirs=[*config_dirs, folder]))
 
 
 def _settings(cfg: Any) -> dict[str, Any]:

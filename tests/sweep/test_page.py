@@ -45,9 +45,9 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> SweepFolder:
-    sweep = SweepFolder(tmp_path / "my <sweep>")
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    sweep = SweepFolder(tmp_path_factory.mktemp("page") / "my <sweep>")
     for heads in (2, 4):
         for size in ("lite", "full"):
             for seed in (0, 1):
@@ -59,14 +59,19 @@ def sweep(tmp_path: Path) -> SweepFolder:
     return sweep
 
 
+@pytest.fixture(scope="module")
+def made(sweep: SweepFolder) -> tuple[str, Page]:
+    return _page(sweep)
+
+
 def _page(sweep: SweepFolder) -> tuple[str, Page]:
     study = read_study([sweep.folder])
     text = page(study, drawn(study, sweep.folder / "report"))
     return text, Page(text)
 
 
-def test_a_page_needs_nothing_from_elsewhere(sweep: SweepFolder) -> None:
-    text, parsed = _page(sweep)
+def test_a_page_needs_nothing_from_elsewhere(made: tuple[str, Page]) -> None:
+    text, parsed = made
     for tag, attributes in parsed.tags:
         for name in ("src", "href", "srcset", "action", "data", "poster"):
             assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes)
@@ -80,8 +85,8 @@ def test_a_page_needs_nothing_from_elsewhere(sweep: SweepFolder) -> None:
         Image.open(io.BytesIO(base64.b64decode(content))).load()
 
 
-def test_a_page_is_for_every_reader(sweep: SweepFolder) -> None:
-    _, parsed = _page(sweep)
+def test_a_page_is_for_every_reader(made: tuple[str, Page]) -> None:
+    _, parsed = made
     assert parsed.having("html") == [{"lang": "en"}]
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in parsed.having("meta")
     assert {"charset": "utf-8"} in parsed.having("meta")
@@ -89,8 +94,8 @@ def test_a_page_is_for_every_reader(sweep: SweepFolder) -> None:
     assert all(attributes["data-label"] for attributes in parsed.having("td"))
 
 
-def test_a_page_has_every_job_and_the_winner(sweep: SweepFolder) -> None:
-    _, parsed = _page(sweep)
+def test_a_page_has_every_job_and_the_winner(sweep: SweepFolder, made: tuple[str, Page]) -> None:
+    _, parsed = made
     for job in sweep.jobs():
         assert job.folder.name in parsed.text
     assert "valid_acc 0.9405 ± 0.0007 (mean ± std over 2 seeds)" in parsed.text
@@ -102,8 +107,8 @@ def test_a_page_has_every_job_and_the_winner(sweep: SweepFolder) -> None:
     assert "11 jobs: 8 complete, 1 pruned, 1 failed, 1 interrupted" in parsed.text
 
 
-def test_whatever_a_name_or_an_error_holds_is_text(sweep: SweepFolder) -> None:
-    text, parsed = _page(sweep)
+def test_whatever_a_name_or_an_error_holds_is_text(made: tuple[str, Page]) -> None:
+    text, parsed = made
     assert f"Error: {NASTY}" in parsed.text
     assert "<script" not in text and "my &lt;sweep&gt;" in text
 
