@@ -22,12 +22,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from hybridnet import binding
 from hybridnet.binding import nearest
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import Fault, FaultsError, InputError
 
 _PACKAGE = Path(__file__).parent
 CONF_DIR = next((p for p in (_PACKAGE.parent / "conf", _PACKAGE / "conf") if p.is_dir()), _PACKAGE / "conf")
@@ -175,6 +176,7 @@ def build(node: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
     Raises:
         InputError: if a target is not allowed or cannot be imported.
         ValueError: if the target refuses a setting.
+        FaultsError: of the target.
     """
     container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     faults = list(binding.target_faults(container, allowed=_allowed(node)))
@@ -184,7 +186,7 @@ def build(node: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
         return instantiate(binding.without_knobs(container), _convert_="all", **arguments)
     except InstantiationException as error:
         cause: BaseException | None = error
-        while cause and not isinstance(cause, ValueError):
+        while cause and not isinstance(cause, ValueError | FaultsError):
             cause = cause.__cause__
         if cause:
             raise cause from error
@@ -301,6 +303,77 @@ def read_overrides(folder: Path) -> list[str]:
         cause = str(error).strip().partition("\n")[0]
         raise InputError(Fault("unreadable overrides", str(file), cause)) from error
     return overrides
+
+
+def saved_settings(folder: Path, keys: Sequence[str]) -> dict[str, str]:
+    """What the run in `folder` had at these keys, as text: a value, or the choice of a group; without unknown ones."""
+    try:
+        cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+        values = {key: OmegaConf.select(cfg, key.replace("/", "."), default=binding.MISSING) for key in keys}
+        found = {key: _text(v) for key, v in values.items() if v != binding.MISSING and not isinstance(v, DictConfig)}
+        if len(found) < len(keys):
+            choices = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.runtime.choices
+            found |= {key: _text(choices[key]) for key in keys if key not in found and key in choices}
+    except (OSError, OmegaConfBaseException, YAMLError):  # a job that did not come so far, or was cut off
+        return {}
+    return found
+
+
+def _text(value: Any) -> str:
+    """As it would be typed."""
+    if isinstance(value, ListConfig):
+        return f"[{','.join(map(_text, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def taken_apart(
+    config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[str]
+) -> tuple[list[tuple[str, Any, bool]], dict[str, Any]]:
+    """What overrides choose and set.
+
+    Returns:
+        Of each choice of a group the group, the option (or several), and whether the group is added to the defaults;
+        and the value at each dotted key.
+
+    Raises:
+        InputError: for overrides that remove something, or cannot be read.
+    """
+    with _hydra(config_dirs):
+        loader = GlobalHydra.instance().config_loader()
+        choices, values = [], {}
+        for text, override in zip(overrides, _parse(overrides), strict=True):
+            if override.is_delete():
+                hint = "what it removes must be left out in a yaml that is written by hand"
+                raise InputError(Fault("no value", text, "it removes a key, which no setting does", hint))
+            group = override.key_or_group
+            is_group = loader.list_groups(group) or loader.get_group_options(group)
+            if is_group and not isinstance(override.value(), dict):
+                choices.append((override.get_key_element().lstrip("+"), override.value(), override.is_add()))
+            else:
+                values[override.key_or_group] = override.value()
+    return choices, values
+
+
+def nested_yaml(values: Mapping[str, Any]) -> str:
+    """Values at dotted keys as a yaml of nested keys, or nothing."""
+    nested = OmegaConf.create({})
+    for key, value in values.items():
+        OmegaConf.update(nested, key, value, force_add=True)
+    return OmegaConf.to_yaml(nested) if values else ""
+
+
+def saved(folder: Path) -> DictConfig | None:
+    """The configuration of the run in `folder`; None where it is missing or damaged."""
+    try:
+        cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    except (OSError, OmegaConfBaseException, YAMLError):
+        return None
+    return cfg if isinstance(cfg, DictConfig) else None
+
+
+def as_written(cfg: DictConfig) -> dict[str, Any]:
+    """The value at every dotted key, in plain types; references stay as they are."""
+    return dict(binding.leaves(OmegaConf.to_container(cfg, resolve=False)))
 
 
 def merged(older: Sequence[str], newer: Sequence[str]) -> list[str]:

@@ -58,7 +58,7 @@ def plot_history(path: Path, history: Sequence[dict[str, float]], *, best_epoch:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc=corner, fontsize=9, edgecolor="none", framealpha=0.85)
     figure.suptitle(title, fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], title: str) -> None:
@@ -67,7 +67,7 @@ def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], ti
     Args:
         counts: integers (num_classes, num_classes); rows are labels, columns predictions.
     """
-    classes = [_short(name, 40) for name in classes]
+    classes = [short(name, 40) for name in classes]
     num_classes = len(classes)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     has_ticks = num_classes <= 60
@@ -100,7 +100,7 @@ def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], ti
     axes.set_title(title, fontsize=11)
     place = ((left + side + bar_gap) / width, (bottom + 0.125 * side) / height, bar / width, 0.75 * side / height)
     figure.colorbar(colours, cax=figure.add_axes(place), label="Share of the label's pictures")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _width(text: str, size: float) -> float:
@@ -130,7 +130,7 @@ def plot_samples(path: Path, images: np.ndarray, *, labels: Sequence[str], title
         top = title_height + label_height + row * (cell_height + label_height)
         places.append((left, top))
         centre, above = (left + cell_width / 2) / full_width, 1 - (top - 8) / full_height
-        figure.text(centre, above, _short(label, 24), ha="center", va="bottom", fontsize=7)
+        figure.text(centre, above, short(label, 24), ha="center", va="bottom", fontsize=7)
     figure.text(0.5, 1 - 20 / full_height, title, ha="center", va="top", fontsize=10)
     picture = _drawn(figure)
     resampling = Image.Resampling.NEAREST if width < 100 else Image.Resampling.BICUBIC
@@ -158,9 +158,9 @@ def plot_classes(path: Path, classes: Mapping[str, Sequence[np.ndarray]], *, tit
             strip[:, number * (side + gap) :][:, :side] = picture
         axes.imshow(strip, interpolation="antialiased")
         axes.axis("off")
-        axes.set_title(_short(name, 80), fontsize=9, loc="left", pad=3)
+        axes.set_title(short(name, 80), fontsize=9, loc="left", pad=3)
     figure.suptitle(title, fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 class Panel(NamedTuple):
@@ -211,7 +211,7 @@ def plot_panels(path: Path, names: Sequence[str], panels: Sequence[Panel], *, ti
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9, frameon=False)
     figure.suptitle(title, fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def show(path: Path) -> bool:
@@ -220,11 +220,13 @@ def show(path: Path) -> bool:
         return image.show(title=path.name) is not False
 
 
-def _short(name: str, limit: int) -> str:
+def short(name: str, limit: int) -> str:
+    """The name, cut off with an ellipsis where it is longer than `limit`."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Draw a figure and write it as PNG."""
     _write(_drawn(figure), path)
 
 

@@ -264,9 +264,20 @@ def _sweep(
     except KeyboardInterrupt:
         print(f"the sweep goes on with {multirun.how_to_continue(folder)}")
         raise
+    _report(folder)
     failed = [job for job in ended if job.status == "failed"]
     if failed:
         raise TrainingError(*(multirun.fault_of(job) for job in failed))
+
+
+def _report(folder: Path) -> None:
+    """Say what the sweep has found so far. A report that cannot be made is no failure of the jobs."""
+    from hybridnet.report import write_report
+
+    try:
+        write_report([folder], out=folder)
+    except Exception as error:
+        print(f"no report: {error}; python -m hybridnet.report sweep={folder} tries it again")
 
 
 def _start(job: Callable[[DictConfig], float], config_name: str) -> None:

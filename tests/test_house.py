@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "hybridnet.signals": {"hybridnet.errors"},
     "hybridnet.environment": {"torch", "hybridnet.__version__"},
     "hybridnet.data": SHARED | {"torch", "torchvision", "numpy", "pandas", "PIL", "sklearn", "hybridnet.data"},
-    "hybridnet.config": SHARED | {"hydra", "omegaconf", "hybridnet.binding"},
+    "hybridnet.config": SHARED | {"hydra", "omegaconf", "yaml", "hybridnet.binding"},
     "hybridnet.experiment": SHARED | {"torch", "hybridnet.config"},
     "hybridnet.api": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.checkpoint"},
     "hybridnet.pruner": SHARED | {"hybridnet.pruner"},
@@ -39,6 +39,11 @@ MAY_IMPORT = {
     "hybridnet.sweep.job": SHARED | {"torch", "hybridnet.console", "hybridnet.sweep"},
     "hybridnet.sweep.search": SHARED | {"optuna"},
     "hybridnet.sweep.trial": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.trainer"},
+    "hybridnet.sweep.statistics": {"scipy"},
+    "hybridnet.sweep.study": SHARED | {"hybridnet.config", "hybridnet.sweep"},
+    "hybridnet.sweep.preset": SHARED | {"hybridnet.config", "hybridnet.sweep"},
+    "hybridnet.sweep.tables": SHARED | {"rich", "hybridnet.sweep"},
+    "hybridnet.sweep.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.figures", "hybridnet.sweep"},
     "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},
     "hybridnet.measure": SHARED
     | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment", "hybridnet.figures"}
@@ -52,6 +57,8 @@ ENTRY_POINTS = {
     "hybridnet.doctor",
     "hybridnet.launch",
     "hybridnet.prepare",
+    "hybridnet.promote",
+    "hybridnet.report",
     "hybridnet.sweep.multirun",
     "hybridnet.verification",
 }

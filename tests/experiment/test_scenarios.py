@@ -49,7 +49,9 @@ EXPECTED = {
 
 
 def test_every_file_is_tested() -> None:
-    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted(SCENARIOS)
+    """But for those that somebody has promoted from a sweep."""
+    ours = [path.stem for path in FOLDER.glob("*.yaml") if "Scenario" in path.read_text(encoding="utf-8")]
+    assert sorted(ours) == sorted(SCENARIOS)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -1,0 +1,179 @@
+"""`python -m hybridnet.promote sweep=<folder> name=rice`: the best settings of a sweep become an experiment."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import rich
+
+from hybridnet import config
+from hybridnet.console import print_table
+from hybridnet.errors import EXIT_WRONG_INPUT, Fault, InputError, Stopped, TrainingError
+from hybridnet.files import shortened, writable_folder, write_text
+from hybridnet.report import folders_of, with_folder
+from hybridnet.settings import Natural, checked
+from hybridnet.signals import SIGNALS
+from hybridnet.sweep import preset
+from hybridnet.sweep.ledger import Ledger
+from hybridnet.sweep.outcome import Outcome, read_outcome
+from hybridnet.sweep.settings import SEED
+from hybridnet.sweep.statistics import Spread, spread
+from hybridnet.sweep.study import Study, read_study
+
+NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
+PROMOTED = "promoted"  # folder in a sweep's, of the trainings on fresh seeds
+
+
+@checked
+def promote(*, folder: str | Sequence[str] | None, name: str, out: str | None, overwrite: bool, seeds: Natural) -> None:
+    """Write the best settings of a sweep, by the report's rule, as `experiment/<name>.yaml` in a configuration folder.
+
+    The experiment then trains the best job again, with its seed.
+
+    Args:
+        folder: of a sweep, or several.
+        name: of the experiment.
+        out: configuration folder; null is the one that the sweep was started with, else the project's.
+        overwrite: replace an experiment of this name that says something else.
+        seeds: how many that the sweep has not seen the experiment is trained on, to show how lucky the choice was. What
+            is complete in `<sweep>/promoted/<name>` is not repeated.
+
+    Raises:
+        InputError: if nothing can be promoted, the name is taken or impossible, or no yaml can hold the settings.
+        TrainingError: if not all trainings on fresh seeds were completed.
+    """
+    if not NAME.fullmatch(name):
+        hint = "letters, digits, _ and -, beginning with a letter: name=rice"
+        raise InputError(Fault("wrong value", f"name={name}", "it is to be the name of a file", hint))
+    study = read_study(folders_of(folder))
+    best = preset.require_winner(study)
+    own = preset.own_config_dir(study)
+    conf = Path(out or own or config.CONF_DIR)
+    is_project = conf.resolve() == config.CONF_DIR.resolve()
+    config_dirs = list(dict.fromkeys([*([] if is_project else [str(conf)]), *([own] if own else [])]))
+    if len({str(Path(folder).resolve()) for folder in config_dirs}) > 1:
+        cause = f"the sweep was started with --config-dir {own}, and only one such folder can be given"
+        raise InputError(Fault("wrong value", f"out={out}", cause, "leave out `out`: the experiment goes there"))
+    words = ["train.py", *(["--config-dir", config_dirs[0]] if config_dirs else [])]
+    command = shlex.join(["python", *words, f"experiment={name}"])
+    text = preset.body(best, config_dirs=config_dirs)
+    file = preset.path_of(conf, name)
+    _write(file, text, preset.header(study, command, None, []), overwrite=overwrite)
+    console = rich.get_console()
+    console.print(f"wrote {shortened(file.resolve())}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"use it: {command}", soft_wrap=True, highlight=False, markup=False)
+    if seeds:
+        chosen = fresh_seeds(study, seeds)
+        place = study.folders[0] / PROMOTED / name
+        code = _train([*words[1:], f"experiment={name}"], chosen, place)
+        fresh = _results(place, chosen, study.monitor)
+        if fresh:
+            found = spread([outcome.value for outcome in fresh])
+            done = [int(outcome.typed[SEED]) for outcome in fresh]
+            write_text(file, preset.PACKAGE + preset.header(study, command, found, done) + text)
+            _print(study, found)
+        _require_complete(code, len(fresh), chosen, place)
+
+
+def fresh_seeds(study: Study, count: int) -> list[int]:
+    """The smallest seeds that no job of the study had; the same ones for the same study."""
+    used = {study.value(outcome, SEED) for outcome in study.outcomes}
+    found: list[int] = []
+    seed = 0
+    while len(found) < count:
+        if str(seed) not in used:
+            found.append(seed)
+        seed += 1
+    return found
+
+
+def _write(file: Path, text: str, header: str, *, overwrite: bool) -> None:
+    """Write the experiment; one that says the same already stays as it is, with its header."""
+    content = preset.PACKAGE + header + text
+    try:
+        writable_folder(file.parent)
+        before = file.read_text(encoding="utf-8") if file.exists() else None
+        if before is not None and preset.is_same(before, content):
+            return
+        if before is not None and not overwrite:
+            hint = "choose another name, or overwrite=true"
+            raise InputError(Fault("name in use", str(file), "it is another experiment", hint))
+        write_text(file, content)
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "choose another configuration folder with out=<folder>, for train.py --config-dir <folder>"
+        raise InputError(Fault("unusable file", str(file), str(error), hint)) from error
+
+
+def _train(words: Sequence[str], seeds: Sequence[int], folder: Path) -> int:
+    """Train an experiment on seeds, as a sweep of its own; returns the exit code.
+
+    Raises:
+        InputError: if there is no train.py.
+    """
+    script = config.CONF_DIR.parent / "train.py"
+    if not script.is_file():
+        hint = "seeds=5 needs a checkout of the project; the experiment itself was written"
+        raise InputError(Fault("no train.py", str(script.parent), "it lies beside conf in the project", hint))
+    sweep = [f"seed={','.join(map(str, seeds))}", f"hydra.sweep.dir={_value(str(folder))}"]
+    return _run([sys.executable, str(script), "-m", *words, *sweep])
+
+
+def _value(text: str) -> str:
+    """As an override has it: quotes only where they are needed."""
+    return text if re.fullmatch(r"[\w/.:-]+", text) else config.quoted(text)
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command, and hand on the signals that this process gets: the terminal's would reach both."""
+    with subprocess.Popen(words, start_new_session=True) as process:
+        before = {number: signal.signal(number, lambda given, _: process.send_signal(given)) for number in SIGNALS}
+        try:
+            return process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _results(folder: Path, seeds: Sequence[int], monitor: str) -> list[Outcome]:
+    """Of complete jobs, one for each seed; of one that was promoted before under this name, the latest ones count."""
+    jobs = Ledger(folder).jobs() if folder.is_dir() else []
+    outcomes = [read_outcome(job, label=str(job.number), monitor=monitor) for job in jobs if job.status == "complete"]
+    by_seed = {outcome.typed.get(SEED): outcome for outcome in outcomes if outcome.value is not None}
+    return [by_seed[str(seed)] for seed in seeds if str(seed) in by_seed]
+
+
+def _print(study: Study, fresh: Spread) -> None:
+    assert study.winner is not None and study.winner.result is not None
+    result = study.winner.result
+    rows = {
+        "in the sweep": f"{result.text()} (n = {result.n}), the best of {len(study.ranked)}",
+        "on fresh seeds": f"{fresh.text()} (n = {fresh.n})",
+        "difference": f"{fresh.mean - result.mean:+.4f}: what the choice owed to luck, and chance",
+    }
+    print_table(study.monitor, rows)
+
+
+def _require_complete(code: int, num_complete: int, seeds: Sequence[int], folder: Path) -> None:
+    for number in SIGNALS:
+        if code in (128 + number, -number):
+            raise Stopped(number)
+    hint = "the same command goes on with them"
+    where = str(shortened(folder))
+    if code == EXIT_WRONG_INPUT:
+        raise InputError(Fault("wrong input", where, "the trainings on fresh seeds were refused; see above"))
+    if code or num_complete < len(seeds):
+        cause = f"{num_complete} of {len(seeds)} trainings on fresh seeds are complete"
+        raise TrainingError(Fault("failed jobs", where, cause, hint))
+
+
+if __name__ == "__main__":
+    from hybridnet.launch import call
+
+    sys.argv[1:] = with_folder(sys.argv[1:])
+    call("promote")

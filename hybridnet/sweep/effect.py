@@ -1,0 +1,85 @@
+"""What one setting, or two of them together, make of the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+from hybridnet.sweep.outcome import Outcome
+from hybridnet.sweep.statistics import spread
+from hybridnet.sweep.study import Axis, Candidate, Study
+
+MOST_CELLS = 12  # of a heat map in one direction
+
+
+class Effect(NamedTuple):
+    """Of one axis.
+
+    Attributes:
+        axis: that is looked at.
+        jobs: by value, those that count.
+        means: by value. Where possible over combinations of the other settings that were tried with every value.
+        spreads: by value, the standard deviation of the jobs; None of a single one.
+        num_fair: of such combinations; 0: none, and the means also differ in their other settings.
+        is_noise: whether the best and the worst mean differ by no more than the seeds make; None if it cannot be told.
+    """
+
+    axis: Axis
+    jobs: Mapping[str, list[Outcome]]
+    means: Mapping[str, float]
+    spreads: Mapping[str, float | None]
+    num_fair: int
+    is_noise: bool | None
+
+
+def effects(study: Study) -> list[Effect]:
+    """Of every axis with a result for two values or more."""
+    found = [_effect(study, place) for place in range(len(study.axes))]
+    return [effect for effect in found if len(effect.means) > 1]
+
+
+def _effect(study: Study, place: int) -> Effect:
+    axis = study.axes[place]
+    jobs: dict[str, list[Outcome]] = {}
+    cells: dict[tuple[str, ...], dict[str, Candidate]] = {}
+    for candidate in study.ranked:
+        value = candidate.values[place]
+        jobs.setdefault(value, []).extend(candidate.counted)
+        cells.setdefault((*candidate.values[:place], *candidate.values[place + 1 :]), {})[value] = candidate
+    jobs = {value: sorted(jobs[value], key=study.outcomes.index) for value in axis.values if value in jobs}
+    spreads = {value: spread([outcome.value for outcome in found]) for value, found in jobs.items()}
+    fair = [cell for cell in cells.values() if cell.keys() == jobs.keys()]
+    if fair:
+        means = {value: math.fsum(cell[value].result.mean for cell in fair) / len(fair) for value in jobs}
+    else:
+        means = {value: found.mean for value, found in spreads.items()}
+    is_noise = None
+    if fair and study.noise and len(means) > 1:
+        ends = max(means, key=means.get), min(means, key=means.get)
+        inverse_n = sum(1 / cell[value].result.n for cell in fair for value in ends) / len(fair) ** 2
+        is_noise = abs(means[ends[0]] - means[ends[1]]) <= study.noise.margin(inverse_n)
+    return Effect(axis, jobs, means, {value: found.std for value, found in spreads.items()}, len(fair), is_noise)
+
+
+class Interaction(NamedTuple):
+    """Of two axes: the mean of the candidates at each pair of values that has a result."""
+
+    first: Axis
+    second: Axis
+    means: Mapping[tuple[str, str], float]
+
+
+def interactions(study: Study) -> list[Interaction]:
+    """Of every two axes that are no ranges of numbers, and have a result for two values each or more."""
+    places = [place for place, axis in enumerate(study.axes) if not axis.is_continuous]
+    found = []
+    for first, second in combinations([place for place in places if len(study.axes[place].values) <= MOST_CELLS], 2):
+        cells: dict[tuple[str, str], list[float]] = {}
+        for candidate in study.ranked:
+            cells.setdefault((candidate.values[first], candidate.values[second]), []).append(candidate.result.mean)
+        means = {pair: math.fsum(values) / len(values) for pair, values in cells.items()}
+        if all(len({pair[side] for pair in means}) > 1 for side in (0, 1)):
+            found.append(Interaction(study.axes[first], study.axes[second], means))
+    return found

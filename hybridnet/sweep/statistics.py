@@ -1,0 +1,78 @@
+"""Means, spreads, and which differences are more than what another seed would make as well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+CONFIDENCE = 0.95
+SMALLEST, LARGEST = 1e-3, 1e4  # that is shown with four decimals
+
+
+class Spread(NamedTuple):
+    """Of some values.
+
+    Attributes:
+        mean: of them.
+        std: the sample's (n - 1); None of a single value.
+        n: how many.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+
+    def text(self) -> str:
+        """`0.9312 ± 0.0041`."""
+        if self.std is None:
+            return figure(self.mean)
+        is_fixed = SMALLEST <= abs(self.mean) < LARGEST
+        return f"{figure(self.mean)} ± {self.std:.4f}" if is_fixed else f"{figure(self.mean)} ± {self.std:.3g}"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and sample standard deviation of one value or more."""
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return Spread(mean, None, 1)
+    return Spread(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)), len(values))
+
+
+class Noise(NamedTuple):
+    """How far runs are apart that differ in their seed alone.
+
+    Attributes:
+        std: pooled over all groups of such runs.
+        degrees: of freedom that it was found with.
+        num_groups: of at least two runs.
+    """
+
+    std: float
+    degrees: int
+    num_groups: int
+
+    def margin(self, inverse_n: float) -> float:
+        """The largest difference of two means that the seeds alone make, in 95 of 100 cases: Student's t.
+
+        Args:
+            inverse_n: 1/n of the one mean plus 1/n of the other.
+        """
+        from scipy.special import stdtrit  # of scikit-learn's needs; scipy.stats takes a second to import
+
+        return float(stdtrit(self.degrees, 0.5 + CONFIDENCE / 2)) * self.std * math.sqrt(inverse_n)
+
+
+def pooled(groups: Iterable[Sequence[float]]) -> Noise | None:
+    """The noise within groups of values; None where no group has two."""
+    spreads = [spread(values) for values in groups if len(values) >= 2]
+    degrees = sum(found.n - 1 for found in spreads)
+    if not degrees:
+        return None
+    squares = math.fsum((found.n - 1) * (found.std or 0.0) ** 2 for found in spreads)
+    return Noise(math.sqrt(squares / degrees), degrees, len(spreads))
+
+
+def figure(value: float) -> str:
+    """A metric for people: four decimals, or three digits where that would show nothing."""
+    return f"{value:.4f}" if value == 0 or SMALLEST <= abs(value) < LARGEST else f"{value:.3g}"

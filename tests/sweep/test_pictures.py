@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hybridnet.figures import TRAIN, VALID
+from hybridnet.sweep.effect import effects
+from hybridnet.sweep.pictures import caption, pictures
+from hybridnet.sweep.study import Study, read_study
+from tests.sweep.folders import SweepFolder
+
+NARROW = 4.6 * 200  # pixels: inches at the DPI of figures
+
+
+def _study(folder: Path, *, monitor: str = "valid_acc", num_seeds: int = 2) -> Study:
+    """Two heads times two sizes, and jobs that were pruned, failed or not begun."""
+    sweep = SweepFolder(folder / "sweep", monitor=monitor)
+    for heads in (2, 4):
+        for size in ("lite", "full"):
+            for seed in range(num_seeds):
+                value = 0.9 + heads / 100 + seed / 1000
+                swept = [f"model.heads={heads}", f"model.size={size}", f"seed={seed}"]
+                sweep.add(value, *swept, train_seconds=10.0 + heads + seed, num_parameters=heads * 1e6)
+    sweep.add(0.3, "model.heads=8", "model.size=lite", "seed=0", status="pruned")
+    sweep.add(None, "model.heads=8", "model.size=lite", "seed=1", status="failed", curve=[0.2, float("nan")])
+    sweep.add(None, "model.heads=8", "model.size=lite", "seed=2", status="pending")
+    return read_study([sweep.folder])
+
+
+def _drawn(study: Study, folder: Path) -> dict[str, np.ndarray]:
+    found = {}
+    for picture in pictures(study):
+        picture.draw(folder / picture.name)
+        with Image.open(folder / picture.name) as image:
+            found[picture.name] = np.asarray(image.convert("RGB")).astype(int)
+    return found
+
+
+def _has_colour(pixels: np.ndarray, colour: str) -> bool:
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return bool((np.abs(pixels - wanted).sum(axis=2) < 12).any())
+
+
+def test_there_is_a_picture_of_everything(tmp_path: Path) -> None:
+    drawn = _drawn(_study(tmp_path), tmp_path)
+    names = [
+        "effect_0.png",
+        "effect_1.png",
+        "interaction_0.png",
+        "curves.png",
+        "train_seconds.png",
+        "num_parameters.png",
+    ]
+    assert list(drawn) == names
+    assert all(pixels.shape[1] <= NARROW for pixels in drawn.values()), "legible on a phone"
+    for name in ("effect_0.png", "effect_1.png", "curves.png", "train_seconds.png"):
+        assert _has_colour(drawn[name], VALID), name
+
+
+@pytest.mark.parametrize("monitor", ["valid_acc", "valid_loss"])
+def test_the_best_mean_of_two_settings_is_the_darkest(tmp_path: Path, monitor: str) -> None:
+    pixels = _drawn(_study(tmp_path, monitor=monitor), tmp_path)["interaction_0.png"]
+    height, width, _ = pixels.shape
+    left, right = (pixels[round(height * 0.15), round(width * part)].sum() for part in (0.25, 0.7))
+    assert (left < right) == (monitor == "valid_loss"), "two heads stand left of four"
+    assert left != right
+
+
+def test_captions_say_what_is_to_be_seen(tmp_path: Path) -> None:
+    study = _study(tmp_path)
+    texts = {picture.name: picture.caption for picture in pictures(study)}
+    over = ", over the 2 combinations of the other settings that were tried with every value"
+    noise = "The difference is within the seeds' noise."
+    assert (
+        texts["effect_1.png"]
+        == f"heads: on average 0.9405 at 4, 0.9205 at 2{over}. This is more than the seeds' noise."
+    )
+    assert texts["effect_0.png"] == f"size: on average 0.9305 at lite, 0.9305 at full{over}. {noise}"
+    assert texts["curves.png"] == "valid_acc after each epoch, of every job; job 5, the best one, is in front."
+
+
+def test_captions_are_honest_where_nothing_can_be_told(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    sweep.add(0.8, "model.heads=2", "model.size=lite")
+    sweep.add(0.9, "model.heads=4", "model.size=full")
+    study = read_study([sweep.folder])
+    text = caption(study, effects(study)[0])
+    assert text.endswith("tried with all of its values, so these means differ in more than size.")
+
+
+def test_a_range_of_numbers_is_drawn_by_its_logarithm(tmp_path: Path) -> None:
+    """The logarithm's places are even: so are the points'."""
+    sweep = SweepFolder(tmp_path / "sweep")
+    for number in range(9):
+        sweep.add(0.8 + number / 100, f"optimizer.head_lr={1e-6 * 10 ** (number / 2):.12g}")
+    sweep.add(0.8)  # with a value that is not known
+    study = read_study([sweep.folder])
+    pixels = _drawn(study, tmp_path)["effect_0.png"]
+    wanted = np.array([int(TRAIN[i : i + 2], 16) for i in (1, 3, 5)]) * 0.55 + 255 * 0.45
+    columns = np.flatnonzero((np.abs(pixels - wanted).sum(axis=2) < 12).sum(axis=0) > 3)
+    starts = columns[np.diff(columns, prepend=-9) > 5]
+    assert len(starts) == 8, "and the best one, a star"
+    assert np.ptp(np.diff(starts)) <= 4
+    assert pictures(study)[0].caption == "head_lr: every job by its value, from 1e-06 to 0.01."
+
+
+def test_of_very_many_values_the_best_are_drawn(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for number in range(20):
+        sweep.add(0.8 + number / 100, f"data.root={number}a")
+    (effect,) = effects(read_study([sweep.folder]))
+    assert "(shown are the best 16 of 20 values)" in caption(read_study([sweep.folder]), effect)
+
+
+def test_long_names_and_strange_characters_are_drawn(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for number in range(12):
+        sweep.add(0.8, f"data.root=/a/very/long/path/with/$money_and^more/{number}", "+data.x=y" * (number % 2))
+    assert all(pixels.shape[1] <= NARROW for pixels in _drawn(read_study([sweep.folder]), tmp_path).values())
+
+
+@pytest.mark.parametrize("status", ["failed", "pending", "complete"])
+def test_little_is_enough(tmp_path: Path, status: str) -> None:
+    """One job, no axis; perhaps with a single epoch, a loss that exploded, or none at all."""
+    sweep = SweepFolder(tmp_path / "sweep", monitor="valid_loss")
+    assert pictures(read_study([sweep.folder])) == []
+    sweep.add(0.5 if status == "complete" else None, status=status, curve=None if status == "pending" else [1e9])
+    assert list(_drawn(read_study([sweep.folder]), tmp_path)) == ([] if status == "pending" else ["curves.png"])

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from hybridnet.sweep.statistics import Spread, figure, pooled, spread
+
+
+def test_a_spread_is_that_of_the_sample() -> None:
+    assert spread([0.90, 0.92, 0.94]) == pytest.approx((0.92, 0.02, 3))
+    assert spread([0.5]) == Spread(0.5, None, 1)
+
+
+def test_noise_is_pooled_over_groups_of_two_or_more() -> None:
+    """Squares 0.0008 and 0.00005 over 2 and 1 degrees: the root of 0.00085 / 3. Student's t at 3 is 3.1824463."""
+    noise = pooled([[0.90, 0.92, 0.94], [0.80, 0.81], [0.5]])
+    assert noise is not None
+    assert noise == pytest.approx((0.0168325, 3, 2), rel=1e-5)
+    assert noise.margin(1 / 3 + 1 / 2) == pytest.approx(3.1824463 * 0.0168325 * 0.9128709, rel=1e-5)
+    assert pooled([[0.1], [0.2], []]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.93456, "0.9346"), (0.0, "0.0000"), (0.000123456, "0.000123"), (123456.7, "1.23e+05")]
+)
+def test_figures_are_short_and_never_nothing(value: float, text: str) -> None:
+    assert figure(value) == text
+
+
+def test_a_mean_and_its_deviation_have_the_same_digits() -> None:
+    assert Spread(0.9312, 0.00041, 3).text() == "0.9312 ± 0.0004"
+    assert Spread(0.00012, 0.00001, 3).text() == "0.00012 ± 1e-05"
+    assert Spread(0.9312, None, 1).text() == "0.9312"

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hybridnet.sweep import wording
+from hybridnet.sweep.study import read_study
+from tests.sweep.folders import SweepFolder
+
+
+def test_what_was_swept_and_how_it_stands(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for number, status in enumerate(["complete", "failed", "pending", "complete", "running"]):
+        value = 0.9 if status == "complete" else None
+        sweep.add(value, f"model.heads={2 + number % 2}", f"seed={number}", status=status)
+    study = read_study([sweep.folder])
+    assert wording.counts(study) == "5 jobs: 2 complete, 1 failed, 1 interrupted, 1 pending"
+    assert wording.swept(study) == "model.heads=2,3, seed=0,1,2,3,4"
+    assert wording.counts(read_study([SweepFolder(tmp_path / "empty").folder])) == "0 jobs"
+
+
+def test_of_many_values_some_are_named(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for number in range(14):
+        sweep.add(0.9, f"data.root={number}a", f"seed={number}")
+    said = wording.swept(read_study([sweep.folder]))
+    assert said == ("data.root=0a,1a,2a,3a,4a,5a,6a,7a,8a,9a,10a,11a,… (14 values), seed=0,1,2,3,4,5,6,7,8,9,10,11,…")
+
+
+def test_the_command_trains_the_best_job_again(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep", config_dir="/my conf")
+    typed = ["data=metadata", "data.metadata='a b.csv'", "hydra.sweep.dir=x", "resume=auto", "+x.y=$HOME"]
+    sweep.add(0.8, "seed=0", always=typed)
+    sweep.add(0.9, "seed=1", always=typed)
+    sweep.add(0.99, "seed=2", always=typed, status="pruned")
+    assert wording.reproduce(read_study([sweep.folder])) == (
+        "python train.py --config-dir '/my conf' data=metadata "
+        "'data.metadata='\"'\"'a b.csv'\"'\"'' '+x.y=$HOME' seed=1"
+    )
+    assert wording.reproduce(read_study([SweepFolder(tmp_path / "empty").folder])) is None
+
+
+def test_the_command_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [SweepFolder(Path(name)).folder for name in ("a", "b c")]
+    assert wording.again(read_study(folders[:1])) == "python -m hybridnet.report sweep=a"
+    assert wording.again(read_study(folders)) == "python -m hybridnet.report 'sweep=[a,b c]' out=<folder>"
+
+
+def _notes(folder: Path, *jobs: tuple[float | None, int, int, str]) -> str:
+    sweep = SweepFolder(folder / "sweep")
+    for value, heads, seed, status in jobs:
+        sweep.add(value, f"model.heads={heads}", f"seed={seed}", status=status)
+    return " ".join(wording.notes(read_study([sweep.folder])))
+
+
+def test_notes_tell_what_is_within_noise(tmp_path: Path) -> None:
+    jobs = [(0.9 + seed / 100, 2, seed, "complete") for seed in (0, 1)] + [
+        (0.7, 4, 0, "complete"),
+        (0.9, 8, 0, "complete"),
+    ]
+    text = _notes(tmp_path, *jobs, (0.1, 16, 0, "pruned"))
+    assert "a standard deviation of 0.0071 (pooled, 1 degrees of freedom)" in text
+    assert "1 of the other 2 settings is within the seeds' noise of the best (Student's t, 95 %)" in text
+    assert "The best of 3 settings is likely to be a lucky one too" in text
+    assert "1 pruned job ended early and is in no mean." in text
+    assert "Means are over 1 to 2 jobs" in text
+
+
+def test_notes_tell_how_to_learn_what_is_noise(tmp_path: Path) -> None:
+    text = _notes(tmp_path, (0.9, 2, 0, "complete"), (0.7, 4, 0, "complete"))
+    assert text.startswith("Which differences are more than chance cannot be told") and "seed=0,1,2" in text
+    assert "lucky" not in text
+
+
+def test_notes_of_two_settings(tmp_path: Path) -> None:
+    jobs = [(0.9 + seed / 100, 2, seed, "complete") for seed in (0, 1)]
+    assert "The other setting is not within the" in _notes(tmp_path, *jobs, (0.1, 4, 0, "complete"))
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "text"),
+    [
+        ("failed", None, "No job is complete: there is nothing to compare."),
+        ("pruned", 0.5, "No job is complete. What is ranked are pruned jobs, which ended early."),
+        ("complete", 0.5, ""),
+    ],
+)
+def test_notes_of_one_job(tmp_path: Path, status: str, value: float | None, text: str) -> None:
+    assert _notes(tmp_path, (value, 2, 0, status)) == text

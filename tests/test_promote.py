@@ -1,0 +1,240 @@
+"""`python -m hybridnet.promote`: the best settings of a sweep become an experiment, and are tried on fresh seeds."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from hybridnet import config, promote
+from hybridnet.errors import InputError, Stopped, TrainingError
+from tests.conftest import Run, content
+from tests.sweep.folders import SweepFolder
+
+Runner = Callable[[Sequence[str]], int]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
+    """Two heads are better than four; seeds 0 and 2."""
+    monkeypatch.chdir(tmp_path)
+    sweep = SweepFolder(Path("sweep"))
+    for heads, value in ((2, 0.9), (4, 0.8)):
+        for seed in (0, 2):
+            sweep.add(value + seed / 100, f"model.heads={heads}", f"seed={seed}")
+    return sweep
+
+
+def _promote(name: str = "rice", *, sweep: str | list[str] = "sweep", seeds: int = 0, **options: object) -> None:
+    settings = {"out": "conf", "overwrite": False} | options
+    promote.promote(folder=sweep, name=name, seeds=seeds, **settings)  # type: ignore[arg-type]
+
+
+def _composed(name: str = "rice") -> tuple[object, ...]:
+    cfg = config.compose("train", [f"experiment={name}"], config_dirs=["conf"])
+    return cfg.model.heads, cfg.model.size, cfg.trainer.epochs, cfg.seed
+
+
+def test_the_command_writes_the_best_job(sweep: SweepFolder, command: Run) -> None:
+    done = command("-m", "hybridnet.promote", "sweep=sweep", "name=rice", "out=conf")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "wrote conf/experiment/rice.yaml",
+        "use it: python train.py --config-dir conf experiment=rice",
+    ]
+    assert _composed() == (2, "lite", 3, 2)
+    assert (
+        Path("conf/experiment/rice.yaml").read_text().startswith("# @package _global_\n# The best settings of a sweep")
+    )
+
+
+def test_another_experiment_of_that_name_is_kept(sweep: SweepFolder) -> None:
+    Path("conf/experiment").mkdir(parents=True)
+    Path("conf/experiment/rice.yaml").write_text("# @package _global_\nseed: 7\n")
+    with pytest.raises(InputError, match="error: name in use in .*rice.yaml: (?s:.*)overwrite=true"):
+        _promote()
+    assert Path("conf/experiment/rice.yaml").read_text() == "# @package _global_\nseed: 7\n"
+    _promote(overwrite=True)
+    before = content(Path("conf"))
+    _promote()
+    assert content(Path("conf")) == before, "it says the same already"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", "1", "a b", "a=b", "a,b", "ä", "a.b"])
+def test_a_name_that_is_none_is_refused(sweep: SweepFolder, name: str) -> None:
+    with pytest.raises(InputError, match="error: wrong value in name="):
+        _promote(name)
+
+
+def test_without_a_complete_job_there_is_nothing_to_promote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    SweepFolder(Path("sweep")).add(None, "model.heads=2", status="failed")
+    with pytest.raises(InputError, match=r"error: nothing to promote in sweep: no job is complete \(1 job: 1 failed\)"):
+        _promote()
+
+
+def test_a_place_that_cannot_be_written_is_said_so(sweep: SweepFolder) -> None:
+    Path("conf").write_text("")
+    with pytest.raises(
+        InputError, match="error: unusable file in conf/experiment/rice.yaml: (?s:.*)hint: .*out=<folder>"
+    ):
+        _promote()
+
+
+def test_the_sweeps_own_configuration_folder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "mine.yaml").write_text("defaults: [ca, _self_]\nreduction: 7\n")
+    SweepFolder(Path("sweep"), config_dir=str(tmp_path / "own")).add(0.9, "model=mine", always=[])
+    _promote(out=None)
+    assert Path("own/experiment/rice.yaml").is_file()
+    cfg = config.compose("train", ["experiment=rice"], config_dirs=["own"])
+    assert cfg.model.reduction == 7
+    with pytest.raises(InputError, match="error: wrong value in out=conf: the sweep was started with --config-dir"):
+        _promote(out="conf")
+
+
+def test_of_several_sweeps_the_best_is_promoted(sweep: SweepFolder) -> None:
+    SweepFolder(Path("other")).add(0.99, "model.heads=8", "seed=5")
+    _promote(sweep=["sweep", "other"])
+    assert _composed() == (8, "lite", 3, 5)
+
+
+# On fresh seeds
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Stands for train.py: trains the seeds that are not complete, of which each has the accuracy 0.8 + seed / 100."""
+    commands: list[list[str]] = []
+
+    def run(words: Sequence[str]) -> int:
+        commands.append(list(words))
+        given = dict(word.split("=", 1) for word in words if "=" in word)
+        folder = Path(given["hydra.sweep.dir"])
+        trained = SweepFolder(folder) if not folder.exists() else _again(folder)
+        known = {override for job in trained.jobs() for override in job.overrides}
+        for seed in given["seed"].split(","):
+            if f"seed={seed}" not in known:
+                trained.add(0.8 + int(seed) / 100, f"seed={seed}", always=[f"experiment={given['experiment']}"])
+        return 0
+
+    monkeypatch.setattr(promote, "_run", run)
+    return commands
+
+
+def _again(folder: Path) -> SweepFolder:
+    sweep = SweepFolder.__new__(SweepFolder)
+    sweep.folder, sweep.monitor = folder, "valid_acc"
+    sweep.num_jobs = len(sweep.jobs())
+    return sweep
+
+
+def test_fresh_seeds_are_those_that_the_sweep_has_not_had(
+    sweep: SweepFolder, runs: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seeds 1, 3 and 4: 0.81, 0.83 and 0.84, mean 0.8267; the sweep said (0.90 + 0.92) / 2."""
+    _promote(seeds=3)
+    place = Path("sweep/promoted/rice").resolve()
+    assert runs == [
+        [
+            *(sys.executable, str(config.CONF_DIR.parent / "train.py"), "-m", "--config-dir", "conf"),
+            *("experiment=rice", "seed=1,3,4", f"hydra.sweep.dir={place}"),
+        ]
+    ]
+    shown = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert ["in", "the", "sweep", "0.9100", "±", "0.0141", "(n", "=", "2),", "the", "best", "of", "2"] in shown
+    assert ["on", "fresh", "seeds", "0.8267", "±", "0.0153", "(n", "=", "3)"] in shown
+    assert next(line for line in shown if line[0] == "difference")[:2] == ["difference", "-0.0833:"]
+    text = Path("conf/experiment/rice.yaml").read_text()
+    assert "# Fresh:    valid_acc 0.8267 ± 0.0153 (n = 3) on seeds that the sweep has not seen: 1, 3, 4\n" in text
+    assert _composed() == (2, "lite", 3, 2)
+    assert len(sweep.jobs()) == 4, "the sweep itself is as it was"
+
+
+def test_a_seed_that_was_not_typed_is_not_fresh_either(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    sweep.add(0.9)  # with 42
+    found = promote.fresh_seeds(promote.read_study([sweep.folder]), 45)
+    assert found == [seed for seed in range(46) if seed != 42]
+
+
+def test_the_same_command_goes_on(sweep: SweepFolder, runs: list[list[str]]) -> None:
+    trained = SweepFolder(Path("sweep/promoted/rice"))
+    trained.add(0.5, "seed=1", always=["experiment=rice"])
+    _promote(seeds=2)
+    assert [job.overrides[-1] for job in trained.jobs()] == ["seed=1", "seed=3"]
+    assert "0.6650" in Path("conf/experiment/rice.yaml").read_text()
+    _promote(seeds=3)
+    assert "1, 3, 4\n" in Path("conf/experiment/rice.yaml").read_text()
+
+
+def test_what_was_complete_is_reported_also_after_a_failure(
+    sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(words: Sequence[str]) -> int:
+        trained = SweepFolder(Path("sweep/promoted/rice"))
+        trained.add(0.5, "seed=1", always=["experiment=rice"])
+        trained.add(None, "seed=3", always=["experiment=rice"], status="failed")
+        return 1
+
+    monkeypatch.setattr(promote, "_run", run)
+    with pytest.raises(
+        TrainingError, match="error: failed jobs in sweep/promoted/rice: 1 of 2 trainings on fresh seeds"
+    ):
+        _promote(seeds=2)
+    assert "# Fresh:    valid_acc 0.5000 (n = 1)" in Path("conf/experiment/rice.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        (
+            0,
+            TrainingError,
+            "error: failed jobs in a: 1 of 2 trainings on fresh seeds are complete\nhint: the same command",
+        ),
+        (2, InputError, "error: wrong input in a: the trainings on fresh seeds were refused"),
+        (130, Stopped, "SIGINT"),
+        (143, Stopped, "SIGTERM"),
+        (-15, Stopped, "SIGTERM"),
+    ],
+)
+def test_a_training_that_was_not_completed_is_no_success(code: int, error: type[BaseException], message: str) -> None:
+    with pytest.raises(error, match=message):
+        promote._require_complete(code, 1, [3, 4], Path("a"))
+    promote._require_complete(0, 2, [3, 4], Path("a"))
+
+
+def test_the_command_ends_with_1_after_a_failure(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promote, "_run", lambda words: 1)
+    cfg = config.compose("promote", ["folder=sweep", "name=rice", "out=conf", "seeds=2"])
+    assert not config.find_faults(cfg)
+    with pytest.raises(TrainingError, match="0 of 2 trainings"):
+        config.build(cfg)
+
+
+def test_without_a_train_py_it_is_said_so(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "conf").symlink_to(config.CONF_DIR)
+    monkeypatch.setattr(config, "CONF_DIR", tmp_path / "installed" / "conf")
+    with pytest.raises(InputError, match="error: no train.py in .*installed: it lies beside conf"):
+        _promote(seeds=1)
+    assert Path("conf/experiment/rice.yaml").exists()
+
+
+def test_a_signal_is_handed_on(tmp_path: Path) -> None:
+    """SIGTERM to this process alone reaches the command, which ends in its own way; a terminal's reach it once."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143 if os.getsid(0) == os.getpid() else 1))\n"
+        "os.kill(os.getppid(), signal.SIGTERM)\n"
+        "time.sleep(60)\n"
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    assert promote._run([sys.executable, str(script)]) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
