@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +21,7 @@ from hybridnet.console import Display
 from hybridnet.environment import differences
 from hybridnet.errors import Fault, InputError, TrainingError
 from hybridnet.files import (
+    csv_text,
     in_bytes,
     read_json,
     remove_temporaries,
@@ -36,7 +37,7 @@ from hybridnet.trainer.supervised import Trainer
 log = logging.getLogger(__name__)
 
 # A folder with one of these holds results that must not be overwritten.
-RESULTS = ("history.json", LAST, PREVIOUS, "best_model.pt", "metrics.json")
+RESULTS = ("history.json", "history.csv", LAST, PREVIOUS, "best_model.pt", "metrics.json")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -248,7 +249,7 @@ class Recorder:
         save_checkpoint(self.folder / LAST, content, previous=self.folder / PREVIOUS)
 
     def epoch(self, state: State, checkpoint: dict[str, Any]) -> None:
-        """Write `last.pt`, then `history.json` and, if it has changed, `best_model.pt` from it."""
+        """Write `last.pt`, then the history and, if it has changed, `best_model.pt` from it."""
         self.save(state, checkpoint)
         self._write_rest(state, checkpoint, is_best=state.best_epoch == state.epoch)
         self.display.epoch(state.history[-1], is_best=state.best_epoch == state.epoch)
@@ -270,6 +271,7 @@ class Recorder:
             content = {**self.recipe, "model": checkpoint["best"], "metrics": state.best_row}
             save_checkpoint(self.folder / "best_model.pt", content)
         write_json(self.folder / "history.json", state.history)
+        write_text(self.folder / "history.csv", csv_text(_table(state.history)))
 
 
 class NoRecorder:
@@ -280,6 +282,13 @@ class NoRecorder:
     def save(self, state: State, checkpoint: dict[str, Any]) -> None: ...
 
     def epoch(self, state: State, checkpoint: dict[str, Any]) -> None: ...
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Any]]:
+    """The rows below a header; what a row does not have is empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    yield columns
+    yield from ([row.get(name) for name in columns] for row in rows)
 
 
 def refuse_used_folder(folder: Path) -> None:

@@ -30,6 +30,7 @@ Start = Callable[..., Command]
 FILES = {
     "status.json",
     "history.json",
+    "history.csv",
     "metrics.json",
     "training_plot.png",
     "confusion_matrix.png",
