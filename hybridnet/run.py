@@ -31,6 +31,8 @@ from hybridnet.files import (
     write_json,
     write_text,
 )
+from hybridnet.logger import Row
+from hybridnet.logger.trackers import NO_TRACKERS, Trackers
 from hybridnet.trainer.state import State
 from hybridnet.trainer.supervised import Trainer
 
@@ -59,6 +61,7 @@ class RunFolder:
         self.folder = folder
         self.is_continued = is_continued
         self._has_begun = False
+        self._trackers = NO_TRACKERS
         self._started = _now()
 
     def __enter__(self) -> RunFolder:
@@ -76,11 +79,19 @@ class RunFolder:
             raise InputError(_unusable(self.folder, error)) from error
         return self
 
-    def begin(self, hydra_files: Mapping[str, str]) -> None:
+    def begin(
+        self,
+        hydra_files: Mapping[str, str],
+        *,
+        trackers: Trackers = NO_TRACKERS,
+        history: Sequence[Row] | None = None,
+    ) -> None:
         """Write that the run is going on, and the configuration it goes on with.
 
         Args:
             hydra_files: name and text of each file of `.hydra`.
+            trackers: are told now, and at the end how the run has ended.
+            history: of a run that is continued.
 
         Raises:
             InputError: if the folder cannot be written.
@@ -94,6 +105,8 @@ class RunFolder:
         except OSError as error:
             raise InputError(_unusable(self.folder, error)) from error
         self._has_begun = True
+        self._trackers = trackers
+        trackers.begin(history)
 
     def require_room(self, model: nn.Module, trainer: Trainer) -> None:
         """Refuse a folder that cannot take the checkpoints, before any data are read.
@@ -183,10 +196,18 @@ class RunFolder:
             write_json(self.folder / "status.json", status)
         except OSError as problem:
             if error is None:
+                self._trackers.end("failed", {})
                 raise self._explained(problem) from problem
             log.warning(f"status.json still says running: {problem}")  # the first error tells more
+        self._trackers.end(status["status"], self._final_metrics() if error is None else {})
         if explained is not error:
             raise explained from error
+
+    def _final_metrics(self) -> dict[str, Any]:
+        try:
+            return self.metrics()
+        except (OSError, ValueError):
+            return {}
 
     def _say_how_to_continue(self, is_stopped: bool) -> None:
         if (self.folder / LAST).exists():
@@ -229,15 +250,23 @@ class Recorder:
         display: for people.
         recipe: what is needed beside the weights to use the model, in plain types.
         identity: what must be the same when the run is continued, in plain types.
+        trackers: are told each epoch.
     """
 
     def __init__(
-        self, folder: Path, display: Display, *, recipe: Mapping[str, Any], identity: Mapping[str, Any]
+        self,
+        folder: Path,
+        display: Display,
+        *,
+        recipe: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        trackers: Trackers = NO_TRACKERS,
     ) -> None:
         self.folder = folder
         self.display = display
         self.recipe = recipe
         self.identity = identity
+        self.trackers = trackers
 
     def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
         """Show the progress."""
@@ -253,6 +282,7 @@ class Recorder:
         self.save(state, checkpoint)
         self._write_rest(state, checkpoint, is_best=state.best_epoch == state.epoch)
         self.display.epoch(state.history[-1], is_best=state.best_epoch == state.epoch)
+        self.trackers.epoch(state.history[-1])
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Before a run goes on: write every file anew from the checkpoint, and show where it goes on.

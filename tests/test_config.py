@@ -11,7 +11,8 @@ from hybridnet import config, experiment
 from hybridnet.errors import InputError
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = ("model", "data", "optimizer", "scheduler", "trainer", "experiment", "model/backbone", "data/augment")
+PARTS = ("model", "data", "optimizer", "scheduler", "trainer", "logger")
+GROUPS = (*PARTS, "experiment", "model/backbone", "data/augment")
 
 
 def _choices() -> Iterator[str]:
