@@ -31,12 +31,15 @@ class Trackers:
         self.folder = folder
         self.group = group
         self.settings = {key: value for key, value in settings.items() if _is_told(key)}
-        self._members = dict(members)
+        self._chosen = members
+        self._members: dict[str, Tracker] = {}  # those that have begun and not failed
 
     def begin(self, history: Sequence[Row] | None) -> None:
         """The run begins; or, with the history that it has, goes on."""
         about = {"name": self.folder.name, "group": self.group, "folder": self.folder, "settings": self.settings}
-        self._tell(lambda member: member.begin(**about, history=history))
+        for name, member in self._chosen.items():
+            if _succeeds(name, lambda member=member: member.begin(**about, history=history)):
+                self._members[name] = member
 
     def epoch(self, row: Row) -> None:
         """An epoch is finished and saved."""
@@ -54,12 +57,18 @@ class Trackers:
 
     def _tell(self, what: Callable[[Tracker], None]) -> None:
         for name, member in list(self._members.items()):
-            try:
-                what(member)
-            except Exception as error:  # a server that is down, a full disk, a package that changed
+            if not _succeeds(name, lambda member=member: what(member)):
                 del self._members[name]
-                cause = str(error).strip().partition("\n")[0]
-                log.warning(f"logger={name} is left out from here on: {type(error).__name__}: {cause}")
+
+
+def _succeeds(name: str, call: Callable[[], None]) -> bool:
+    try:
+        call()
+    except Exception as error:  # a server that is down, a full disk, a package that changed
+        cause = str(error).strip().partition("\n")[0]
+        log.warning(f"logger={name} is left out from here on: {type(error).__name__}: {cause}")
+        return False
+    return True
 
 
 NO_TRACKERS = Trackers({}, folder=Path(), group=None, settings={})

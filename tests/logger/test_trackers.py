@@ -108,6 +108,15 @@ def test_who_stops_the_run_is_no_failure_of_a_tracker(tmp_path: Path) -> None:
         trackers.epoch(ROW)
 
 
+def test_one_that_had_not_begun_does_not_hear_of_the_end(tmp_path: Path) -> None:
+    late = Listener(begin=KeyboardInterrupt())
+    trackers = _trackers(tmp_path, late=late)
+    with pytest.raises(KeyboardInterrupt):
+        trackers.begin(None)
+    trackers.end("stopped", {})
+    assert [what for what, _ in late.heard] == ["begin"]
+
+
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_a_missing_package_is_named_before_anything_starts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
