@@ -11,6 +11,8 @@ from hybridnet.logger import Row, Status, Tracker
 
 log = logging.getLogger(__name__)
 
+LONGEST_CAUSE = 200  # in characters
+
 # Not of the run but of one start of it; an address of a tracker may hold a password.
 NOT_TOLD = ("logger", "resume", "resume_allow", "verify_resume")
 
@@ -65,7 +67,7 @@ def _succeeds(name: str, call: Callable[[], None]) -> bool:
     try:
         call()
     except Exception as error:  # a server that is down, a full disk, a package that changed
-        cause = str(error).strip().partition("\n")[0]
+        cause = str(error).strip().partition("\n")[0][:LONGEST_CAUSE]
         log.warning(f"logger={name} is left out from here on: {type(error).__name__}: {cause}")
         return False
     return True
