@@ -81,8 +81,9 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
         return run.metrics()[cfg.monitor]
     run.require_room(blueprint, trainer)
     hydra_files = config.hydra_files(cfg, HydraConfig.get(), without=OF_ONE_START)
+    trackers = track_with(cfg, run.folder, settings)
     if checkpoint is None:
-        run.begin(hydra_files)
+        run.begin(hydra_files, trackers=trackers)
 
     seed_everything(cfg.seed)
     data = config.build(cfg.data)
@@ -112,10 +113,11 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
     }
     identity = {"settings": settings, "data": fingerprint}
     with Display(epochs=trainer.epochs, steps_per_epoch=data.steps_per_epoch) as display:
-        recorder = Recorder(run.folder, display, recipe=recipe, identity=identity)
+        recorder = Recorder(run.folder, display, recipe=recipe, identity=identity, trackers=trackers)
         if checkpoint is not None:
             load_weights(model, checkpoint["model"], source=str(run.folder / "last.pt"))
-            run.begin(hydra_files)  # only now: a run that cannot be continued stays as it is
+            # Only now: a run that cannot be continued stays as it is.
+            run.begin(hydra_files, trackers=trackers, history=checkpoint["state"]["history"])
             recorder.restore(checkpoint)
         results = Results(run.folder)
         results.write_left_out(data.left_out)
@@ -173,6 +175,17 @@ def hopeless(cfg: DictConfig, folder: Path) -> Any:
         return bool(values) and pruner.is_hopeless(values, read_curves(folder, monitor=cfg.monitor))
 
     return is_hopeless if is_job(folder) else lambda state: False
+
+
+def track_with(cfg: DictConfig, folder: Path, settings: dict[str, Any]) -> Any:
+    """The trackers that were chosen; none where runs only verify something."""
+    from hybridnet.logger.trackers import NO_TRACKERS, Trackers
+    from hybridnet.sweep.ledger import is_job
+
+    if cfg.verify_resume:
+        return NO_TRACKERS
+    members = {name: config.build(node) for name, node in cfg.logger.items()}
+    return Trackers(members, folder=folder, group=folder.parent.name if is_job(folder) else None, settings=settings)
 
 
 def of_several_gpus(trainer: Any) -> bool:

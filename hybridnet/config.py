@@ -479,10 +479,15 @@ def _override_faults(config_name: str, overrides: Sequence[Override], *, known: 
     faults, choices = [], []
     for override in groups:
         options = loader.get_group_options(override.key_or_group)
-        wrong = [value for value in _values(override) if isinstance(value, str) and value not in options]
-        faults += [_option_fault(override, value, options) for value in wrong]
-        if not wrong and override.value() is not None:
-            choices.append(f"{override.get_key_element()}={_values(override)[0]}")
+        values = _values(override)
+        wrong = [name for value in values for name in _names(value) if name not in options]
+        faults += [_option_fault(override, name, options) for name in wrong]
+        if override.value() is None and not override.is_delete():
+            hint = f"leave it out, or choose from {', '.join(options)}"
+            faults.append(Fault("wrong value", f"{override.key_or_group}=null", "it names no file of conf", hint))
+        elif values and not wrong and values[0] is not None:
+            chosen = f"[{','.join(values[0])}]" if isinstance(values[0], list) else values[0]
+            choices.append(f"{override.get_key_element()}={chosen}")
     if tuple(choices) not in known:
         try:
             known[tuple(choices)] = hydra_compose(config_name, overrides=choices)
@@ -500,7 +505,9 @@ def _override_faults(config_name: str, overrides: Sequence[Override], *, known: 
                 Fault("wrong value", f"{key}={override.value()}", f"a file of conf/{group} is chosen with /", hint)
             )
         elif key not in known_keys:
-            faults += _key_faults(override, known_keys)
+            group, name = [*key.split("."), ""][:2]
+            is_left_out = name in loader.get_group_options(group)  # such as logger.mlflow.uri without logger=mlflow
+            faults += _key_faults(override, known_keys, group_hint=f"choose {group}={name} too" if is_left_out else "")
     return faults
 
 
@@ -509,6 +516,14 @@ def _values(override: Override) -> list[Any]:
     if not override.is_sweep_override():
         return [override.value()]
     return [] if override.is_interval_sweep() else [text.strip("'\"") for text in override.sweep_string_iterator()]
+
+
+def _names(choice: Any) -> list[str]:
+    """The files that a choice of a group names: one, or several, as a list or as its text."""
+    if isinstance(choice, str):
+        names = choice[1:-1].split(",") if choice.startswith("[") else [choice]
+        return [name.strip(" '\"") for name in names if name.strip()]
+    return choice if isinstance(choice, list) else []
 
 
 def _option_fault(override: Override, value: str, options: Sequence[str]) -> Fault:
@@ -520,14 +535,14 @@ def _option_fault(override: Override, value: str, options: Sequence[str]) -> Fau
     )
 
 
-def _key_faults(override: Override, keys: Sequence[str]) -> list[Fault]:
+def _key_faults(override: Override, keys: Sequence[str], *, group_hint: str) -> list[Fault]:
     key = override.key_or_group
     match = nearest(key, keys)
     parent, _, name = key.rpartition(".")
     if override.is_add() and not (match and match.rpartition(".")[0] == parent):
         return []  # a new key: whether its target takes it is seen when the configuration is bound
     siblings = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == parent]
-    hint = f"did you mean {match}?" if match else f"choose from {', '.join(siblings)}" if siblings else ""
+    hint = f"did you mean {match}?" if match else f"choose from {', '.join(siblings)}" if siblings else group_hint
     return [Fault("unknown key", key, f"{parent or 'the configuration'} has no '{name}'", hint)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
     if found and defaults is not None:
         found = {key: _with_example(fault, key, defaults) for key, fault in found.items()}
         cfg = config.replaced(cfg, set(found) & set(config.keys(defaults)), by=defaults)
+    found |= {key: _not_a_tracker(key) for key in _loggers(cfg) if not _has_target(cfg, key)}
     faults, model = list(found.values()), None
     if not config.find_faults(cfg):
         model, more = _construct(cfg)
@@ -81,6 +83,8 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
             faults.append(Fault("wrong value", section, cause, hint))
         return None
 
+    for key in filter(functools.partial(_has_target, cfg), _loggers(cfg)):
+        attempt(key, functools.partial(config.build, config.select(cfg, key)))
     attempt("trainer", lambda: config.build(cfg.trainer))
     data = attempt("data", lambda: config.build(cfg.data))
     with torch.device("meta"):
@@ -120,6 +124,19 @@ def _size_faults(cfg: DictConfig, backbone: nn.Module, data: Any) -> list[Fault]
             cause = f"at {size[0]}×{size[1]} pixels the backbone's map is {height}×{width}; {needed}"
             return [Fault("image too small", f"data.{key}={config.select(cfg, f'data.{key}')}", cause, hint)]
     return []
+
+
+def _loggers(cfg: DictConfig) -> list[str]:
+    return [f"logger.{name}" for name in cfg.logger]
+
+
+def _has_target(cfg: DictConfig, key: str) -> bool:
+    return config.select(cfg, f"{key}._target_") is not None
+
+
+def _not_a_tracker(key: str) -> Fault:
+    hint = "choose trackers with logger=tensorboard, logger=[tensorboard,mlflow] …"
+    return Fault("unknown key", key, "it has no _target_", hint)
 
 
 def _unknown(key: str, defaults: DictConfig) -> Fault:

@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +21,7 @@ from hybridnet.console import Display
 from hybridnet.environment import differences
 from hybridnet.errors import Fault, InputError, TrainingError
 from hybridnet.files import (
+    csv_text,
     in_bytes,
     read_json,
     remove_temporaries,
@@ -30,13 +31,15 @@ from hybridnet.files import (
     write_json,
     write_text,
 )
+from hybridnet.logger import Row
+from hybridnet.logger.trackers import NO_TRACKERS, Trackers
 from hybridnet.trainer.state import State
 from hybridnet.trainer.supervised import Trainer
 
 log = logging.getLogger(__name__)
 
 # A folder with one of these holds results that must not be overwritten.
-RESULTS = ("history.json", LAST, PREVIOUS, "best_model.pt", "metrics.json")
+RESULTS = ("history.json", "history.csv", LAST, PREVIOUS, "best_model.pt", "metrics.json")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -62,6 +65,7 @@ class RunFolder:
         self.is_continued = is_continued
         self.outcome: Literal["complete", "pruned"] = "complete"
         self._has_begun = False
+        self._trackers = NO_TRACKERS
         self._started = _now()
 
     def __enter__(self) -> RunFolder:
@@ -79,11 +83,19 @@ class RunFolder:
             raise InputError(_unusable(self.folder, error)) from error
         return self
 
-    def begin(self, hydra_files: Mapping[str, str]) -> None:
+    def begin(
+        self,
+        hydra_files: Mapping[str, str],
+        *,
+        trackers: Trackers = NO_TRACKERS,
+        history: Sequence[Row] | None = None,
+    ) -> None:
         """Write that the run is going on, and the configuration it goes on with.
 
         Args:
             hydra_files: name and text of each file of `.hydra`.
+            trackers: are told now, and at the end how the run has ended.
+            history: of a run that is continued.
 
         Raises:
             InputError: if the folder cannot be written.
@@ -97,6 +109,8 @@ class RunFolder:
         except OSError as error:
             raise InputError(_unusable(self.folder, error)) from error
         self._has_begun = True
+        self._trackers = trackers
+        trackers.begin(history)
 
     def require_room(self, model: nn.Module, trainer: Trainer) -> None:
         """Refuse a folder that cannot take the checkpoints, before any data are read.
@@ -186,10 +200,18 @@ class RunFolder:
             write_json(self.folder / "status.json", status)
         except OSError as problem:
             if error is None:
+                self._trackers.end("failed", {})
                 raise self._explained(problem) from problem
             log.warning(f"status.json still says running: {problem}")  # the first error tells more
+        self._trackers.end(status["status"], self._final_metrics() if error is None else {})
         if explained is not error:
             raise explained from error
+
+    def _final_metrics(self) -> dict[str, Any]:
+        try:
+            return self.metrics()
+        except (OSError, ValueError):
+            return {}
 
     def _say_how_to_continue(self, is_stopped: bool) -> None:
         if (self.folder / LAST).exists():
@@ -232,15 +254,23 @@ class Recorder:
         display: for people.
         recipe: what is needed beside the weights to use the model, in plain types.
         identity: what must be the same when the run is continued, in plain types.
+        trackers: are told each epoch.
     """
 
     def __init__(
-        self, folder: Path, display: Display, *, recipe: Mapping[str, Any], identity: Mapping[str, Any]
+        self,
+        folder: Path,
+        display: Display,
+        *,
+        recipe: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        trackers: Trackers = NO_TRACKERS,
     ) -> None:
         self.folder = folder
         self.display = display
         self.recipe = recipe
         self.identity = identity
+        self.trackers = trackers
 
     def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
         """Show the progress."""
@@ -252,10 +282,11 @@ class Recorder:
         save_checkpoint(self.folder / LAST, content, previous=self.folder / PREVIOUS)
 
     def epoch(self, state: State, checkpoint: dict[str, Any]) -> None:
-        """Write `last.pt`, then `history.json` and, if it has changed, `best_model.pt` from it."""
+        """Write `last.pt`, then the history and, if it has changed, `best_model.pt` from it."""
         self.save(state, checkpoint)
         self._write_rest(state, checkpoint, is_best=state.best_epoch == state.epoch)
         self.display.epoch(state.history[-1], is_best=state.best_epoch == state.epoch)
+        self.trackers.epoch(state.history[-1])
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Before a run goes on: write every file anew from the checkpoint, and show where it goes on.
@@ -274,6 +305,7 @@ class Recorder:
             content = {**self.recipe, "model": checkpoint["best"], "metrics": state.best_row}
             save_checkpoint(self.folder / "best_model.pt", content)
         write_json(self.folder / "history.json", state.history)
+        write_text(self.folder / "history.csv", csv_text(_table(state.history)))
 
 
 class NoRecorder:
@@ -284,6 +316,13 @@ class NoRecorder:
     def save(self, state: State, checkpoint: dict[str, Any]) -> None: ...
 
     def epoch(self, state: State, checkpoint: dict[str, Any]) -> None: ...
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Any]]:
+    """The rows below a header; what a row does not have is empty."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    yield columns
+    yield from ([row.get(name) for name in columns] for row in rows)
 
 
 def refuse_used_folder(folder: Path) -> None:

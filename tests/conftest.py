@@ -234,6 +234,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         for name, base in names.items():
             text = f"defaults: [{base}, _self_]\n_target_: own_parts.{name}\n"
             (folder / "conf" / group / f"{name.lower()}.yaml").write_text(text)
+    (folder / "conf" / "logger").mkdir()
+    (folder / "conf" / "logger" / "notes.yaml").write_text("notes: {_target_: own_parts.Notes, broken: null}\n")
     return [
         *("--config-dir", str(folder / "conf")),
         *("data=metadata", f"data.metadata={data / 'metadata.csv'}", f"data.label2id={data / 'label2id.json'}"),

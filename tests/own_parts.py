@@ -1,11 +1,14 @@
-"""What a user might bring with `extra_targets=[own_parts.]`: a small backbone, and parts that fail while they train."""
+"""What a user might bring with `extra_targets=[own_parts.]`: a small backbone, a tracker, and parts that fail."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,3 +114,30 @@ class Deadly(Augment):
         if multiprocessing.parent_process() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().draw(randoms, sizes, aspect=aspect)
+
+
+class Notes:
+    """A tracker that notes what it is told, one line each, in the run folder.
+
+    Args:
+        broken: what it fails at: `begin`, `epoch` or `end`.
+    """
+
+    def __init__(self, *, broken: str | None) -> None:
+        self.broken = broken
+
+    def begin(self, *, folder: Path, **about: Any) -> None:
+        self.file = folder / "notes.jsonl"
+        self._note("begin", **about)
+
+    def epoch(self, row: dict[str, float]) -> None:
+        self._note("epoch", row=row)
+
+    def end(self, status: str, metrics: dict[str, float]) -> None:
+        self._note("end", status=status, metrics=metrics)
+
+    def _note(self, what: str, **content: Any) -> None:
+        with self.file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"what": what, **content}) + "\n")
+        if what == self.broken:
+            raise ConnectionError("the server is down\nand this is its whole story")

@@ -13,17 +13,8 @@ from hybridnet import config, experiment
 from hybridnet.errors import InputError
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = (
-    "model",
-    "data",
-    "optimizer",
-    "scheduler",
-    "trainer",
-    "pruner",
-    "experiment",
-    "model/backbone",
-    "data/augment",
-)
+PARTS = ("model", "data", "optimizer", "scheduler", "trainer", "pruner", "logger")
+GROUPS = (*PARTS, "experiment", "model/backbone", "data/augment")
 
 
 def _choices() -> Iterator[str]:
@@ -94,6 +85,22 @@ def test_the_guides_options_have_its_defaults() -> None:
         ("data.augment=gentle", "did you mean data/augment=gentle?"),
         ("data.batch_size=[1", "unreadable override in data.batch_size=[1"),
         ("optimizer.base_lr", "unreadable override in optimizer.base_lr"),
+        (
+            "logger=tensorbord",
+            "unknown option in logger=tensorbord: no such file in conf\nhint: did you mean logger=tens",
+        ),
+        (
+            "logger=[mlflow, 'wanb']",
+            "unknown option in logger=wanb: no such file in conf\nhint: did you mean logger=wandb?",
+        ),
+        (
+            "logger=null",
+            "wrong value in logger=null: it names no file of conf\nhint: leave it out, or choose from mlflow",
+        ),
+        (
+            "logger.mlflow.uri=a",
+            "unknown key in logger.mlflow.uri: logger.mlflow has no 'uri'\nhint: choose logger=mlflow",
+        ),
     ],
 )
 def test_a_misspelt_override_names_the_nearest(override: str, message: str) -> None:
@@ -106,6 +113,16 @@ def test_all_misspelt_overrides_are_named_at_once() -> None:
     with pytest.raises(InputError) as caught:
         config.compose("train", ["trainer.epoch=3", "optimizer.bas_lr=1", "scheduler=cosin"])
     assert [fault.where for fault in caught.value.faults] == ["scheduler=cosin", "trainer.epoch", "optimizer.bas_lr"]
+
+
+def test_a_group_may_have_several_choices() -> None:
+    cfg = config.compose("train", ["logger=[tensorboard,'mlflow']", "logger.mlflow.uri=a"])
+    assert list(cfg.logger) == ["tensorboard", "mlflow"] and cfg.logger.mlflow.uri == "a"
+    assert config.compose("train", ["logger=[]"]).logger == config.compose("train").logger == {}
+    jobs = config.expand("train", ["logger=[mlflow,wandb],[],tensorboard", "logger.mlflow.uri=a"])
+    assert [job[0] for job in jobs] == ["logger=[mlflow,wandb]", "logger=[]", "logger=tensorboard"]
+    with pytest.raises(InputError, match="unknown option in logger=wanb: no such file"):
+        config.expand("train", ["logger=mlflow,[mlflow,wanb]"])
 
 
 def test_a_key_of_another_model_is_unknown() -> None:

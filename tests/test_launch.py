@@ -30,6 +30,7 @@ Start = Callable[..., Command]
 FILES = {
     "status.json",
     "history.json",
+    "history.csv",
     "metrics.json",
     "training_plot.png",
     "confusion_matrix.png",
@@ -85,7 +86,7 @@ def test_before_the_first_step_only_what_it_needs_is_imported(command: RunProces
         "import sys, runpy\n"
         "from hybridnet.trainer.supervised import Trainer\n"
         "def fit(*_, **__):\n"
-        "    late = {'matplotlib', 'sklearn', 'torchvision', 'pandas'}\n"
+        "    late = {'matplotlib', 'sklearn', 'torchvision', 'pandas', 'tensorboard', 'mlflow', 'wandb'}\n"
         "    print('torch' in sys.modules, sorted(late & set(sys.modules)))\n"
         "    raise KeyboardInterrupt\n"
         "Trainer.fit = fit\n"

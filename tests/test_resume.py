@@ -534,7 +534,14 @@ def test_results_without_a_checkpoint_are_not_overwritten(run: Run, parted: Path
 
 
 def test_results_are_written_anew_from_the_checkpoint(run: Run, tiny: list[str], parted: Path, reference: Path) -> None:
-    for name in ("history.json", "best_model.pt", "environment.json", "status.json", ".hydra/hydra.yaml"):
+    for name in (
+        "history.json",
+        "history.csv",
+        "best_model.pt",
+        "environment.json",
+        "status.json",
+        ".hydra/hydra.yaml",
+    ):
         (parted / name).unlink()
     (parted / ".history.json.123.tmp").write_text("[{")
     (parted / ".hydra" / ".config.yaml.123.tmp").write_text("seed")

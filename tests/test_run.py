@@ -27,7 +27,7 @@ from hybridnet.files import read_json, try_lock, write_json
 from hybridnet.run import Recorder, RunFolder
 from hybridnet.trainer.state import State
 
-PRECIOUS = ["history.json", "last.pt", "previous.pt", "best_model.pt", "metrics.json"]
+PRECIOUS = ["history.json", "history.csv", "last.pt", "previous.pt", "best_model.pt", "metrics.json"]
 
 
 @contextmanager
@@ -588,7 +588,7 @@ def _names(folder: Path) -> list[str]:
 
 def test_an_epoch_is_recorded_in_all_files(recorder: Recorder, tmp_path: Path) -> None:
     state = _record(recorder, 2, best_epochs=[1, 1])
-    assert _names(tmp_path) == ["best_model.pt", "history.json", "last.pt", "previous.pt"]
+    assert _names(tmp_path) == ["best_model.pt", "history.csv", "history.json", "last.pt", "previous.pt"]
     last, previous, best = (load_checkpoint(tmp_path / name) for name in ("last.pt", "previous.pt", "best_model.pt"))
     assert last == {
         "format": 1,
@@ -602,6 +602,7 @@ def test_an_epoch_is_recorded_in_all_files(recorder: Recorder, tmp_path: Path) -
     assert previous["state"]["epoch"] == 1
     assert best == {"format": 1, "label2id": {"a": 0}, "model": {"w": torch.tensor([1.0])}, "metrics": state.history[0]}
     assert read_json(tmp_path / "history.json") == state.history
+    assert (tmp_path / "history.csv").read_text() == "epoch,valid_acc\n1,0.125\n2,0.25\n"
     assert recorder.display.shown == [(state.history[0], True), (state.history[1], False)]
 
 
@@ -610,13 +611,14 @@ def test_the_best_model_is_written_when_it_has_changed(
 ) -> None:
     """After `last.pt`, from which it can be made anew."""
     written: list[str] = []
-    for name in ("save_checkpoint", "write_json"):
+    for name in ("save_checkpoint", "write_json", "write_text"):
         function = getattr(run_module, name)
         monkeypatch.setattr(
             run_module, name, lambda path, *a, f=function, **k: (written.append(path.name), f(path, *a, **k))
         )
     _record(recorder, 3, best_epochs=[1, 1, 3])
-    with_best, without = ["last.pt", "best_model.pt", "history.json"], ["last.pt", "history.json"]
+    history = ["history.json", "history.csv"]
+    with_best, without = ["last.pt", "best_model.pt", *history], ["last.pt", *history]
     assert written == [*with_best, *without, *with_best]
     assert load_checkpoint(tmp_path / "best_model.pt")["model"] == {"w": torch.tensor([3.0])}
 
@@ -645,6 +647,7 @@ def test_before_a_run_goes_on_the_other_files_are_made_anew(
     _record(recorder, 3, best_epochs=[1, 2, 2])
     (tmp_path / "best_model.pt").write_bytes(b"of the epoch after")
     (tmp_path / "history.json").unlink()
+    (tmp_path / "history.csv").unlink()
     (tmp_path / "last.pt").write_bytes(b"damaged")
     before = (tmp_path / "previous.pt").read_bytes()
     state = State(epoch=2, batch=7, step=27, best_epoch=1, history=[{"valid_acc": 0.5}, {"valid_acc": 0.25}])
@@ -657,6 +660,7 @@ def test_before_a_run_goes_on_the_other_files_are_made_anew(
         "metrics": {"valid_acc": 0.5},
     }
     assert read_json(tmp_path / "history.json") == state.history
+    assert (tmp_path / "history.csv").read_text() == "valid_acc\n0.5\n0.25\n"
     last = load_checkpoint(tmp_path / "last.pt")
     assert last["data"] == {"train": "abc"}, "what was let through counts from here on"
     assert (last["state"], last["model"], last["format"]) == (vars(state), {"w": torch.tensor([4.5])}, 1)

@@ -138,7 +138,7 @@ def test_it_asks_to_stop_at_one_question_and_a_real_signal_comes_first() -> None
 
 def test_a_run_that_can_be_continued_exactly_is_told_so(run: Run, tiny: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "v"
-    code, output, error = run(*tiny, "verify_resume=true", "hydra.run.dir=v")
+    code, output, error = run(*tiny, "verify_resume=true", "hydra.run.dir=v", "logger=notes")
     assert (code, error) == (0, "")
     assert "interrupted and continued, against uninterrupted: bit for bit the same" in output
     assert "continuing after epoch 1, batch " in output
@@ -148,6 +148,7 @@ def test_a_run_that_can_be_continued_exactly_is_told_so(run: Run, tiny: list[str
     whole, parted = outcome(folder / "uninterrupted"), outcome(folder / "interrupted")
     assert whole == parted and whole["status"] == "complete"
     assert len(read_json(folder / "uninterrupted" / "history.json")) == 2, "a short one"
+    assert not [*folder.rglob("notes.jsonl")], "no tracker is told"
     assert read_json(folder / "uninterrupted" / "environment.json")["earlier"] == []
     assert len(read_json(folder / "interrupted" / "environment.json")["earlier"]) == 1
     at = load_checkpoint(folder / "interrupted" / "previous.pt")["state"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -74,12 +75,15 @@ def test_two_processes_train_what_one_does(
         "data.augment.cutmix=1",
         "data.class_weights=balanced",
         "trainer.clip_norm=0.5",
+        "logger=notes",
     ]
     assert run(*options, "hydra.run.dir=alone")[0] == 0
     require_success(start_together(2, *options, "hydra.run.dir=together"))
     assert {path.name for path in tmp_path.iterdir()} == {"alone", "together"}, "one run folder"
     alone, together = outcome(tmp_path / "alone"), outcome(tmp_path / "together")
     assert together["files"] == alone["files"]
+    notes = (tmp_path / "together" / "notes.jsonl").read_text().splitlines()
+    assert [json.loads(note)["what"] for note in notes] == ["begin", "epoch", "epoch", "epoch", "end"], "of one process"
     histories = [read_json(tmp_path / name / "history.json") for name in ("together", "alone")]
     assert histories[0] == nearly(histories[1])
     weights = [load_checkpoint(tmp_path / name / "last.pt")["model"] for name in ("together", "alone")]
