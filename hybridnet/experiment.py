@@ -16,7 +16,7 @@ from hybridnet.errors import Fault, InputError
 
 SMALLEST_MAP = 2
 
-_checked: set[str] = set()  # identities of the configurations that this process has checked
+_checked: dict[str, nn.Module] = {}  # the models of configurations that this process has checked, by their identity
 
 
 def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
@@ -47,20 +47,22 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
     if faults:
         raise InputError(*faults)
     assert model is not None, "a model that could not be built is a fault"
-    _checked.add(config.identity(cfg))
+    _checked[_identity(cfg)] = model
     return model
 
 
 def blueprint(cfg: DictConfig) -> nn.Module:
-    """What `check` returns; the rest of it is left out where this process has checked the same configuration before.
+    """What `check` returns, or has returned for the same configuration before; not to be changed.
 
     Raises:
         InputError: with all faults.
     """
-    if config.identity(cfg) not in _checked:
-        return check(cfg)
-    with torch.device("meta"):
-        return build_model(cfg, num_classes=2)
+    known = _checked.get(_identity(cfg))
+    return check(cfg) if known is None else known
+
+
+def _identity(cfg: DictConfig) -> str:
+    return config.identity(cfg, without=["resume"])  # which a sweep adds to the jobs that were checked
 
 
 def _top_level(

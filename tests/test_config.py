@@ -138,10 +138,32 @@ def test_what_groups_alone_compose_to_is_composed_once(monkeypatch: pytest.Monke
     )
     known: config.Known = {}
     for heads in (2, 8):
-        cfg = config.compose("train", ["model=bot", f"model.heads={heads}"], known=known)
+        cfg = config.compose("train", ["model=bot", f"model.heads={heads}", "hydra.run.dir=x"], known=known)
         defaults = config.compose("train", ["model=bot"], known=known)
         assert (cfg.model.heads, defaults.model.heads) == (heads, 4)
-    assert composed == [["model=bot"], ["model=bot", "model.heads=2"], ["model=bot", "model.heads=8"]]
+    assert composed == [["model=bot"]]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=bot", "model.heads=2", "++trainer.epochs=3", "seed=7"],
+        ["+model.extra={a: [1, 2]}", "data.image_size=[32,48]", "optimizer.head_lr=${optimizer.base_lr}"],
+        ["~model.size", "experiment=quick", "data.batch_size=3"],
+        ["logger=[tensorboard,mlflow]", "logger.mlflow.uri=x"],
+        ["~pruner"],
+    ],
+)
+def test_values_on_top_of_choices_are_what_hydra_composes(overrides: list[str]) -> None:
+    known: config.Known = {}
+    for _ in range(2):
+        cfg = config.compose("train", overrides, known=known)
+        with config._hydra([]):
+            expected = config.hydra_compose("train", overrides=overrides)
+        assert config.identity(cfg) == config.identity(expected)
+        assert OmegaConf.is_struct(cfg) == OmegaConf.is_struct(expected) is True
+    with pytest.raises(InputError, match=r"wrong configuration .* Could not append to config"):
+        config.compose("train", ["+seed=3"], known=known)
 
 
 def test_a_key_is_looked_up_in_the_groups_of_its_own_job() -> None:

@@ -172,13 +172,13 @@ def test_no_more_stages_are_frozen_than_there_are() -> None:
 
 
 def test_a_configuration_that_was_checked_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its job needs the model only, as large as the checked one; another configuration is checked as ever."""
-    monkeypatch.setattr(experiment, "_checked", set())
+    """Its job, which goes on with what may be there, needs the model only; another configuration is checked as ever."""
+    monkeypatch.setattr(experiment, "_checked", {})
     cfg = config.compose("train", ["model=plain"])
     expected = experiment.check(cfg, defaults=cfg)
     with monkeypatch.context() as patch:
         patch.setattr(experiment, "check", lambda _: pytest.fail("checked again"))
-        model = experiment.blueprint(cfg)
+        model = experiment.blueprint(config.with_values(cfg, {"resume": "auto"}))
     shapes = [{name: tensor.shape for name, tensor in m.state_dict().items()} for m in (expected, model)]
     assert shapes[0] == shapes[1]
     assert all(parameter.is_meta for parameter in model.parameters())
@@ -187,7 +187,7 @@ def test_a_configuration_that_was_checked_is_not_checked_again(monkeypatch: pyte
 
 
 def test_a_wrong_configuration_does_not_count_as_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "_checked", set())
+    monkeypatch.setattr(experiment, "_checked", {})
     cfg = config.compose("train", ["model.heads=3"])
     for _ in range(2):
         with pytest.raises(InputError, match=r"channels \(512\) must be divisible by heads \(3\)"):

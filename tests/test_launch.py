@@ -168,7 +168,7 @@ def test_a_multirun_gives_a_folder_for_each_job(run: Run, tmp_path: Path, small:
     sweep = ["++trainer.epochs=1", "model.heads=2,4", "model.dropout=0.1,0.2", "hydra.sweep.dir=s"]
     code, _, error = run("-m", *constant, *sweep)
     assert code == 0, error
-    folders = sorted(path.name for path in (tmp_path / "s").iterdir() if path.is_dir())
+    folders = sorted(path.name for path in (tmp_path / "s").glob("[0-9]*"))
     assert folders == [
         "0_dropout=0.1,heads=2",
         "1_dropout=0.2,heads=2",
