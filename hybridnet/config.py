@@ -7,6 +7,7 @@ imported here: a misspelt override is answered before they are.
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -540,7 +541,15 @@ def _override_faults(config_name: str, overrides: Sequence[Override], *, known: 
 def _groups(overrides: Sequence[Override]) -> list[Override]:
     """Those that choose a file of conf/, without those that set a value."""
     loader = GlobalHydra.instance().config_loader()
-    return [o for o in overrides if loader.list_groups(o.key_or_group) or loader.get_group_options(o.key_or_group)]
+    place = tuple(source.path for source in loader.get_search_path().get_path())
+    return [override for override in overrides if _is_group(override.key_or_group, place)]
+
+
+@functools.cache  # Hydra looks through all its sources, 10 ms for each key of each job
+def _is_group(key: str, place: tuple[str, ...]) -> bool:
+    """Whether `key` names a folder of the configuration, in the search path `place` of Hydra as it is now."""
+    loader = GlobalHydra.instance().config_loader()
+    return bool(loader.list_groups(key) or loader.get_group_options(key))
 
 
 def _choices(groups: Sequence[Override]) -> Iterator[str]:
