@@ -331,12 +331,17 @@ def test_of_several_processes_only_the_first_signal_counts(capfd: pytest.Capture
 
 
 BLOCKED = """
-import hashlib, sys
+import hashlib, sys, threading
 from hybridnet.signals import Interruption
 with Interruption(of_several=True) as interruption, interruption.deferred():
     interruption.end_if_blocked(0.2)
-    print("ready", flush=True)
-    if sys.argv[1] == "blocked":
+    if sys.argv[1] == "awake":
+        print("ready", flush=True)
+    else:
+        sys.setswitchinterval(1000)  # another thread has its turn only once the call below lets go
+        begun = threading.Event()
+        threading.Thread(target=lambda: begun.wait() and print("ready", flush=True), daemon=True).start()
+        begun.set()
         hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in one call, which no signal interrupts
     while not interruption.pending():
         pass
@@ -359,3 +364,28 @@ def test_a_process_that_waits_in_vain_is_ended_by_a_signal(how: str, code: int, 
             raise
         assert process.stdout.read() == output
     assert process.returncode == code
+
+
+PARENT = """
+import subprocess, sys
+from hybridnet import signals
+signals.end_at_once()
+signals.end_with_children()
+child = "import signal; print('ready', flush=True); signal.pause()"
+process = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True)
+process.stdout.readline()
+print(process.pid, flush=True)
+process.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+def test_processes_that_work_for_one_end_with_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        child = Path("/proc") / process.stdout.readline().strip()
+        assert child.exists()
+        process.terminate()
+        assert process.wait(timeout=20) == 143
+    wait_until(
+        lambda: not child.exists() or "State:\tZ" in (child / "status").read_text(), "the child ends", seconds=20
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,9 +21,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from hybridnet import config
+from hybridnet import config, signals
 from hybridnet.config import Multirun
-from hybridnet.errors import Fault, InputError, TrainingError
+from hybridnet.errors import Fault, InputError, Stopped, TrainingError
 from hybridnet.files import shortened
 from hybridnet.sweep import search
 from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned, write_sweep
@@ -341,6 +342,8 @@ def _launch(function: Function, jobs: Jobs, ledger: Ledger, start: Callable[[Fun
         return LedgerLauncher(usual(*arguments, **options), ledger, jobs, is_search=is_search(jobs.multirun))
 
     Plugins.instantiate_launcher = instantiate_launcher
+    if not jobs.multirun.launcher["_target_"].endswith(".BasicLauncher"):
+        signals.end_with_children()
     try:
         start(_job(function, shares_gpus="joblib" in jobs.multirun.launcher["_target_"]))
     except SweepStopped:
@@ -368,13 +371,20 @@ def _num_threads(launcher: Mapping[str, Any]) -> int | None:
 
 def _job(function: Function, *, shares_gpus: bool) -> Function:
     """What a launcher runs, maybe in another process: nothing of this one goes along."""
+    main = os.getpid()
 
     @functools.wraps(function)
     def job(cfg: DictConfig) -> float:
         from hybridnet.sweep.job import run_job
 
         folder = Path(HydraConfig.get().runtime.output_dir)
-        return run_job(functools.partial(function, cfg), folder, on_error=cfg.sweep.on_error, shares_gpus=shares_gpus)
+        train = functools.partial(function, cfg)
+        try:
+            return run_job(train, folder, on_error=cfg.sweep.on_error, shares_gpus=shares_gpus)
+        except Stopped as stopped:
+            if os.getpid() == main:
+                raise
+            os._exit(stopped.exit_code)  # or a worker would wait for the next job of a sweep that has ended
 
     return job
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hybridnet.sweep.ledger import Ledger
+from tests.conftest import Command, wait_until
 
 Run = Callable[..., tuple[int, str, str]]
+Start = Callable[..., Command]
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,19 @@ def test_jobs_side_by_side_give_the_same_results(
         else:
             assert "Traceback" in (two.folder / "train.log").read_text()
     assert "Warning" not in error
+
+
+def test_a_sweep_that_is_stopped_saves_its_jobs_and_leaves_no_process(
+    start: Start, tiny: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    sweep = ["-m", *tiny, "hydra/launcher=joblib", "seed=1,2", "hydra.sweep.dir=s"]
+    command = start(*sweep, "trainer.epochs=1000", "trainer.patience=0")
+    wait_until(lambda: len(list((tmp_path / "s").glob("*/last.pt"))) == 2, "both jobs have saved an epoch")
+    command.send(signal.SIGTERM)
+    assert command.wait() == 143, command.stderr
+    wait_until(lambda: not [line for line in command.session().values() if "loky.backend.popen" in line], "they end")
+    jobs = Ledger(tmp_path / "s").jobs()
+    assert [(job.status, job.attempt) for job in jobs] == [("stopped", 1)] * 2
+    for job in jobs:
+        assert (job.folder / "last.pt").exists() and "stopped; continue with" in (job.folder / "train.log").read_text()
