@@ -258,7 +258,7 @@ def run(
             config_dir=config_dir,
             monitor=jobs.monitor,
             num_jobs=num_jobs,
-            num_threads=_num_threads(multirun.launcher),
+            num_threads=jobs.first.sweep.num_threads,
         )
         known = ledger.add(grid)
         overrides, is_left = [], any(not job.is_done for job in known)
@@ -355,18 +355,6 @@ def _launch(function: Function, jobs: Jobs, ledger: Ledger, start: Callable[[Fun
         # The sweeper asks for the best of none; each job has said why it failed.
     finally:
         Plugins.instantiate_launcher = usual
-
-
-def _num_threads(launcher: Mapping[str, Any]) -> int | None:
-    """Of every job on a CPU, where all jobs run on this machine.
-
-    Sums of floating-point numbers depend on the number of threads: with launchers that choose it by themselves, the
-    same jobs would have other results than one after the other.
-    """
-    import torch
-
-    is_elsewhere = "Slurm" in launcher["_target_"] or launcher.get("ray", {}).get("init", {}).get("address")
-    return None if is_elsewhere else torch.get_num_threads()
 
 
 def _job(function: Function, *, shares_gpus: bool) -> Function:

@@ -27,7 +27,7 @@ def test_jobs_side_by_side_give_the_same_results(
     run: Run, tiny: list[str], tmp_path: Path, launcher: str, package: str
 ) -> None:
     pytest.importorskip(package)
-    sweep = ["-m", *tiny, "trainer.epochs=1", "optimizer.head_lr=1e-3,1e+30", "seed=1,2"]
+    sweep = ["-m", *tiny, "trainer.epochs=1", "sweep.num_threads=2", "optimizer.head_lr=1e-3,1e+30", "seed=1,2"]
     assert run(*sweep, "hydra.sweep.dir=basic")[0] == 1
     code, _, error = run(*sweep, f"hydra/launcher={launcher}", "hydra.sweep.dir=other")
     assert code == 1 and error.count("error: failed job in ") == 2, error
