@@ -10,7 +10,7 @@ import copy
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -349,15 +349,13 @@ def taken_apart(
         InputError: for overrides that remove something, or cannot be read.
     """
     with _hydra(config_dirs):
-        loader = GlobalHydra.instance().config_loader()
-        choices, values = [], {}
-        for text, override in zip(overrides, _parse(overrides), strict=True):
+        parsed = _parse(overrides)
+        groups, choices, values = _groups(parsed), [], {}
+        for text, override in zip(overrides, parsed, strict=True):
             if override.is_delete():
                 hint = "what it removes must be left out in a yaml that is written by hand"
                 raise InputError(Fault("no value", text, "it removes a key, which no setting does", hint))
-            group = override.key_or_group
-            is_group = loader.list_groups(group) or loader.get_group_options(group)
-            if is_group and not isinstance(override.value(), dict):
+            if override in groups and not isinstance(override.value(), dict):
                 choices.append((override.get_key_element().lstrip("+"), override.value(), override.is_add()))
             else:
                 values[override.key_or_group] = override.value()
@@ -423,7 +421,9 @@ def _hydra(config_dirs: Sequence[str]) -> Iterator[None]:
     """Hydra over conf/ and, before it, the user's own folders; what was initialised before comes back at the end."""
     outer = GlobalHydra.instance().hydra  # of a search, whose jobs are composed while it runs
     GlobalHydra.instance().clear()
-    with _restored(outer), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with ExitStack() as on_exit:
+        on_exit.callback(lambda: setattr(GlobalHydra.instance(), "hydra", outer))
+        on_exit.enter_context(initialize_config_dir(str(CONF_DIR), version_base="1.3"))
         if config_dirs:
             search_path = create_config_search_path(str(CONF_DIR))
             for folder in config_dirs:
@@ -432,14 +432,6 @@ def _hydra(config_dirs: Sequence[str]) -> Iterator[None]:
             Hydra.create_main_hydra2(task_name="app", config_search_path=search_path)
         _prefer_own_files()
         yield
-
-
-@contextmanager
-def _restored(hydra: Hydra | None) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        GlobalHydra.instance().hydra = hydra
 
 
 def _prefer_own_files() -> None:

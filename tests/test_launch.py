@@ -20,7 +20,7 @@ from PIL import Image
 import hybridnet
 from hybridnet.data import load_image
 from hybridnet.files import in_bytes
-from hybridnet.launch import _rare_collections
+from hybridnet.launch import _rare_collections, _report
 from tests.conftest import ROOT, Command, content, outcome, require_whole_files, wait_until
 
 RunProcess = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -183,6 +183,14 @@ def test_a_multirun_gives_a_folder_for_each_job(run: Run, tmp_path: Path, small:
         assert _json(tmp_path / "s" / name / "status.json")["status"] == "complete"
     log = (tmp_path / "s" / folders[3] / "train.log").read_text()
     assert log.count("epoch 1/1") == 1, "each job's log has its own lines"
+
+
+def test_a_report_that_cannot_be_made_does_not_fail_the_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _report(tmp_path / "nowhere")
+    said = capsys.readouterr().out
+    assert said.startswith("no report: error: no sweep in ") and "python -m hybridnet.report sweep=" in said
 
 
 def test_collections_are_rare_only_while_jobs_are_checked() -> None:

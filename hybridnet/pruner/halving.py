@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
+from hybridnet.pruner import best_values
 from hybridnet.settings import Count, Range, checked
 
 
@@ -35,7 +36,7 @@ class HalvingPruner:
         epoch = len(values)
         if not self._is_rung(epoch):
             return False
-        rivals = [max(other[:epoch]) for other in others if len(other) >= epoch]
+        rivals = best_values(others, epoch=epoch)
         num_promoted = max(1, (len(rivals) + 1) // self.factor)
         return sum(rival > max(values) for rival in rivals) >= num_promoted
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from hybridnet.pruner import best_values
 from hybridnet.settings import Count, NonNegative, checked
 
 
@@ -34,7 +35,7 @@ class MedianPruner:
             others: those of each other job.
         """
         epoch = len(values)
-        rivals = [max(other[:epoch]) for other in others if len(other) >= epoch]
+        rivals = best_values(others, epoch=epoch)
         if epoch < self.min_epochs or len(rivals) < self.min_jobs:
             return False
         return max(values) < median(rivals) - self.margin

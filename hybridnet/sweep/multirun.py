@@ -139,7 +139,6 @@ class LedgerLauncher(Launcher):
         self.jobs = jobs
         self.is_search = is_search
         self._num_launched = 0
-        self._num_started = 0  # attempts of the last batch, when the launcher failed
 
     def setup(self, **_: Any) -> None:
         """The other launcher was set up before."""
@@ -149,13 +148,16 @@ class LedgerLauncher(Launcher):
         planned = [self.jobs.planned(overrides) for overrides in job_overrides]
         commands = {p.identity: list(o) for p, o in zip(planned, job_overrides, strict=True)}
         before = {job.identity: job for job in self.ledger.add(planned) if not job.is_done}
-        todo = list(before.values())
+        todo, num_started = list(before.values()), 0
         while todo:
             try:
                 self._start([[*commands[job.identity], *_of_start(job)] for job in todo])
                 break
             except Exception as error:
-                todo = self._left(before, error)
+                num_before = num_started
+                todo, num_started = self._left(before, error)
+                if num_started == num_before:
+                    raise  # it is not because of a job
         if (self.ledger.folder / STOP).exists():
             raise SweepStopped
         return [self._result(job, o) for job, o in zip(self.ledger.add(planned), job_overrides, strict=True)]
@@ -165,8 +167,8 @@ class LedgerLauncher(Launcher):
         self._num_launched += len(commands)
         self.launcher.launch(commands, initial_job_idx=first)
 
-    def _left(self, before: Mapping[str, Job], error: Exception) -> list[Job]:
-        """Of those jobs the ones to start again, after the launcher has failed as a whole."""
+    def _left(self, before: Mapping[str, Job], error: Exception) -> tuple[list[Job], int]:
+        """After the launcher has failed as a whole: the jobs to start again, and how many attempts there were."""
         left, num_started = [], 0
         for job in (job for job in self.ledger.jobs() if job.identity in before):
             num_attempts = job.attempt - before[job.identity].attempt
@@ -175,10 +177,7 @@ class LedgerLauncher(Launcher):
                 replace(job, status="failed", error=f"its process has ended: {error}").write()
             elif not (job.is_done or (job.status == "failed" and num_attempts)):
                 left.append(job)
-        if not num_started or num_started == self._num_started:
-            raise error  # it is not because of a job
-        self._num_started = num_started
-        return left
+        return left, num_started
 
     def _result(self, job: Job, overrides: Sequence[str]) -> JobReturn:
         if job.is_done or not self.is_search:

@@ -223,6 +223,14 @@ def test_a_process_that_is_killed_takes_no_other_job_with_it(tmp_path: Path) -> 
     assert launcher.launcher.batches[-1] == ["dddd"], "what is done is not started again"
 
 
+def test_a_process_may_be_killed_in_every_batch(tmp_path: Path) -> None:
+    launcher = _launcher(tmp_path, {"a": 1, "bb": 1}, is_search=True)
+    for name in ("a", "bb"):
+        (result,) = launcher.launch([[name]], initial_job_idx=0)
+        assert result.return_value == len(name)
+    assert [(job.status, job.attempt) for job in _jobs(tmp_path)] == [("complete", 2)] * 2
+
+
 def test_a_search_is_told_of_a_failure(tmp_path: Path) -> None:
     launcher = _launcher(tmp_path, {"bb": 9}, is_search=True)
     (result,) = launcher.launch([["bb"]], initial_job_idx=0)

@@ -46,6 +46,14 @@ def test_a_model_that_trains_leaves_nothing() -> None:
     try_model(config.compose("train", BASE))
 
 
+def test_on_a_cpu_a_huge_batch_is_not_tried_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+    monkeypatch.setattr("hybridnet.sweep.trial.rehearsal", lambda *_, shape, **__: lambda: shapes.append(shape))
+    try_model(config.compose("train", [*BASE, "trainer.device=cpu", "data.image_size=[32,48]"]))
+    try_model(config.compose("train", [*BASE[:3], "trainer.device=cpu", "data.batch_size=100000"]))
+    assert shapes == [(3, 3, 32, 48), (256, 3, 64, 64)]
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
