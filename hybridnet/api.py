@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from hybridnet import config, experiment
-from hybridnet.checkpoint import best_model_file, load_checkpoint, load_weights
 from hybridnet.errors import Fault, InputError
+from hybridnet.inference.trained import TrainedModel, load_trained
 
 
 def create_model(name: str, *, num_classes: int, overrides: Sequence[str] = ()) -> nn.Module:
@@ -37,29 +37,22 @@ def create_model(name: str, *, num_classes: int, overrides: Sequence[str] = ()) 
     return model
 
 
-def load_model(run: str | Path) -> nn.Module:
+def load_model(run: str | Path, *, extra_targets: Sequence[str] = ()) -> TrainedModel:
     """Load the best model of a run, in eval mode on the CPU. Never runs code from the file.
 
+        model = hybridnet.load_model("outputs/runs/<run folder>")
+        for prediction in model.predict(["leaf.jpg", "other.jpg"]):
+            print(prediction.label, prediction.probability)
+
     Args:
-        run: a run folder, or its best_model.pt.
+        run: a run folder, or its best_model.pt, wherever it lies.
+        extra_targets: prefixes of modules of your own that the model may have, such as `my_package.`.
 
     Shape of the model:
-        (B, 3, H, W) -> (B, num_classes); H, W, mean and std as in the run's configuration.
+        (B, 3, H, W) -> (B, num_classes); H, W, mean and std are those of `model.preprocessing`.
 
     Raises:
         InputError: (a ValueError) if the file is missing, damaged, or no model of this project, or if its weights are
             those of another model than its configuration names.
     """
-    path = best_model_file(Path(run))
-    content = load_checkpoint(path)
-    try:
-        model = config.build_modules(content["model_config"], num_classes=content["num_classes"])
-        load_weights(model, content["model"], source=str(path))
-    except KeyError as error:
-        raise InputError(Fault("unusable checkpoint", str(path), f"has no entry {error}")) from error
-    except InputError:
-        raise
-    except Exception as error:  # what a constructor makes of content that does not fit
-        cause = " ".join(str(error).split())[:300]
-        raise InputError(Fault("unusable checkpoint", str(path), cause)) from error
-    return model.eval()
+    return load_trained(run, extra_targets=extra_targets)

@@ -97,16 +97,19 @@ def _locate(target: str) -> Any:
         return None
 
 
-def module_faults(container: Any) -> Iterator[Fault]:
-    """Every `_target_` that is not a class of torch modules."""
+def module_faults(container: Any, *, extra_targets: Sequence[str] = ()) -> Iterator[Fault]:
+    """Every `_target_` that is not a class of torch modules; others than those of `extra_targets` are not imported."""
     from torch import nn
 
+    known = ("hybridnet.model.", "torch.nn.", "timm.", *extra_targets)
     for where, node in _nodes(container, ""):
         target = node["_target_"]
-        is_known = isinstance(target, str) and target.startswith(("hybridnet.model.", "torch.nn.", "timm."))
+        is_known = isinstance(target, str) and target.startswith(known)
         found = _locate(target) if is_known else None
         if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-            yield Fault("target not allowed", f"{where}._target_", f"'{target}' is not a class of torch modules")
+            cause = f"'{target}' is not a class of torch modules"
+            hint = "" if is_known else "if you trust it: extra_targets=[my_package.]"
+            yield Fault("target not allowed", f"{where}._target_", cause, hint)
 
 
 def without_knobs(node: Any) -> Any:

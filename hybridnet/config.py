@@ -170,11 +170,12 @@ def group_choices(overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) 
     return [text for text, key in zip(overrides, keys, strict=True) if any((home / key).is_dir() for home in homes)]
 
 
-def build(node: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
+def build(node: DictConfig | Mapping[str, Any], *, extra_targets: Sequence[str] = (), **arguments: Any) -> Any:
     """Instantiate a node with a `_target_`; keys that only feed interpolations (`heads`) are left out.
 
     Args:
         node: its own and every nested `_target_` must be allowed.
+        extra_targets: prefixes that are allowed besides those of the project and of the node's configuration.
         arguments: plain values that are known only now, such as the number of classes.
 
     Raises:
@@ -183,7 +184,7 @@ def build(node: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
         FaultsError: of the target.
     """
     container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-    faults = list(binding.target_faults(container, allowed=_allowed(node)))
+    faults = list(binding.target_faults(container, allowed=(*_allowed(node), *extra_targets)))
     if faults:
         raise InputError(*faults)
     try:
@@ -197,15 +198,17 @@ def build(node: DictConfig | Mapping[str, Any], **arguments: Any) -> Any:
         raise
 
 
-def build_modules(node: Mapping[str, Any], **arguments: Any) -> Any:
+def build_modules(node: Mapping[str, Any], *, extra_targets: Sequence[str] = (), **arguments: Any) -> Any:
     """`build` for a node from a file: every target must be a torch module class, so that nothing else can run.
+
+    A package that `extra_targets` names is imported; nothing in the file can name one.
 
     Raises:
         InputError: if a target is something else.
     """
-    if faults := list(binding.module_faults(node)):
+    if faults := list(binding.module_faults(node, extra_targets=extra_targets)):
         raise InputError(*faults)
-    return build(node, **arguments)
+    return build(node, extra_targets=extra_targets, **arguments)
 
 
 def find_faults(cfg: DictConfig) -> dict[str, Fault]:

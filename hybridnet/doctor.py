@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import rich
-from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +18,7 @@ from rich.text import Text
 from hybridnet import figures
 from hybridnet.console import track
 from hybridnet.data.album import Album, disguised, look_at_all
-from hybridnet.data.image import open_rgb
+from hybridnet.data.image import thumbnail
 from hybridnet.data.labels import examine_label2id
 from hybridnet.data.rows import Row, lines_of, listing
 from hybridnet.data.table import SPLITS, bad_files_fault, examine
@@ -192,14 +191,8 @@ def _draw(path: Path, rows: Sequence[Row], album: Album, names: Sequence[str], *
     tiles = {}
     for name, found in list(shown.items())[:MOST_CLASSES_SHOWN]:
         chosen = np.unique(np.linspace(0, len(found) - 1, SAMPLES).round().astype(int))
-        tiles[name] = [_tile(metadata.parent / rows[found[place]].path) for place in chosen]
+        tiles[name] = [thumbnail(metadata.parent / rows[found[place]].path, TILE) for place in chosen]
     figures.plot_classes(path, tiles, title=f"{metadata.name}: up to {SAMPLES} pictures of each class", columns=SAMPLES)
-
-
-def _tile(file: Path) -> np.ndarray:
-    image = open_rgb(file, short_side=TILE)
-    method = Image.Resampling.NEAREST if max(image.size) < TILE // 2 else Image.Resampling.BICUBIC
-    return np.asarray(ImageOps.pad(image, (TILE, TILE), method=method, color="#EEEEEE"))
 
 
 def _lines(notes: Sequence[str], faults: Sequence[Fault], written: Sequence[Path]) -> list[str]:

@@ -108,17 +108,20 @@ def _width(text: str, size: float) -> float:
     return TextPath((0, 0), text, size=size).get_extents().x1 / 72 if text.strip() else 0.0
 
 
-def plot_samples(path: Path, images: np.ndarray, *, labels: Sequence[str], title: str, limit: int = 32) -> None:
+def plot_samples(
+    path: Path, images: np.ndarray, *, labels: Sequence[str], title: str, limit: int = 32, lines: int = 1
+) -> None:
     """A grid of pictures with their labels.
 
     Args:
         images: uint8 (B, H, W, 3); the first `limit` are shown.
+        lines: of each label.
     """
     images, labels = images[:limit], labels[:limit]
     columns = min(8, len(images))
     rows = math.ceil(len(images) / columns)
     height, width = images.shape[1:3]
-    cell_width, gap, label_height, title_height = 268, 12, 52, 64  # in pixels
+    cell_width, gap, label_height, title_height = 268, 12, 28 + 24 * lines, 64  # in pixels
     cell_height = round(cell_width * height / width)
     size = (columns * (cell_width + gap) + gap, rows * (cell_height + label_height) + title_height + gap)
     full_width, full_height = max(size[0], 3 * DPI), size[1]  # a title needs three inches
@@ -130,13 +133,49 @@ def plot_samples(path: Path, images: np.ndarray, *, labels: Sequence[str], title
         top = title_height + label_height + row * (cell_height + label_height)
         places.append((left, top))
         centre, above = (left + cell_width / 2) / full_width, 1 - (top - 8) / full_height
-        figure.text(centre, above, short(label, 24), ha="center", va="bottom", fontsize=7)
+        shown = "\n".join(short(line, 24) for line in label.splitlines())
+        figure.text(centre, above, shown, ha="center", va="bottom", fontsize=7)
     figure.text(0.5, 1 - 20 / full_height, title, ha="center", va="top", fontsize=10)
     picture = _drawn(figure)
     resampling = Image.Resampling.NEAREST if width < 100 else Image.Resampling.BICUBIC
     for place, image in zip(places, images, strict=True):  # axes for each of them would take ten times as long
         picture.paste(Image.fromarray(image).resize((cell_width, cell_height), resampling), place)
     _write(picture, path)
+
+
+def plot_reliability(
+    path: Path, *, counts: np.ndarray, confidences: np.ndarray, accuracies: np.ndarray, title: str
+) -> None:
+    """Accuracy against confidence, and below how many answers have which confidence.
+
+    Args:
+        path: of the PNG.
+        counts: answers in each bin of equal width from 0 to 1.
+        confidences, accuracies: means of each bin.
+        title: above the picture.
+    """
+    figure = Figure(figsize=(5.4, 5.8))
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.09, top=0.92, hspace=0.12)
+    above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1])
+    centres, width = (np.arange(len(counts)) + 0.5) / len(counts), 1 / len(counts)
+    above.plot([0, 1], [0, 1], color=BEST, linewidth=1, linestyle=":", label="what the model says")
+    some = counts > 0
+    above.bar(centres[some], accuracies[some], width=0.94 * width, color="#9FB8C8", label="how often it is right")
+    above.plot(confidences[some], accuracies[some], "o", color=TRAIN, markersize=4)
+    above.set_ylabel("Accuracy", **STYLE)
+    above.set_ylim(0, 1.02)
+    above.legend(loc="upper left", fontsize=9, edgecolor="none", framealpha=0.85)
+    below.bar(centres, counts, width=0.94 * width, color="#9FB8C8")
+    below.set_ylabel("Pictures", **STYLE)
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    below.set_xlabel("Confidence: probability of the prediction", **STYLE)
+    below.set_xlim(0, 1)
+    for axes in (above, below):
+        axes.grid(alpha=0.25)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=10)
+    save(figure, path)
 
 
 def plot_classes(path: Path, classes: Mapping[str, Sequence[np.ndarray]], *, title: str, columns: int) -> None:

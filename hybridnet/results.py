@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +36,8 @@ class Results:
 
     def write_predictions(self, evaluation: Evaluation, *, paths: list[str], classes: list[str]) -> None:
         """Write `predictions.csv`: path, label, prediction and the probability of each class."""
-        rows = [["path", "label", "prediction", *(f"probability_{name}" for name in classes)]]
-        answers = zip(
-            paths,
-            evaluation.labels.tolist(),
-            evaluation.predictions.tolist(),
-            evaluation.probabilities.tolist(),
-            strict=True,
-        )
-        for path, label, prediction, probabilities in answers:
-            rows.append([path, classes[label], classes[prediction], *(f"{p:.6f}" for p in probabilities)])
-        write_text(self.folder / "predictions.csv", csv_text(rows))
+        text = csv_text(prediction_rows(evaluation, paths=paths, classes=classes))
+        write_text(self.folder / "predictions.csv", text)
 
     def write_metrics(
         self,
@@ -60,8 +51,6 @@ class Results:
     ) -> dict[str, Any]:
         """Write `metrics.json`: the best epoch's figures, from the best model as it was saved; returns them."""
         best = state.best_row
-        per_class = evaluation.per_class()
-        names = ("precision", "recall", "f1", "support")
         metrics = {
             **evaluation.summary(),
             "train_acc": best["train_acc"],
@@ -78,9 +67,7 @@ class Results:
             "peak_memory_bytes": _peak_memory_bytes(),
             "num_valid": len(evaluation.labels),
             "num_leaked": num_leaked,
-            "per_class": {
-                label: {name: per_class[name][i].item() for name in names} for i, label in enumerate(classes)
-            },
+            "per_class": by_class(evaluation, classes),
             "confusion_matrix": evaluation.confusion().tolist(),
         }
         write_json(self.folder / "metrics.json", metrics)
@@ -125,6 +112,26 @@ class Results:
 
         if not figures.show(self.folder / "training_plot.png"):
             log.info(f"no viewer here; the curves are in {shortened(self.folder) / 'training_plot.png'}")
+
+
+def prediction_rows(evaluation: Evaluation, *, paths: Sequence[str], classes: Sequence[str]) -> Iterator[list[str]]:
+    """The header and a row for each picture: path, label, prediction and the probability of each class."""
+    yield ["path", "label", "prediction", *(f"probability_{name}" for name in classes)]
+    answers = zip(
+        paths,
+        evaluation.labels.tolist(),
+        evaluation.predictions.tolist(),
+        evaluation.probabilities.tolist(),
+        strict=True,
+    )
+    for path, label, prediction, probabilities in answers:
+        yield [path, classes[label], classes[prediction], *(f"{p:.6f}" for p in probabilities)]
+
+
+def by_class(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support of each class, by its label."""
+    found = evaluation.per_class()
+    return {label: {name: values[i].item() for name, values in found.items()} for i, label in enumerate(classes)}
 
 
 def _peak_memory_bytes() -> int:

@@ -39,11 +39,19 @@ def test_wrong_arguments_are_value_errors(name: str, num_classes: int, overrides
     assert message in str(caught.value)
 
 
-def _save(path: Path, module: torch.nn.Module, **changes: object) -> None:
+def _content(**changes: object) -> dict[str, object]:
     cfg = config.compose("train", ["model=ca"])
-    save_checkpoint(
-        path, {"model": module.state_dict(), "model_config": config.plain(cfg.model), "num_classes": 3} | changes
-    )
+    return {
+        "model": {},
+        "model_config": config.plain(cfg.model),
+        "num_classes": 3,
+        "label2id": {"b": 1, "a": 0, "c": 2},
+        "preprocessing": {"image_size": [40, 48], "center_crop": 0.9, "mean": [0.5] * 3, "std": [0.25] * 3},
+    } | changes
+
+
+def _save(path: Path, module: torch.nn.Module, **changes: object) -> None:
+    save_checkpoint(path, _content(model=module.state_dict()) | changes)
 
 
 def test_a_saved_model_is_loaded_in_eval_mode(tmp_path: Path) -> None:
@@ -75,6 +83,7 @@ def test_a_checkpoint_cannot_name_a_function_to_run(tmp_path: Path) -> None:
     [
         ({"model": [1, 2]}, r"unusable checkpoint in .*a\.pt: 'list' object has no attribute"),
         ({"num_classes": "five"}, r"unusable checkpoint in .*a\.pt: .*num_classes"),
+        ({"label2id": {"a": 0, "b": 2}}, r"unusable checkpoint in .*a\.pt: label2id has the indices \[0, 2\]"),
         (
             {"model_config": {"_target_": "hybridnet.model.plain.PlainClassifier"}},
             r"unusable checkpoint in .*a\.pt: .*missing a required argument: 'backbone'",
@@ -104,10 +113,9 @@ def test_the_weights_of_another_model_are_named_in_three_lines(tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize("name", ["model", "model_config", "num_classes"])
+@pytest.mark.parametrize("name", ["model", "model_config", "num_classes", "label2id", "preprocessing"])
 def test_a_missing_entry_is_named(tmp_path: Path, name: str) -> None:
-    cfg = config.compose("train", ["model=ca"])
-    content = {"model": {}, "model_config": config.plain(cfg.model), "num_classes": 3}
+    content = _content(model=hybridnet.create_model("ca", num_classes=3).state_dict())
     del content[name]
     save_checkpoint(tmp_path / "a.pt", content)
     with pytest.raises(InputError) as caught:

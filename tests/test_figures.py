@@ -106,3 +106,16 @@ def test_panels_show_points_and_bars_and_leave_out_what_is_missing(tmp_path: Pat
     pixels = _pixels(path)
     assert pixels.shape[1] > pixels.shape[0]
     assert _has_colour(pixels, figures.TRAIN) and _has_colour(pixels, figures.VALID) and _has_colour(pixels, "#9FB8C8")
+
+
+def test_reliability_is_drawn_with_empty_bins(tmp_path: Path) -> None:
+    counts = np.array([0, 3, 0, 9])
+    figures.plot_reliability(
+        tmp_path / "a.png",
+        counts=counts,
+        confidences=np.array([0, 0.4, 0, 0.9]),
+        accuracies=np.array([0, 0.33, 0, 1.0]),
+        title="valid: 83.33% of 12",
+    )
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (1080, 1160)

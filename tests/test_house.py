@@ -33,7 +33,12 @@ MAY_IMPORT = {
     "hybridnet.data": SHARED | {"torch", "torchvision", "numpy", "pandas", "PIL", "sklearn", "hybridnet.data"},
     "hybridnet.config": SHARED | {"hydra", "omegaconf", "yaml", "hybridnet.binding"},
     "hybridnet.experiment": SHARED | {"torch", "hybridnet.config"},
-    "hybridnet.api": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.checkpoint"},
+    "hybridnet.api": SHARED
+    | {"torch", "hybridnet.config", "hybridnet.experiment"}
+    | {"hybridnet.inference.trained.TrainedModel", "hybridnet.inference.trained.load_trained"},
+    "hybridnet.inference": SHARED
+    | {"torch", "numpy", "PIL", "hybridnet.checkpoint", "hybridnet.config", "hybridnet.data", "hybridnet.inference"}
+    | {"hybridnet.trainer"},
     "hybridnet.pruner": SHARED | {"hybridnet.pruner"},
     "hybridnet.logger": SHARED | {"hybridnet.logger", "mlflow", "tensorboard", "torch.utils.tensorboard", "wandb"},
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},
@@ -57,7 +62,9 @@ MAY_IMPORT = {
 ENTRY_POINTS = {
     "hybridnet.benchmark",
     "hybridnet.doctor",
+    "hybridnet.evaluate",
     "hybridnet.launch",
+    "hybridnet.predict",
     "hybridnet.prepare",
     "hybridnet.promote",
     "hybridnet.report",

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from PIL import Image
 
-from hybridnet.data.image import load_reduced, reduced_size
+from hybridnet.data.image import load_reduced, reduced_size, shrunk
 from hybridnet.errors import Fault, InputError
 
 
@@ -66,6 +67,10 @@ class Reduction:
             InputError: if the file is no picture, or damaged.
         """
         return load_reduced(file, crop_side=self.crop_side, short_side=self.short_side)
+
+    def shrink(self, image: Image.Image) -> Image.Image:
+        """A decoded picture as `load` would return it, but for what a JPEG loses when it is decoded smaller."""
+        return shrunk(image, short_side=self.short_side)
 
     def size(self, file: Path) -> tuple[int, int]:
         """Height and width of what `load` returns, from the file's header."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hybridnet.errors import Fault, InputError
 
@@ -62,11 +62,20 @@ def load_reduced(path: str | Path, *, crop_side: int, short_side: int) -> np.nda
     Returns:
         uint8 array (H, W, 3), of the size that `reduced_size` tells.
     """
-    image = open_rgb(path, short_side=crop_side)
+    return np.asarray(shrunk(open_rgb(path, short_side=crop_side), short_side=short_side))
+
+
+def shrunk(image: Image.Image, *, short_side: int) -> Image.Image:
+    """The picture with a short side of at most `short_side`."""
     size = _fitted(image.size, short_side)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return np.asarray(image)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+
+
+def thumbnail(path: str | Path, side: int) -> np.ndarray:
+    """The whole picture in a grey square, uint8 (side, side, 3)."""
+    image = open_rgb(path, short_side=side)
+    method = Image.Resampling.NEAREST if max(image.size) < side // 2 else Image.Resampling.BICUBIC
+    return np.asarray(ImageOps.pad(image, (side, side), method=method, color="#EEEEEE"))
 
 
 def reduced_size(path: str | Path, *, crop_side: int, short_side: int) -> tuple[int, int]:
@@ -85,7 +94,7 @@ def open_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
         if short_side:
             image.draft(None, (short_side, short_side))
         image.load()
-        return _to_rgb(_upright(image))
+        return to_rgb(upright(image))
 
 
 class Header(NamedTuple):
@@ -151,7 +160,7 @@ def _cause(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Pillow's `exif_transpose` without writing the metadata anew, which fails where another entry is damaged."""
     method = UPRIGHT.get(_orientation(image))
     return image if method is None else image.transpose(method)
@@ -169,7 +178,12 @@ def _orientation(image: Image.Image) -> int | None:
         return None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8 bits in red, green and blue, whatever the mode; transparency is composited on white.
+
+    Raises:
+        ValueError: for pixels whose range is not known.
+    """
     if image.mode == "F":
         raise ValueError("has floating-point pixels, whose range is not known; save it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):

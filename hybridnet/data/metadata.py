@@ -16,9 +16,10 @@ from torch import Tensor
 
 from hybridnet.data import table
 from hybridnet.data.augment import Augment, Size
-from hybridnet.data.batch import Batch, Normalize, mixed, rotated
-from hybridnet.data.decoded import Pictures, Reduction
+from hybridnet.data.batch import Batch, mixed, rotated
+from hybridnet.data.decoded import Pictures
 from hybridnet.data.loader import Loader
+from hybridnet.data.preprocessing import Preprocessing
 from hybridnet.data.progress import Track, silently
 from hybridnet.data.resident import LARGEST_SHARE, ResidentPictures
 from hybridnet.data.samples import ImageSamples
@@ -114,8 +115,8 @@ class MetadataImages:
             self.image_size, early=[_height_and_width(size) for size in progressive], num_epochs=num_epochs
         )
         self.center_crop = center_crop
-        self.mean, self.std = tuple(mean), tuple(std)
-        self.normalize = Normalize(self.mean, self.std)
+        self._preprocessing = Preprocessing(image_size=self.image_size, center_crop=center_crop, mean=mean, std=std)
+        self.normalize = self._preprocessing.normalize
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.pin_memory = bool(pin_memory) and torch.cuda.is_available()
@@ -159,7 +160,7 @@ class MetadataImages:
         """Open or build the store of both splits, leave out what cannot be used, and make the loaders."""
         store = open_store(
             [*self.train.files, *self.valid.files],
-            Reduction(max(self.image_size), round(max(self.image_size) / self.center_crop)),
+            self._preprocessing.reduction,
             cache_dir=self.cache_dir,
             table=self.metadata,
             keep_pixels=self.cache == "store",
@@ -230,12 +231,7 @@ class MetadataImages:
 
     def preprocessing(self) -> dict[str, list[float] | float]:
         """What a user of the model must do to a picture, in plain types."""
-        return {
-            "image_size": list(self.image_size),
-            "center_crop": self.center_crop,
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
+        return self._preprocessing.plain()
 
     def fingerprint(self) -> dict[str, str]:
         """A digest of the rows in use, in their order, of each split: contents of the files and labels, not paths."""

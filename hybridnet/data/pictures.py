@@ -13,6 +13,7 @@ import numpy as np
 from hybridnet.data.copies import thumbnail
 from hybridnet.data.digests import file_digest
 from hybridnet.data.image import open_rgb
+from hybridnet.data.listing import files_below
 from hybridnet.data.rows import listing, read_records
 from hybridnet.data.table import is_safe
 from hybridnet.errors import Fault, InputError
@@ -57,7 +58,7 @@ def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list
         own: files that are ours, and are not mentioned.
     """
     named, left_out = [], []
-    for file in sorted(file for file in _files(root) if file not in own):
+    for file in sorted(file for file in files_below(root) if file not in own):
         parts = file.relative_to(root).parts
         name = os.fsencode("/".join(parts)).decode("utf-8", "backslashreplace")
         if any(part.startswith(".") for part in parts):
@@ -122,14 +123,6 @@ def _read(named: Named) -> Picture | Fault:
         return Fault("left out", named.name, error.faults[0].cause)
     digest = file_digest(named.file)
     return Picture(*named, digest, image.width * image.height, thumbnail(image))
-
-
-def _files(root: Path) -> Iterator[Path]:
-    """All files below root, also behind links to folders; a link back to a folder above is not followed again."""
-    for folder, folders, names in os.walk(root, followlinks=True):
-        above = [os.path.realpath(parent) for parent in (folder, *Path(folder).parents)]
-        folders[:] = sorted(f for f in folders if os.path.realpath(Path(folder) / f) not in above)
-        yield from (Path(folder) / name for name in names)
 
 
 def _is_utf8(text: str) -> bool:

@@ -18,6 +18,7 @@ from hybridnet.data.rows import require_file as require_file
 from hybridnet.errors import Fault, InputError
 
 SPLITS = ("train", "valid", "test")
+TO_TRAIN = ("train", "valid")  # the splits that a training needs
 REPAIR = (
     "repair these files or remove their rows, or leave them out with data.on_bad_image=skip; "
     "python -m hybridnet.doctor data.metadata=<file> data.label2id=<file> lists all that is wrong"
@@ -33,24 +34,28 @@ class Split:
         files: where they are.
         labels: int64 (N,), class indices.
         lines: of the CSV, counted from 1.
+        groups: what else a picture belongs to (a plant, a set of copies); "" where the table does not say.
     """
 
     paths: list[str]
     files: list[Path]
     labels: np.ndarray
     lines: list[int]
+    groups: list[str]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def take(self, indices: np.ndarray) -> Split:
         """The samples at `indices`."""
-        lists = ([values[i] for i in indices] for values in (self.paths, self.files, self.lines))
-        paths, files, lines = lists
-        return Split(paths, files, self.labels[indices], lines)
+        lists = ([values[i] for i in indices] for values in (self.paths, self.files, self.lines, self.groups))
+        paths, files, lines, groups = lists
+        return Split(paths, files, self.labels[indices], lines, groups)
 
 
-def read_metadata(path: Path, label2id: dict[str, int], *, fold: int | None = None) -> dict[str, Split]:
+def read_metadata(
+    path: Path, label2id: dict[str, int], *, fold: int | None = None, needs: Sequence[str] = TO_TRAIN
+) -> dict[str, Split]:
     """Read the table and return its splits; relative paths are relative to the table's folder.
 
     Args:
@@ -58,12 +63,13 @@ def read_metadata(path: Path, label2id: dict[str, int], *, fold: int | None = No
         label2id: class index of every label.
         fold: with a number, the column `fold` decides: these rows are for validation, those of other folds for
             training, and rows without a fold are the test split. Without, the column `split` decides.
+        needs: the splits that must have rows; `train` must have some of every class.
 
     Raises:
         InputError: if the file is missing or no such table, or for what `examine` finds; lists the first 20 lines of
             each kind and the count.
     """
-    rows, splits, faults = examine(path, label2id, fold=fold)
+    rows, splits, faults = examine(path, label2id, fold=fold, needs=needs)
     if faults:
         raise InputError(*faults)
     everything = Split(
@@ -71,19 +77,20 @@ def read_metadata(path: Path, label2id: dict[str, int], *, fold: int | None = No
         files=[path.parent / row.path for row in rows],
         labels=np.array([label2id[row.label] for row in rows], dtype=np.int64),
         lines=[row.line for row in rows],
+        groups=[(row.group or "").strip() for row in rows],
     )
     return {name: everything.take(np.flatnonzero([x == name for x in splits])) for name in SPLITS}
 
 
 def examine(
-    path: Path, label2id: dict[str, int] | None, *, fold: int | None = None
+    path: Path, label2id: dict[str, int] | None, *, fold: int | None = None, needs: Sequence[str] = TO_TRAIN
 ) -> tuple[list[Row], list[str], list[Fault]]:
     """Read the table and look for everything that can be wrong with it without opening a picture.
 
     Args:
         path: of the table.
         label2id: class index of every label; None leaves out what depends on it.
-        fold: see `read_metadata`.
+        fold, needs: see `read_metadata`.
 
     Returns:
         The rows, the split of each, and the faults: rows with a wrong number of fields, unknown labels and splits,
@@ -115,7 +122,7 @@ def examine(
         kinds = {f"unknown label (label2id has {listing(list(label2id))})": wrong} | kinds
     faults += fold_faults
     faults += [Fault("wrong rows", where, f"{what}: {listing(lines)}") for what, lines in kinds.items() if lines]
-    return rows, splits, faults or _split_faults(rows, splits, label2id, where=where)
+    return rows, splits, faults or _split_faults(rows, splits, label2id, where=where, needs=needs)
 
 
 def assign(rows: Sequence[Row], *, fold: int | None, where: str) -> tuple[list[str], list[Fault]]:
@@ -176,12 +183,17 @@ def _conflicts(rows: Sequence[Row], keys: Sequence[Hashable], values: Sequence[s
 
 
 def _split_faults(
-    rows: Sequence[Row], splits: Sequence[str], label2id: dict[str, int] | None, *, where: str
+    rows: Sequence[Row], splits: Sequence[str], label2id: dict[str, int] | None, *, where: str, needs: Sequence[str]
 ) -> list[Fault]:
-    """Splits without rows, and classes without a training picture."""
-    empty = [name for name in ("train", "valid") if name not in splits]
+    """Splits without rows that need some, and classes without a training picture."""
+    empty = [name for name in needs if name not in splits]
+    if empty and needs != TO_TRAIN:
+        hint = f"choose one of those that it has: split={', '.join(sorted(set(splits)))}"
+        return [Fault("empty split", where, f"no row has split '{name}'", hint) for name in empty]
     if empty:
         return [Fault("empty split", where, f"no row has split '{name}'", PREPARE) for name in empty]
+    if "train" not in needs:
+        return []
     trained = {row.label for row, split in zip(rows, splits, strict=True) if split == "train"}
     without = [repr(label) for label in label2id or {} if label not in trained]
     if not without:

@@ -23,7 +23,9 @@ BROKEN = "image file is truncated"
 def split_of(labels: list[int], *, first_line: int, prefix: str) -> Split:
     paths = [f"{prefix}{number}.png" for number in range(len(labels))]
     lines = list(range(first_line, first_line + len(labels)))
-    return Split(paths, [Path("photos") / path for path in paths], np.array(labels, dtype=np.int64), lines)
+    return Split(
+        paths, [Path("photos") / path for path in paths], np.array(labels, dtype=np.int64), lines, [""] * len(lines)
+    )
 
 
 def select_from(

@@ -51,7 +51,13 @@ def causes_in(folder: Path, content: str, *, fold: int | None = None) -> list[st
 
 def split_of(labels: list[int]) -> Split:
     paths = [f"{number}.png" for number in range(len(labels))]
-    return Split(paths, [Path("photos") / path for path in paths], np.array(labels), list(range(2, len(labels) + 2)))
+    return Split(
+        paths,
+        [Path("photos") / path for path in paths],
+        np.array(labels),
+        list(range(2, len(labels) + 2)),
+        [""] * len(labels),
+    )
 
 
 # metadata.csv

@@ -1,0 +1,223 @@
+"""`python -m hybridnet.evaluate run=<folder>`: how good a trained model is, on labelled pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rich
+import torch
+from rich.table import Table
+from rich.text import Text
+
+from hybridnet.console import print_table, track
+from hybridnet.data.image import thumbnail
+from hybridnet.data.table import Split, bad_files_fault
+from hybridnet.errors import Fault, InputError
+from hybridnet.files import csv_text, shortened, writable_folder, write_json, write_text
+from hybridnet.inference import calibration
+from hybridnet.inference.labelled import read_labelled
+from hybridnet.inference.members import Member, answers_of, load_members, make_predictors
+from hybridnet.inference.predictor import Tta
+from hybridnet.results import by_class, prediction_rows
+from hybridnet.settings import Count, Natural, checked
+from hybridnet.trainer.metrics import Evaluation
+
+MOST_CLASSES_LISTED = 50
+MOST_MISTAKES = 24
+TILE = 268  # pixels
+TOP = (2, 3, 5)
+
+
+@checked
+def evaluate(
+    *,
+    run: str | Sequence[str] | None,
+    split: Literal["train", "valid", "test"],
+    metadata: str | None,
+    fold: Natural | None,
+    on_bad_image: Literal["error", "skip"] | None,
+    batch_size: Count | None,
+    device: str,
+    precision: Literal["auto", "bf16", "fp16", "float32"] | None,
+    tta: Tta,
+    out: str | None,
+    extra_targets: Sequence[str],
+) -> None:
+    """Print how good a model is; write metrics.json, predictions.csv and pictures into a folder.
+
+    On the validation pictures, on the same kind of machine, the figures are those of the training's end to the last
+    digit.
+
+    Args:
+        run: of the model; several are an ensemble, whose probabilities are the mean of theirs.
+        split: of the table.
+        metadata: a table as in training; null for the run's own.
+        fold: as in training; null for the run's own.
+        on_bad_image: `error`, or `skip`, which leaves out what cannot be decoded; null as the run was trained.
+        batch_size: pictures at once; null for the training's.
+        device: as in training.
+        precision: as in training; null for the run's own.
+        tta: test-time augmentation, see Predictor.
+        out: folder for the results; null for `<run>/evaluation/<split>`.
+        extra_targets: see `load_trained`.
+
+    Raises:
+        InputError: for a run, table, picture or folder that cannot be used, and models of other classes.
+    """
+    members = load_members(run, extra_targets=extra_targets)
+    first = members[0]
+    table, pictures = read_labelled(first.settings, first.model.classes, split=split, metadata=metadata, fold=fold)
+    folder = _folder(out, members, split=split, table=table if metadata else None, tta=tta)
+    predictors = make_predictors(members, device=device, precision=precision, batch_size=batch_size, tta=tta)
+    answers = answers_of(predictors, pictures.files, track=track)
+    left_out = [(pictures.lines[i], pictures.paths[i], answers.causes[i]) for i in sorted(answers.causes)]
+    if left_out and (on_bad_image or first.settings.get("data.on_bad_image")) != "skip":
+        raise InputError(bad_files_fault(left_out, f"data.metadata={table}"))
+    if not len(answers.indices):
+        raise InputError(Fault("too few pictures", f"data.metadata={table}", "none of them can be used"))
+    pictures = pictures.take(answers.indices)
+    evaluation = Evaluation(answers.logits, torch.from_numpy(pictures.labels))
+    metrics = measured(evaluation, first.model.classes, pictures.groups, split=split) | {
+        "split": split,
+        "metadata": str(table),
+        "runs": [str(member.settings.folder) for member in members],
+        "tta": tta,
+        "device": str(predictors[0].device),
+        "precision": [predictor.precision.name for predictor in predictors],
+        "left_out": [{"line": line, "path": path, "cause": cause} for line, path, cause in left_out],
+    }
+    is_as_trained = len(members) == 1 and split == "valid" and metadata is None and fold is None and tta == "none"
+    trained = first.settings.metrics() if is_as_trained else {}
+    write(folder, evaluation, pictures, first.model.classes, metrics)
+    _print(metrics, first.model.classes, folder, trained)
+
+
+def measured(evaluation: Evaluation, classes: Sequence[str], groups: Sequence[str], *, split: str) -> dict[str, Any]:
+    """The figures of an evaluation, in plain types; the first names begin with the split, as in training.
+
+    Args:
+        evaluation: the answers.
+        classes: labels in the order of the logits.
+        groups: of each picture, see `accuracy_interval`.
+        split: its name.
+    """
+    probabilities = evaluation.probabilities
+    is_right = (evaluation.predictions == evaluation.labels).tolist()
+    found = {name.replace("valid_", f"{split}_", 1): value for name, value in evaluation.summary().items()}
+    calibrated = calibration.calibration(probabilities, evaluation.labels)
+    return found | {
+        f"{split}_acc_interval": list(calibration.accuracy_interval(is_right, groups)),
+        f"num_{split}": len(groups),
+        "num_groups": len({group or number for number, group in enumerate(groups)}),
+        "top_k_acc": {str(k): evaluation.top_k_accuracy(k) for k in TOP if k < len(classes)},
+        "expected_calibration_error": calibrated.expected_error,
+        "brier_score": calibration.brier_score(probabilities, evaluation.labels),
+        "per_class": by_class(evaluation, classes),
+        "confusion_matrix": evaluation.confusion().tolist(),
+    }
+
+
+def write(
+    folder: Path, evaluation: Evaluation, pictures: Split, classes: Sequence[str], metrics: dict[str, Any]
+) -> None:
+    """Write tables and pictures of an evaluation into a folder."""
+    from hybridnet import figures  # matplotlib is not needed to find a fault
+
+    write_text(folder / "predictions.csv", csv_text(prediction_rows(evaluation, paths=pictures.paths, classes=classes)))
+    write_json(folder / "metrics.json", metrics)
+    title = f"{metrics['split']}: {evaluation.accuracy():.2%} of {len(pictures):,}"
+    figures.plot_confusion(
+        folder / "confusion_matrix.png", evaluation.confusion().numpy(), classes=classes, title=title
+    )
+    found = calibration.calibration(evaluation.probabilities, evaluation.labels)
+    figures.plot_reliability(
+        folder / "reliability.png",
+        counts=found.counts.numpy(),
+        confidences=found.confidences.numpy(),
+        accuracies=found.accuracies.numpy(),
+        title=f"{title}, expected calibration error {found.expected_error:.3f}",
+    )
+    (folder / "mistakes.png").unlink(missing_ok=True)  # of an earlier evaluation
+    worst = mistakes(evaluation)[:MOST_MISTAKES]
+    if len(worst):
+        confidences = evaluation.probabilities.amax(dim=1)
+        figures.plot_samples(
+            folder / "mistakes.png",
+            np.stack([thumbnail(pictures.files[i], TILE) for i in worst]),
+            labels=[
+                f"{classes[evaluation.labels[i]]}\n✗ {confidences[i]:.0%} {classes[evaluation.predictions[i]]}"
+                for i in worst
+            ],
+            title=f"The most confident mistakes of {metrics['split']}: label, and below it the prediction",
+            lines=2,
+        )
+
+
+def mistakes(evaluation: Evaluation) -> list[int]:
+    """Places of the wrong predictions, the most confident one first."""
+    confidences, predictions = evaluation.probabilities.max(dim=1)
+    is_wrong = predictions != evaluation.labels
+    order = confidences.argsort(descending=True, stable=True)
+    return order[is_wrong[order]].tolist()
+
+
+def _folder(out: str | None, members: Sequence[Member], *, split: str, table: Path | None, tta: str) -> Path:
+    if out is None and len(members) > 1:
+        raise InputError(Fault("missing value", "out", "several runs have no folder in common", "add out=<folder>"))
+    name = "_".join([*([] if table is None else [table.parent.name or table.stem]), split, *([tta] * (tta != "none"))])
+    place = Path(out) if out else members[0].settings.folder / "evaluation" / name
+    try:
+        return writable_folder(place)
+    except OSError as error:
+        cause, hint = error.strerror or str(error), "choose another one with out=<folder>"
+        raise InputError(Fault("unusable folder", str(place), cause, hint)) from error
+
+
+def _print(metrics: dict[str, Any], classes: Sequence[str], folder: Path, trained: dict[str, Any]) -> None:
+    split = metrics["split"]
+    low, high = metrics[f"{split}_acc_interval"]
+    num, num_groups = metrics[f"num_{split}"], metrics["num_groups"]
+    rows = {
+        "pictures": f"{num:,}" + (f" of {num_groups:,} groups" if num_groups < num else ""),
+        "accuracy": f"{metrics[f'{split}_acc']:.4f} (95 %: {low:.3f} to {high:.3f})",
+        "macro F1": f"{metrics[f'{split}_macro_f1']:.4f}",
+        **{f"top-{k} accuracy": f"{value:.4f}" for k, value in metrics["top_k_acc"].items()},
+        "loss": f"{metrics[f'{split}_loss']:.4f}",
+        "calibration error": f"{metrics['expected_calibration_error']:.4f} (Brier score {metrics['brier_score']:.4f})",
+        "left out": f"{len(metrics['left_out']):,}, see metrics.json" if metrics["left_out"] else "",
+        "compared to training": _against(trained, metrics) if trained else "",
+        "folder": str(shortened(folder.resolve())),
+    }
+    print_table(f"Evaluation of {split}", {name: text for name, text in rows.items() if text})
+    rich.get_console().print(_class_table(metrics["per_class"], classes))
+
+
+def _against(trained: dict[str, Any], metrics: dict[str, Any]) -> str:
+    names = ("valid_acc", "valid_loss")
+    if all(trained.get(name) == metrics[name] for name in names):
+        return "the same figures"
+    told = ", ".join(f"{name} {trained.get(name)}, now {metrics[name]}" for name in names)
+    return f"{told} (other pictures, processor, number of threads, precision or batch size?)"
+
+
+def _class_table(per_class: dict[str, dict[str, float]], classes: Sequence[str]) -> Table:
+    table = Table(title="Classes", title_justify="left", box=rich.box.SIMPLE)
+    table.add_column("class", overflow="fold")
+    for heading in ("precision", "recall", "F1", "pictures"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in classes[:MOST_CLASSES_LISTED]:
+        row = per_class[name]
+        shares = [f"{row[key]:.4f}" for key in ("precision", "recall", "f1")]
+        table.add_row(Text(name), *shares, f"{row['support']:,.0f}")
+    if len(classes) > MOST_CLASSES_LISTED:
+        table.add_row(f"… and {len(classes) - MOST_CLASSES_LISTED} more, see metrics.json")
+    return table
+
+
+if __name__ == "__main__":
+    from hybridnet.launch import call
+
+    call("evaluate")

@@ -1,0 +1,67 @@
+"""What a run folder says of its training, wherever the folder lies now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hybridnet import config
+from hybridnet.errors import Fault, InputError
+from hybridnet.files import read_json
+
+
+def folders_of(run: str | Sequence[str] | None, *, key: str = "run") -> list[Path]:
+    """The folders that were named, one or several.
+
+    Raises:
+        InputError: if there is none, or one does not exist.
+    """
+    names = [run] if isinstance(run, str) else list(run or [])
+    if not names or not all(names):
+        hint = f"{key}=outputs/runs/<run folder>, which python train.py has written"
+        raise InputError(Fault("missing value", key, "no run is named", hint))
+    for name in names:
+        if not Path(name).exists():
+            raise InputError(Fault("missing run", f"{key}={name}", "no such folder"))
+    return [Path(name) for name in names]
+
+
+class RunSettings:
+    """The settings that a run was trained with.
+
+    Args:
+        run: its folder; for a best_model.pt by itself nothing is known.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run if run.is_dir() else run.parent
+        self._cfg = config.saved(self.folder)
+
+    def get(self, key: str) -> Any:
+        """The value at a dotted key; None where it is not known."""
+        value = None if self._cfg is None else config.select(self._cfg, key)
+        return value
+
+    def file(self, key: str) -> Path | None:
+        """A file that a setting names, relative to this working directory or to the training's; None if it is gone."""
+        name = self.get(key)
+        if not isinstance(name, str):
+            return None
+        places = [Path(name), Path(self._working_directory(), name)]
+        return next((place for place in places if place.is_file()), None)
+
+    def metrics(self) -> dict[str, Any]:
+        """What the training has measured; empty where that is not known."""
+        return _read(self.folder / "metrics.json")
+
+    def _working_directory(self) -> str:
+        return str(_read(self.folder / "environment.json").get("working_directory", ""))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,161 @@
+"""A trained model: the network, its classes, and what is done to a picture before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from torch import Tensor, nn
+
+from hybridnet import config
+from hybridnet.checkpoint import best_model_file, load_checkpoint, load_weights
+from hybridnet.data import preprocessing
+from hybridnet.data.image import to_rgb, upright
+from hybridnet.data.preprocessing import Preprocessing
+from hybridnet.errors import Fault, InputError
+from hybridnet.inference.predictor import Predictor
+
+Picture = str | Path | np.ndarray | Image.Image
+
+
+class Prediction(NamedTuple):
+    """What a model says to one picture.
+
+    Attributes:
+        label: the most probable class.
+        probability: of this class.
+        probabilities: of every class, the most probable one first.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+class TrainedModel(nn.Module):
+    """A classifier from a run, with all that is needed to use it.
+
+    Args:
+        network: (B, 3, H, W) -> (B, num_classes).
+        model_config: what the network was built from, in plain types.
+        classes: labels in the order of the logits.
+        preprocessing: of the pictures.
+
+    Shape:
+        (B, 3, H, W) -> (B, num_classes); the input as `preprocessing` makes it, or of another size.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, model_config: dict[str, Any], classes: list[str], preprocessing: Preprocessing
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.model_config = model_config
+        self.classes = classes
+        self.preprocessing = preprocessing
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+    def predict(
+        self, pictures: Picture | Sequence[Picture], *, batch_size: int = 32, precision: str = "auto"
+    ) -> list[Prediction]:
+        """What is on some pictures; puts the model into eval mode and computes on the device where it is.
+
+        Args:
+            pictures: one, or several: paths, uint8 arrays (H, W, 3) or (H, W), or Pillow's images.
+            batch_size: pictures at once.
+            precision: `auto`, `bf16`, `fp16`, `float32`.
+
+        Returns:
+            One prediction for each picture, in their order.
+
+        Raises:
+            InputError: (a ValueError) if one of them is no picture, or cannot be read; names all of them.
+        """
+        if isinstance(pictures, str | Path | Image.Image) or (isinstance(pictures, np.ndarray) and pictures.ndim < 4):
+            pictures = [pictures]
+        device = str(next(self.parameters()).device)
+        predictor = Predictor(
+            self.network, self.preprocessing, device=device, precision=precision, batch_size=batch_size
+        )
+        answers = predictor.answers([_readable(picture, number) for number, picture in enumerate(pictures)])
+        if answers.causes:
+            raise InputError(
+                *(Fault("unreadable image", str(pictures[i]), cause) for i, cause in sorted(answers.causes.items()))
+            )
+        return [self.prediction(row) for row in answers.logits.softmax(dim=1)] if len(answers.logits) else []
+
+    def prediction(self, probabilities: Tensor) -> Prediction:
+        """Of the probability of each class, (num_classes,)."""
+        order = probabilities.argsort(descending=True, stable=True).tolist()
+        by_label = {self.classes[index]: probabilities[index].item() for index in order}
+        label = self.classes[order[0]]
+        return Prediction(label, by_label[label], by_label)
+
+
+def load_trained(run: str | Path, *, extra_targets: Sequence[str] = ()) -> TrainedModel:
+    """Load the best model of a run, in eval mode on the CPU. Never runs code from the file.
+
+    Args:
+        run: a run folder, or its best_model.pt, wherever it lies.
+        extra_targets: prefixes of modules of your own that the model may have, such as `my_package.`.
+
+    Raises:
+        InputError: (a ValueError) if the file is missing, damaged, or no model of this project, or if its weights are
+            those of another model than its configuration names.
+    """
+    path = best_model_file(Path(run))
+    content = load_checkpoint(path)
+    try:
+        network = config.build_modules(
+            content["model_config"], extra_targets=extra_targets, num_classes=content["num_classes"]
+        )
+        load_weights(network, content["model"], source=str(path))
+        model = TrainedModel(
+            network,
+            model_config=content["model_config"],
+            classes=_classes(content["label2id"]),
+            preprocessing=preprocessing.of_plain(content["preprocessing"]),
+        )
+    except KeyError as error:
+        raise InputError(Fault("unusable checkpoint", str(path), f"has no entry {error}")) from error
+    except InputError:
+        raise
+    except Exception as error:  # what a constructor makes of content that does not fit
+        cause = " ".join(str(error).split())[:300]
+        raise InputError(Fault("unusable checkpoint", str(path), cause)) from error
+    return model.eval()
+
+
+def _classes(label2id: dict[str, int]) -> list[str]:
+    classes = sorted(label2id, key=label2id.__getitem__)
+    if [label2id[name] for name in classes] != list(range(len(classes))):
+        raise ValueError(f"label2id has the indices {sorted(label2id.values())}, not 0 … {len(classes) - 1}")
+    return classes
+
+
+def _readable(picture: Picture, number: int) -> Path | np.ndarray:
+    """As `ListedImages` takes it.
+
+    Raises:
+        InputError: for something else than a picture.
+    """
+    if isinstance(picture, str | Path):
+        return Path(picture)
+    if isinstance(picture, Image.Image):
+        try:
+            return np.asarray(to_rgb(upright(picture)))
+        except ValueError as error:
+            raise InputError(Fault("unusable picture", f"picture {number}", str(error))) from error
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
+        if picture.ndim == 2:
+            return np.repeat(picture[:, :, None], 3, axis=2)
+        if picture.ndim == 3 and picture.shape[2] == 3:
+            return picture
+    shown = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+    cause = f"expected a path, an image of Pillow, or a uint8 array (H, W, 3) or (H, W); got {shown}"
+    raise InputError(Fault("unusable picture", f"picture {number}", cause))

@@ -1,0 +1,65 @@
+"""Models that answer together."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hybridnet.checkpoint import load_checkpoint, save_checkpoint
+from hybridnet.data.progress import silently
+from hybridnet.errors import InputError
+from hybridnet.inference.members import answers_of, load_members, make_predictors
+
+OWN = ["own_parts."]
+PICTURES = list(np.random.default_rng(0).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8))
+
+
+def other(reference: Path, tmp_path: Path, **changes: object) -> Path:
+    """A copy of the run whose model says something else."""
+    folder = Path(shutil.copytree(reference, tmp_path / "other"))
+    content = load_checkpoint(folder / "best_model.pt")
+    content["model"]["fc.bias"] += torch.tensor([3.0, 0.0, -1.0])
+    save_checkpoint(folder / "best_model.pt", content | changes)
+    return folder
+
+
+def logits(*runs: Path, pictures: list[object] = PICTURES) -> torch.Tensor:
+    members = load_members([str(run) for run in runs], extra_targets=OWN)
+    predictors = make_predictors(members, device="cpu", precision="float32", batch_size=None, tta="none")
+    assert [predictor.batch_size for predictor in predictors] == [6] * len(runs)
+    return answers_of(predictors, pictures, track=silently).logits
+
+
+def test_probabilities_are_averaged(reference: Path, tmp_path: Path) -> None:
+    changed = other(reference, tmp_path)
+    alone = [logits(reference), logits(changed)]
+    together = logits(reference, changed)
+    assert torch.allclose(together.exp(), (alone[0].softmax(dim=1) + alone[1].softmax(dim=1)) / 2)
+    assert not torch.allclose(together.softmax(dim=1), alone[0].softmax(dim=1), atol=1e-3)
+
+
+def test_each_sees_pictures_in_its_own_size(reference: Path, tmp_path: Path) -> None:
+    content = load_checkpoint(reference / "best_model.pt")
+    larger = content["preprocessing"] | {"image_size": [48, 40]}
+    assert logits(reference, other(reference, tmp_path, preprocessing=larger)).shape == (5, 3)
+
+
+def test_what_one_cannot_see_is_left_out_for_all(reference: Path, tmp_path: Path) -> None:
+    pictures = [PICTURES[0], tmp_path / "gone.png", PICTURES[1]]
+    assert torch.equal(logits(reference, pictures=pictures), logits(reference, pictures=PICTURES[:2]))
+
+
+def test_other_classes_are_refused(reference: Path, tmp_path: Path) -> None:
+    folder = other(reference, tmp_path, label2id={"a": 0, "b": 1, "c": 2})
+    with pytest.raises(InputError, match="its classes are a, b, c; those of .* are horizontal, none, vertical"):
+        load_members([str(reference), str(folder)], extra_targets=OWN)
+
+
+def test_a_device_that_is_not_there_is_a_wrong_input(reference: Path) -> None:
+    members = load_members(str(reference), extra_targets=OWN)
+    with pytest.raises(InputError, match="wrong value in trainer: device 'tpu'"):
+        make_predictors(members, device="tpu", precision=None, batch_size=None, tta="none")

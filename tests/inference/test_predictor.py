@@ -1,0 +1,99 @@
+"""The answers to a list of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hybridnet.data.preprocessing import Preprocessing
+from hybridnet.errors import TrainingError
+from hybridnet.inference.predictor import Predictor
+
+PREPROCESSING = Preprocessing(image_size=(6, 8), center_crop=1.0, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+class Corners(nn.Module):
+    """The logits are the values of the four corners of the red channel."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert not self.training
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        return images[:, 0, ::5, ::7].flatten(1)
+
+
+class Full(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+
+def predictor(network: nn.Module, *, batch_size: int = 2, tta: str = "none") -> Predictor:
+    return Predictor(network, PREPROCESSING, device="cpu", precision="float32", batch_size=batch_size, tta=tta)
+
+
+def pictures(num: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 255, (num, 6, 8, 3), dtype=np.uint8))
+
+
+def corners(picture: np.ndarray) -> list[float]:
+    return torch.from_numpy(picture[::5, ::7, 0].copy()).div(255).flatten().tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_answers_are_in_the_order_of_the_list(batch_size: int) -> None:
+    shown = pictures(5)
+    answers = predictor(Corners(), batch_size=batch_size).answers(shown)
+    assert answers.indices.tolist() == [0, 1, 2, 3, 4]
+    assert torch.allclose(answers.logits, torch.tensor([corners(picture) for picture in shown]))
+
+
+def test_what_cannot_be_decoded_has_a_cause(tmp_path: Path) -> None:
+    first, second, third = pictures(3)
+    answers = predictor(Corners()).answers([first, tmp_path / "gone.png", second, third])
+    assert answers.indices.tolist() == [0, 2, 3]
+    assert answers.logits.shape == (3, 4)
+    assert answers.causes == {1: "no such file"}
+    assert not len(predictor(Corners()).answers([tmp_path / "gone.png"]).indices)
+    assert not len(predictor(Corners()).answers([]).indices)
+
+
+@pytest.mark.parametrize(
+    ("tta", "views"),
+    [
+        ("flip", lambda p: [p, p[:, ::-1]]),
+        ("flips", lambda p: [p, p[:, ::-1], p[::-1], p[::-1, ::-1]]),
+    ],
+)
+def test_augmentation_gives_the_mean_probabilities(tta: str, views: object) -> None:
+    (picture,) = pictures(1)
+    wanted = torch.tensor([corners(view) for view in views(picture)]).softmax(dim=1).mean(dim=0)
+    answers = predictor(Corners(), tta=tta).answers([picture])
+    assert torch.allclose(answers.logits.exp()[0], wanted)
+
+
+def test_full_memory_names_what_to_change() -> None:
+    with pytest.raises(TrainingError) as caught:
+        predictor(Full(), batch_size=8).answers(pictures(9))
+    assert str(caught.value) == (
+        "error: memory full in cpu: 8 pictures at once do not fit\nhint: set data.batch_size=4"
+    )
+
+
+def test_the_network_is_put_into_eval_mode_and_bf16_is_asked_of_autocast() -> None:
+    seen = []
+
+    class Watcher(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append((self.training, images.dtype))
+            return self.fc(images.mean(dim=(2, 3)))
+
+    made = Predictor(Watcher().train(), PREPROCESSING, device="cpu", precision="bf16", batch_size=2)
+    assert made.answers(pictures(2)).logits.dtype == torch.float32
+    assert seen == [(False, torch.bfloat16)]

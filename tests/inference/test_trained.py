@@ -1,0 +1,92 @@
+"""A trained model from Python: one picture or many, in every form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import hybridnet
+from hybridnet.errors import InputError
+from hybridnet.inference.trained import TrainedModel, load_trained
+
+OWN = ["own_parts."]
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(1).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def test_every_form_of_a_picture_gives_the_same(trained: TrainedModel, picture: Path) -> None:
+    image = Image.open(picture)
+    forms = [picture, str(picture), np.asarray(image), image, [picture], (np.asarray(image),)]
+    answers = [trained.predict(form, precision="float32") for form in forms]
+    assert all(answer == answers[0] for answer in answers)
+    (prediction,) = answers[0]
+    assert next(iter(prediction.probabilities)) == prediction.label
+    assert list(prediction.probabilities.values()) == sorted(prediction.probabilities.values(), reverse=True)
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert set(prediction.probabilities) == {"horizontal", "none", "vertical"}
+
+
+def test_what_it_says_is_the_softmax_of_its_logits(trained: TrainedModel, picture: Path) -> None:
+    same = trained.preprocessing
+    pixels = torch.from_numpy(same.cropped(same.reduction.load(picture)))[None]
+    with torch.inference_mode():
+        wanted = trained(same.normalized(pixels)).softmax(dim=1)[0]
+    (prediction,) = trained.predict(picture, precision="float32")
+    found = torch.tensor([prediction.probabilities[name] for name in trained.classes])
+    assert torch.allclose(found, wanted, atol=1e-6)
+
+
+def test_pictures_stay_in_their_order(trained: TrainedModel) -> None:
+    shown = list(np.random.default_rng(2).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8))
+    alone = [trained.predict(picture, precision="float32")[0].probability for picture in shown]
+    together = [p.probability for p in trained.predict(shown, batch_size=2, precision="float32")]
+    assert together == pytest.approx(alone, abs=1e-6)
+    assert trained.predict([]) == []
+
+
+def test_grey_pixels_and_a_turned_photo(trained: TrainedModel, tmp_path: Path) -> None:
+    grey = np.random.default_rng(3).integers(0, 255, (40, 60), dtype=np.uint8)
+    assert trained.predict(grey) == trained.predict(np.stack([grey] * 3, axis=2))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(grey)).save(tmp_path / "turned.png", exif=exif)
+    assert trained.predict(tmp_path / "turned.png") == trained.predict(Image.open(tmp_path / "turned.png"))
+    assert trained.predict(tmp_path / "turned.png") == trained.predict(grey)
+
+
+def test_everything_that_is_no_picture_is_named(trained: TrainedModel, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("no picture")
+    with pytest.raises(InputError) as caught:
+        trained.predict([tmp_path / "a.txt", np.zeros((9, 9, 3), np.uint8), tmp_path / "gone.jpg"])
+    assert [fault.where for fault in caught.value.faults] == [str(tmp_path / "a.txt"), str(tmp_path / "gone.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (np.zeros((9, 9, 3)), r"picture 0: expected a path.* got float64 \(9, 9, 3\)"),
+        (np.zeros((3, 9, 9), np.uint8), r"got uint8 \(3, 9, 9\)"),
+        ([7], "got int"),
+        (Image.new("F", (9, 9)), "floating-point pixels"),
+    ],
+)
+def test_another_kind_of_thing_is_told(trained: TrainedModel, wrong: object, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        trained.predict(wrong)
+
+
+def test_modules_of_your_own_must_be_allowed(reference: Path) -> None:
+    with pytest.raises(InputError, match=r"own_parts\.Small.*\nhint: if you trust it: extra_targets=\[my_package\.\]"):
+        load_trained(reference)
+    model = hybridnet.load_model(reference, extra_targets=OWN)
+    assert model.classes == ["horizontal", "none", "vertical"]
+    assert not model.training

@@ -1,0 +1,160 @@
+"""`python -m hybridnet.evaluate`: the figures of the training, and more; other tables, several runs, bad pictures."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from hybridnet import config
+from hybridnet.errors import InputError
+from hybridnet.evaluate import mistakes
+from hybridnet.files import read_json
+from hybridnet.inference.runs import RunSettings
+from hybridnet.trainer.metrics import Evaluation
+
+OWN = "extra_targets=[own_parts.]"
+
+
+def evaluate(*overrides: str) -> None:
+    cfg = config.compose("evaluate", [OWN, *overrides])
+    assert not config.find_faults(cfg)
+    config.build(cfg)
+
+
+@pytest.fixture
+def run(reference: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(reference, tmp_path / "run"))
+
+
+@pytest.fixture
+def table(run: Path, tmp_path: Path) -> Path:
+    """Another table: the run's validation pictures as split test, in a folder of their own."""
+    source = Path(RunSettings(run).get("data.metadata")).parent
+    photos = Path(shutil.copytree(source, tmp_path / "photos"))
+    lines = (photos / "metadata.csv").read_text().replace(",valid", ",test").splitlines()
+    (photos / "metadata.csv").write_text("\n".join([lines[0], *lines[25:]]) + "\n")
+    return photos / "metadata.csv"
+
+
+def test_the_figures_are_the_training_s(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(f"run={run}")
+    folder = run / "evaluation" / "valid"
+    found, trained = read_json(folder / "metrics.json"), read_json(run / "metrics.json")
+    for name in ("valid_acc", "valid_loss", "valid_macro_f1", "num_valid", "per_class", "confusion_matrix"):
+        assert found[name] == trained[name], name
+    assert (folder / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+    low, high = found["valid_acc_interval"]
+    assert 0 <= low < found["valid_acc"] <= high <= 1
+    assert set(found["top_k_acc"]) == {"2"}
+    for name in ("confusion_matrix.png", "reliability.png", "mistakes.png"):
+        assert (folder / name).is_file() == (name != "mistakes.png" or found["valid_acc"] < 1)
+    printed = capsys.readouterr().out
+    assert "compared to training   the same figures" in printed
+    assert f"accuracy               {found['valid_acc']:.4f}" in printed
+
+
+def test_other_figures_than_the_training_s_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (run / "metrics.json").read_text()
+    loss = read_json(run / "metrics.json")["valid_loss"]
+    (run / "metrics.json").write_text(text.replace(f'"valid_loss": {loss}', '"valid_loss": 0.25'))
+    evaluate(f"run={run}")
+    assert "valid_loss 0.25, now" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_copied_run_judges_another_table(run: Path, table: Path, tmp_path: Path) -> None:
+    evaluate(f"run={run}", "split=test", f"data.metadata={table}")
+    found = read_json(run / "evaluation" / "photos_test" / "metrics.json")
+    trained = read_json(run / "metrics.json")
+    assert found["test_acc"] == trained["valid_acc"]
+    assert found["num_test"] == 9
+    evaluate(f"run={run / 'best_model.pt'}", "split=test", f"data.metadata={table}", f"out={tmp_path / 'out'}")
+    assert read_json(tmp_path / "out" / "metrics.json")["test_loss"] == found["test_loss"]
+
+
+def test_groups_of_pictures_widen_the_interval(run: Path, table: Path) -> None:
+    evaluate(f"run={run}", "split=test", f"data.metadata={table}")
+    alone = read_json(run / "evaluation" / "photos_test" / "metrics.json")
+    header, *lines = table.read_text().splitlines()
+    grouped = [f"{line},{number // 3}" for number, line in enumerate(lines)]
+    table.write_text("\n".join([f"{header},group", *grouped]) + "\n")
+    evaluate(f"run={run}", "split=test", f"data.metadata={table}")
+    found = read_json(run / "evaluation" / "photos_test" / "metrics.json")
+    assert (alone["num_groups"], found["num_groups"]) == (9, 3)
+    assert found["test_acc"] == alone["test_acc"]
+
+
+def test_bad_pictures_stop_it_or_are_left_out(run: Path, table: Path) -> None:
+    (table.parent / "24.png").write_text("no picture")
+    arguments = [f"run={run}", "split=test", f"data.metadata={table}"]
+    with pytest.raises(InputError, match=r"unusable images in .*: 1 of them\n  line 2 '24\.png': is none of JPEG"):
+        evaluate(*arguments)
+    assert not (run / "evaluation" / "photos_test" / "metrics.json").exists()
+    evaluate(*arguments, "data.on_bad_image=skip")
+    found = read_json(run / "evaluation" / "photos_test" / "metrics.json")
+    assert found["num_test"] == 8
+    assert [(row["line"], row["path"]) for row in found["left_out"]] == [(2, "24.png")]
+    for file in table.parent.glob("*.png"):
+        file.write_text("no picture")
+    with pytest.raises(InputError, match="too few pictures in .*: none of them can be used"):
+        evaluate(*arguments, "data.on_bad_image=skip")
+
+
+def test_an_ensemble_of_a_run_with_itself_is_the_run(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing value in out: several runs have no folder in common"):
+        evaluate(f"run=[{run},{run}]")
+    evaluate(f"run=[{run},{run}]", f"out={tmp_path / 'both'}")
+    found, trained = read_json(tmp_path / "both" / "metrics.json"), read_json(run / "metrics.json")
+    assert found["valid_acc"] == trained["valid_acc"]
+    assert found["valid_loss"] == pytest.approx(trained["valid_loss"], abs=1e-5)
+    assert found["runs"] == [str(run), str(run)]
+
+
+def test_augmentation_has_a_folder_of_its_own(run: Path) -> None:
+    evaluate(f"run={run}", "tta=flips")
+    with (run / "evaluation" / "valid_flips" / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 9
+    assert all(sum(float(row[f"probability_{name}"]) for name in ("horizontal", "none", "vertical")) == pytest.approx(
+        1, abs=1e-5) for row in rows)  # fmt: skip
+
+
+def test_a_place_that_cannot_be_used(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"unusable folder in .*file: File exists\nhint: .*out=<folder>"):
+        evaluate(f"run={run}", f"out={tmp_path / 'file'}")
+
+
+def test_the_most_confident_mistakes_come_first() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 3.0], [0.0, 1.0], [0.0, 9.0]])
+    assert mistakes(Evaluation(logits, torch.tensor([1, 0, 0, 1]))) == [1, 0, 2]
+
+
+def test_a_picture_of_the_mistakes_is_drawn_and_removed(run: Path, table: Path) -> None:
+    folder = run / "evaluation" / "photos_test"
+    right = table.read_text()
+    wrong = right.replace(",none,", ",_,").replace(",horizontal,", ",none,").replace(",_,", ",horizontal,")
+    table.write_text(wrong)
+    evaluate(f"run={run}", "split=test", f"data.metadata={table}")
+    assert read_json(folder / "metrics.json")["test_acc"] < 1
+    with Image.open(folder / "mistakes.png") as picture:
+        assert picture.width > 600
+    with (folder / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    table.write_text("\n".join(["path,label,split", *(f"{r['path']},{r['prediction']},test" for r in rows)]) + "\n")
+    evaluate(f"run={run}", "split=test", f"data.metadata={table}")
+    assert read_json(folder / "metrics.json")["test_acc"] == 1
+    assert not (folder / "mistakes.png").exists()
+
+
+def test_the_command_line(command: object, run: Path) -> None:
+    ended = command("-m", "hybridnet.evaluate", f"run={run}", OWN, "splits=test")
+    assert ended.returncode == 2
+    assert "did you mean split?" in ended.stderr
+    ended = command("-m", "hybridnet.evaluate", f"run={run}", OWN)
+    assert ended.returncode == 0, ended.stderr
+    assert "the same figures" in ended.stdout
