@@ -6,29 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import rich
 import torch
 from rich.table import Table
 from rich.text import Text
 
 from hybridnet.console import print_table, track
-from hybridnet.data.image import thumbnail
+from hybridnet.data.rows import lines_of
 from hybridnet.data.table import Split, bad_files_fault
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import csv_text, shortened, writable_folder, write_json, write_text
-from hybridnet.inference import calibration
+from hybridnet.files import shortened, writable_folder
+from hybridnet.inference.judgement import measured, write
 from hybridnet.inference.labelled import read_labelled
+from hybridnet.inference.leaks import find_leaks
 from hybridnet.inference.members import Member, answers_of, load_members, make_predictors
 from hybridnet.inference.predictor import Tta
-from hybridnet.results import by_class, prediction_rows
 from hybridnet.settings import Count, Natural, checked
 from hybridnet.trainer.metrics import Evaluation
 
 MOST_CLASSES_LISTED = 50
-MOST_MISTAKES = 24
-TILE = 268  # pixels
-TOP = (2, 3, 5)
 
 
 @checked
@@ -39,6 +35,7 @@ def evaluate(
     metadata: str | None,
     fold: Natural | None,
     on_bad_image: Literal["error", "skip"] | None,
+    on_leak: Literal["error", "keep"] | None,
     batch_size: Count | None,
     device: str,
     precision: Literal["auto", "bf16", "fp16", "float32"] | None,
@@ -57,6 +54,8 @@ def evaluate(
         metadata: a table as in training; null for the run's own.
         fold: as in training; null for the run's own.
         on_bad_image: `error`, or `skip`, which leaves out what cannot be decoded; null as the run was trained.
+        on_leak: what to do about pictures that are copies of training pictures, where these are still there: `error`,
+            or `keep`, which counts them; null for `keep` if the run was trained so, else `error`.
         batch_size: pictures at once; null for the training's.
         device: as in training.
         precision: as in training; null for the run's own.
@@ -71,6 +70,14 @@ def evaluate(
     first = members[0]
     table, pictures = read_labelled(first.settings, first.model.classes, split=split, metadata=metadata, fold=fold)
     folder = _folder(out, members, split=split, table=table if metadata else None, tta=tta)
+    is_as_trained = len(members) == 1 and split == "valid" and metadata is None and fold is None and tta == "none"
+    trained = first.settings.metrics() if is_as_trained else {}
+    if split == "train":
+        copies = {"num_leaked": len(pictures), "num_compared": len(pictures)}
+    elif "num_leaked" in trained:
+        copies = {"num_leaked": trained["num_leaked"], "num_compared": None}  # the training has looked
+    else:
+        copies = _copies(members, pictures, where=f"data.metadata={table}", on_leak=on_leak)
     predictors = make_predictors(members, device=device, precision=precision, batch_size=batch_size, tta=tta)
     answers = answers_of(predictors, pictures.files, track=track)
     left_out = [(pictures.lines[i], pictures.paths[i], answers.causes[i]) for i in sorted(answers.causes)]
@@ -80,7 +87,8 @@ def evaluate(
         raise InputError(Fault("too few pictures", f"data.metadata={table}", "none of them can be used"))
     pictures = pictures.take(answers.indices)
     evaluation = Evaluation(answers.logits, torch.from_numpy(pictures.labels))
-    metrics = measured(evaluation, first.model.classes, pictures.groups, split=split) | {
+    metrics = measured(evaluation, first.model.classes, pictures.groups, split=split) | copies
+    metrics |= {
         "split": split,
         "metadata": str(table),
         "runs": [str(member.settings.folder) for member in members],
@@ -89,79 +97,30 @@ def evaluate(
         "precision": [predictor.precision.name for predictor in predictors],
         "left_out": [{"line": line, "path": path, "cause": cause} for line, path, cause in left_out],
     }
-    is_as_trained = len(members) == 1 and split == "valid" and metadata is None and fold is None and tta == "none"
-    trained = first.settings.metrics() if is_as_trained else {}
     write(folder, evaluation, pictures, first.model.classes, metrics)
     _print(metrics, first.model.classes, folder, trained)
 
 
-def measured(evaluation: Evaluation, classes: Sequence[str], groups: Sequence[str], *, split: str) -> dict[str, Any]:
-    """The figures of an evaluation, in plain types; the first names begin with the split, as in training.
+def _copies(
+    members: Sequence[Member], pictures: Split, *, where: str, on_leak: Literal["error", "keep"] | None
+) -> dict[str, int]:
+    """How many pictures are copies of some that a model was trained with, and with how many they were compared.
 
-    Args:
-        evaluation: the answers.
-        classes: labels in the order of the logits.
-        groups: of each picture, see `accuracy_interval`.
-        split: its name.
+    Raises:
+        InputError: if there are some, unless they are to be kept.
     """
-    probabilities = evaluation.probabilities
-    is_right = (evaluation.predictions == evaluation.labels).tolist()
-    found = {name.replace("valid_", f"{split}_", 1): value for name, value in evaluation.summary().items()}
-    calibrated = calibration.calibration(probabilities, evaluation.labels)
-    return found | {
-        f"{split}_acc_interval": list(calibration.accuracy_interval(is_right, groups)),
-        f"num_{split}": len(groups),
-        "num_groups": len({group or number for number, group in enumerate(groups)}),
-        "top_k_acc": {str(k): evaluation.top_k_accuracy(k) for k in TOP if k < len(classes)},
-        "expected_calibration_error": calibrated.expected_error,
-        "brier_score": calibration.brier_score(probabilities, evaluation.labels),
-        "per_class": by_class(evaluation, classes),
-        "confusion_matrix": evaluation.confusion().tolist(),
-    }
-
-
-def write(
-    folder: Path, evaluation: Evaluation, pictures: Split, classes: Sequence[str], metrics: dict[str, Any]
-) -> None:
-    """Write tables and pictures of an evaluation into a folder."""
-    from hybridnet import figures  # matplotlib is not needed to find a fault
-
-    write_text(folder / "predictions.csv", csv_text(prediction_rows(evaluation, paths=pictures.paths, classes=classes)))
-    write_json(folder / "metrics.json", metrics)
-    title = f"{metrics['split']}: {evaluation.accuracy():.2%} of {len(pictures):,}"
-    figures.plot_confusion(
-        folder / "confusion_matrix.png", evaluation.confusion().numpy(), classes=classes, title=title
-    )
-    found = calibration.calibration(evaluation.probabilities, evaluation.labels)
-    figures.plot_reliability(
-        folder / "reliability.png",
-        counts=found.counts.numpy(),
-        confidences=found.confidences.numpy(),
-        accuracies=found.accuracies.numpy(),
-        title=f"{title}, expected calibration error {found.expected_error:.3f}",
-    )
-    (folder / "mistakes.png").unlink(missing_ok=True)  # of an earlier evaluation
-    worst = mistakes(evaluation)[:MOST_MISTAKES]
-    if len(worst):
-        confidences = evaluation.probabilities.amax(dim=1)
-        figures.plot_samples(
-            folder / "mistakes.png",
-            np.stack([thumbnail(pictures.files[i], TILE) for i in worst]),
-            labels=[
-                f"{classes[evaluation.labels[i]]}\n✗ {confidences[i]:.0%} {classes[evaluation.predictions[i]]}"
-                for i in worst
-            ],
-            title=f"The most confident mistakes of {metrics['split']}: label, and below it the prediction",
-            lines=2,
-        )
-
-
-def mistakes(evaluation: Evaluation) -> list[int]:
-    """Places of the wrong predictions, the most confident one first."""
-    confidences, predictions = evaluation.probabilities.max(dim=1)
-    is_wrong = predictions != evaluation.labels
-    order = confidences.argsort(descending=True, stable=True)
-    return order[is_wrong[order]].tolist()
+    found: dict[int, str] = {}
+    num_compared = 0
+    for model, settings in members:
+        leaks = find_leaks(settings, pictures.files, model.classes, model.preprocessing.reduction, track=track)
+        found |= leaks.copies
+        num_compared = max(num_compared, leaks.num_train)
+    if found and (on_leak or members[0].settings.get("data.on_leak")) != "keep":
+        lines = [f"line {pictures.lines[i]} '{pictures.paths[i]}' = '{found[i]}'" for i in sorted(found)]
+        cause = f"{len(found):,} of {len(pictures):,} are copies of training pictures{lines_of(lines)}"
+        hint = "remove their rows, or count them all the same with data.on_leak=keep"
+        raise InputError(Fault("training pictures in the evaluation", where, cause, hint))
+    return {"num_leaked": len(found), "num_compared": num_compared}
 
 
 def _folder(out: str | None, members: Sequence[Member], *, split: str, table: Path | None, tta: str) -> Path:
@@ -188,11 +147,20 @@ def _print(metrics: dict[str, Any], classes: Sequence[str], folder: Path, traine
         "loss": f"{metrics[f'{split}_loss']:.4f}",
         "calibration error": f"{metrics['expected_calibration_error']:.4f} (Brier score {metrics['brier_score']:.4f})",
         "left out": f"{len(metrics['left_out']):,}, see metrics.json" if metrics["left_out"] else "",
+        "copies in training": _words_of_copies(metrics),
         "compared to training": _against(trained, metrics) if trained else "",
         "folder": str(shortened(folder.resolve())),
     }
     print_table(f"Evaluation of {split}", {name: text for name, text in rows.items() if text})
     rich.get_console().print(_class_table(metrics["per_class"], classes))
+
+
+def _words_of_copies(metrics: dict[str, Any]) -> str:
+    if metrics["split"] == "train":
+        return "they are the training's own pictures"
+    if metrics["num_compared"] == 0:
+        return "not looked for: the training pictures are not there"
+    return f"{metrics['num_leaked']:,}"
 
 
 def _against(trained: dict[str, Any], metrics: dict[str, Any]) -> str:

@@ -7,15 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from hybridnet import config
 from hybridnet.errors import InputError
-from hybridnet.evaluate import mistakes
 from hybridnet.files import read_json
 from hybridnet.inference.runs import RunSettings
-from hybridnet.trainer.metrics import Evaluation
 
 OWN = "extra_targets=[own_parts.]"
 
@@ -104,6 +101,28 @@ def test_bad_pictures_stop_it_or_are_left_out(run: Path, table: Path) -> None:
         evaluate(*arguments, "data.on_bad_image=skip")
 
 
+def test_training_pictures_are_refused_or_counted(run: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with table.open("a") as stream:
+        stream.write("3.png,horizontal,test\n")
+    arguments = [f"run={run}", "split=test", f"data.metadata={table}"]
+    with pytest.raises(InputError) as caught:
+        evaluate(*arguments)
+    assert str(caught.value) == (
+        f"error: training pictures in the evaluation in data.metadata={table}: 1 of 10 are copies of training "
+        "pictures\n  line 11 '3.png' = '3.png'\nhint: remove their rows, or count them all the same with "
+        "data.on_leak=keep"
+    )
+    evaluate(*arguments, "data.on_leak=keep")
+    found = read_json(run / "evaluation" / "photos_test" / "metrics.json")
+    assert (found["num_leaked"], found["num_compared"]) == (1, 24)
+    assert "copies in training 1 " in " ".join(capsys.readouterr().out.split())
+    evaluate(f"run={run}", "split=train")
+    assert "the training's own pictures" in capsys.readouterr().out
+    (run / ".hydra" / "config.yaml").unlink()
+    evaluate(*arguments)
+    assert "not looked for: the training pictures are not there" in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_ensemble_of_a_run_with_itself_is_the_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing value in out: several runs have no folder in common"):
         evaluate(f"run=[{run},{run}]")
@@ -127,11 +146,6 @@ def test_a_place_that_cannot_be_used(run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"unusable folder in .*file: File exists\nhint: .*out=<folder>"):
         evaluate(f"run={run}", f"out={tmp_path / 'file'}")
-
-
-def test_the_most_confident_mistakes_come_first() -> None:
-    logits = torch.tensor([[2.0, 0.0], [0.0, 3.0], [0.0, 1.0], [0.0, 9.0]])
-    assert mistakes(Evaluation(logits, torch.tensor([1, 0, 0, 1]))) == [1, 0, 2]
 
 
 def test_a_picture_of_the_mistakes_is_drawn_and_removed(run: Path, table: Path) -> None:

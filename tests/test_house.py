@@ -39,6 +39,8 @@ MAY_IMPORT = {
     "hybridnet.inference": SHARED
     | {"torch", "numpy", "PIL", "hybridnet.checkpoint", "hybridnet.config", "hybridnet.data", "hybridnet.inference"}
     | {"hybridnet.trainer"},
+    "hybridnet.inference.judgement": SHARED
+    | {"numpy", "hybridnet.data", "hybridnet.figures", "hybridnet.inference", "hybridnet.results", "hybridnet.trainer"},
     "hybridnet.pruner": SHARED | {"hybridnet.pruner"},
     "hybridnet.logger": SHARED | {"hybridnet.logger", "mlflow", "tensorboard", "torch.utils.tensorboard", "wandb"},
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,14 @@ class RunSettings:
     def metrics(self) -> dict[str, Any]:
         """What the training has measured; empty where that is not known."""
         return _read(self.folder / "metrics.json")
+
+    def lines_left_out(self, split: str) -> set[int]:
+        """Lines of its table that the training has not used, such as training pictures that are copies."""
+        try:
+            with (self.folder / "left_out.csv").open(encoding="utf-8", newline="") as stream:
+                return {int(row["line"]) for row in csv.DictReader(stream) if row["split"] == split}
+        except (OSError, ValueError, KeyError):
+            return set()
 
     def _working_directory(self) -> str:
         return str(_read(self.folder / "environment.json").get("working_directory", ""))
