@@ -82,7 +82,7 @@ class TrainedModel(nn.Module):
         predictor = Predictor(
             self.network, self.preprocessing, device=device, precision=precision, batch_size=batch_size
         )
-        answers = predictor.answers([_readable(picture, number) for number, picture in enumerate(pictures)])
+        answers = predictor.answers([readable(picture, number) for number, picture in enumerate(pictures)])
         if answers.causes:
             raise InputError(
                 *(Fault("unreadable image", str(pictures[i]), cause) for i, cause in sorted(answers.causes.items()))
@@ -138,7 +138,7 @@ def _classes(label2id: dict[str, int]) -> list[str]:
     return classes
 
 
-def _readable(picture: Picture, number: int) -> Path | np.ndarray:
+def readable(picture: Picture, number: int) -> Path | np.ndarray:
     """As `ListedImages` takes it.
 
     Raises:

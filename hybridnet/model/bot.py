@@ -53,11 +53,14 @@ class BoTBlock(nn.Module):
         self.ffn = _feed_forward(channels, ffn_ratio * channels) if ffn_ratio else None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        y = F.relu(self.bn2(self.attention(y)), inplace=True)
+        y = F.relu(self.bn2(self.attention(self.attended(x))), inplace=True)
         # x comes first: a sum takes its first term's memory layout.
         x = F.relu(x + self.bn3(self.conv2(y)), inplace=True)
         return x if self.ffn is None else F.relu(x + self.ffn(x), inplace=True)
+
+    def attended(self, x: Tensor) -> Tensor:
+        """What the attention layer sees of the block's input, (B, C, H, W) -> (B, mid, H, W)."""
+        return F.relu(self.bn1(self.conv1(x)), inplace=True)
 
 
 class SelfAttention(nn.Module):
@@ -100,6 +103,25 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
+        q, k, v = self._located(x)
+        return to_map(F.scaled_dot_product_attention(q, k, v, scale=1.0), height, width)
+
+    def weights(self, x: Tensor, queries: Tensor) -> Tensor:
+        """Where some positions look, explicitly: the weights that `forward` multiplies v with.
+
+        Args:
+            x: (B, C, H, W).
+            queries: int64 (Q,), positions y·W + x.
+
+        Returns:
+            (B, heads, Q, N), N = H·W; each row sums to 1.
+        """
+        q, k, _ = self._located(x)
+        return (q[:, :, queries] @ k.transpose(2, 3)).softmax(dim=3)
+
+    def _located(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q' and k', whose products are the logits, and v: (B, C, H, W) -> 3 × (B, heads, N, …)."""
+        height, width = x.shape[2:]
         q, k, v = split_qkv(self.qkv(x), self.heads)  # 3 × (B, heads, N, d)
         q, k = (t.unflatten(2, (height, width)) for t in (q * self.dim_head**-0.5, k))  # 2 × (B, heads, H, W, d)
         spare = -(self.dim_head + height + width) % 8  # CUDA's memory-efficient kernel asks for aligned widths
@@ -107,7 +129,7 @@ class SelfAttention(nn.Module):
         # the sizes that an export takes.
         q = torch.cat([q, *self.position_logits(q, spare)], dim=4).flatten(2, 3)
         k = torch.cat([k, *_one_hot_positions(k, spare)], dim=4).flatten(2, 3)
-        return to_map(F.scaled_dot_product_attention(q, k, v, scale=1.0), height, width)
+        return q, k, v
 
     def position_logits(self, q: Tensor, spare: int) -> tuple[Tensor, Tensor]:
         """Logits of every row and every column for scaled queries, the second with `spare` zeros at its end.

@@ -61,12 +61,34 @@ class LinearAttention(nn.Module):
         q, k, v = split_qkv(self.qkv(x), self.heads)  # 3 × (B, heads, N, d)
         local = self.lepe(to_map(v, height, width))
         with torch.autocast(x.device.type, enabled=False):
-            position = self.position_scale * position_table(x)
-            position = position.unflatten(0, (self.heads, -1)).flatten(2).transpose(1, 2).contiguous()  # (heads, N, d)
-            # Tokens side by side, as the products want them: cheaper to copy while it is still bf16.
-            q, k, v = (part.contiguous() for part in (q, k, v))
-            y = linear_attention(q.float() + position, k.float() + position, v.float(), feature_map=self.feature_map)
+            q, k = self._located(q, k, x)
+            y = linear_attention(q, k, v.contiguous().float(), feature_map=self.feature_map)
         return to_map(y, height, width) + local
+
+    def weights(self, x: Tensor, queries: Tensor) -> Tensor:
+        """Where some positions look: the weights of v that the O(N) order never computes, without the local term.
+
+        The attention is linear in v, so its answer to the unit vectors are the weights.
+
+        Args:
+            x: (B, C, H, W).
+            queries: int64 (Q,), positions y·W + x.
+
+        Returns:
+            float32 (B, heads, Q, N), N = H·W; each row sums to 1. With `inline` some may be negative.
+        """
+        q, k, _ = split_qkv(self.qkv(x), self.heads)
+        with torch.autocast(x.device.type, enabled=False):
+            q, k = self._located(q, k, x)
+            unit_vectors = torch.eye(k.shape[2], device=k.device).expand(*k.shape[:2], -1, -1)
+            return linear_attention(q[:, :, queries], k, unit_vectors, feature_map=self.feature_map)
+
+    def _located(self, q: Tensor, k: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and keys with their positions in the map x, float32 (B, heads, N, d)."""
+        position = self.position_scale * position_table(x)
+        position = position.unflatten(0, (self.heads, -1)).flatten(2).transpose(1, 2).contiguous()  # (heads, N, d)
+        # Tokens side by side, as the products want them: cheaper to copy while it is still bf16.
+        return q.contiguous().float() + position, k.contiguous().float() + position
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor, *, feature_map: str) -> Tensor:

@@ -38,7 +38,11 @@ class PlainClassifier(nn.Module):
         return self.backbone(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        pooled = self.features(images).mean(dim=(2, 3))  # (B, C)
+        return self.classify(self.features(images))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """The logits of a last feature map, (B, C, h, w) -> (B, num_classes)."""
+        pooled = features.mean(dim=(2, 3))  # (B, C)
         return self.fc(self.dropout(pooled))
 
     def first_stages(self, num: int) -> list[nn.Module]:

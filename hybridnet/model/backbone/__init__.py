@@ -20,6 +20,14 @@ class Backbone(nn.Module):
         """Apply stages start+1 … stop (all by default); `start=0` takes images and begins with the stem."""
         raise NotImplementedError
 
+    def stride(self, stage: int) -> int | None:
+        """Pixels between the centres of what neighbouring positions of a stage's map see.
+
+        The first position's centre is then the image's first pixel. None where that is not so, or not known: maps are
+        shown as if their positions tiled the image.
+        """
+        return None
+
     def insert_attention(self, attention: Callable[[int], nn.Module]) -> None:
         """Put a new attention layer into every residual block, after its last BatchNorm and before the addition."""
         raise NotImplementedError

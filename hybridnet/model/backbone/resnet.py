@@ -58,6 +58,7 @@ class ResNet(Backbone):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if imagenet else nn.Identity()
+        self.stem_stride = 4 if imagenet else 1
 
         block_class = {"basic": BasicBlock, "bottleneck": Bottleneck}[block]
         self.channels = tuple(width * block_class.expansion for width in (64, 128, 256, 512))
@@ -75,6 +76,10 @@ class ResNet(Backbone):
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4)[start:stop]:
             x = layer(x)
         return x
+
+    def stride(self, stage: int) -> int:
+        # All kernels are odd and padded on both sides alike: position i of a layer is centred at i times its stride.
+        return self.stem_stride * 2 ** (stage - 1)
 
     def insert_attention(self, attention: Callable[[int], nn.Module]) -> None:
         for module in self.modules():
