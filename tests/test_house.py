@@ -41,6 +41,10 @@ MAY_IMPORT = {
     | {"hybridnet.trainer"},
     "hybridnet.inference.judgement": SHARED
     | {"numpy", "hybridnet.data", "hybridnet.figures", "hybridnet.inference", "hybridnet.results", "hybridnet.trainer"},
+    "hybridnet.inference.explanation": SHARED
+    | {"torch", "numpy", "PIL", "hybridnet.data", "hybridnet.inference", "hybridnet.model"},
+    "hybridnet.inference.explanation_figure": SHARED
+    | {"matplotlib", "numpy", "PIL", "hybridnet.figures", "hybridnet.inference.explanation"},
     "hybridnet.pruner": SHARED | {"hybridnet.pruner"},
     "hybridnet.logger": SHARED | {"hybridnet.logger", "mlflow", "tensorboard", "torch.utils.tensorboard", "wandb"},
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},
@@ -65,6 +69,7 @@ ENTRY_POINTS = {
     "hybridnet.benchmark",
     "hybridnet.doctor",
     "hybridnet.evaluate",
+    "hybridnet.explain",
     "hybridnet.launch",
     "hybridnet.predict",
     "hybridnet.prepare",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hybridnet.data.image import open_rgb, shrunk
 from hybridnet.data.preprocessing import Preprocessing
+from hybridnet.data.rows import listing
 from hybridnet.errors import Fault, InputError
 from hybridnet.inference.trained import Picture, Prediction, TrainedModel, readable
 from hybridnet.model.bot import BoTBlock, SelfAttention
@@ -37,6 +38,18 @@ class Grid(NamedTuple):
 
     rows: np.ndarray
     columns: np.ndarray
+
+    def spread(self, values: np.ndarray, box: Box, *, size: tuple[int, int]) -> np.ndarray:
+        """A map over a box of the picture, in more points: (h, w) -> `size`, rows and columns that divide the box.
+
+        Linear between the centres; beyond the outermost ones the values stay what they are there.
+        """
+        left, top, right, bottom = box
+        rows, columns = _places(self.rows, top, bottom, size[0]), _places(self.columns, left, right, size[1])
+        within_rows = np.stack([np.interp(columns, np.arange(len(row)), row) for row in values])  # (h, columns)
+        lower = np.floor(rows).astype(int)
+        upper, share = np.minimum(lower + 1, len(values) - 1), (rows - lower)[:, None]
+        return within_rows[lower] * (1 - share) + within_rows[upper] * share
 
 
 class Cam(NamedTuple):
@@ -68,6 +81,8 @@ class Gates(NamedTuple):
         rows: float32 (h,).
         columns: float32 (w,).
         product: float32 (h, w).
+        change: how much the layer changes its input: the sum of |x·g_h·g_w - x| over that of |x|, with gates divided by
+            `neutral`. Unlike the means it does not cancel where some channels are raised and others lowered.
         neutral: of a gate that says nothing, σ(0) times the layer's gain; that of the product is its square.
         grid: of the values.
     """
@@ -75,6 +90,7 @@ class Gates(NamedTuple):
     rows: np.ndarray
     columns: np.ndarray
     product: np.ndarray
+    change: float
     neutral: float
     grid: Grid
 
@@ -83,13 +99,15 @@ class Attention(NamedTuple):
     """Where the heads look from the position at which Grad-CAM of the predicted class is largest.
 
     Attributes:
-        kind: `softmax` for BoT, or the feature map of BoTLinear.
+        layer: `BoT`, whose weights are a softmax, or `BoTLinear`, whose weights are those that its feature map implies.
+        feature_map: of BoTLinear; None for BoT.
         weights: float32 (heads, h, w), each head's sum is 1; with the feature map `inline` some may be negative.
         query: row and column of the position that looks.
         grid: of the values.
     """
 
-    kind: str
+    layer: str
+    feature_map: str | None
     weights: np.ndarray
     query: tuple[int, int]
     grid: Grid
@@ -140,10 +158,10 @@ def explain(model: TrainedModel, picture: Picture, *, true_label: str | None) ->
             no classifier of this project.
     """
     network = model.network
-    if not isinstance(network, PlainClassifier):
-        cause = f"{type(network).__name__} is no PlainClassifier, whose last feature map is looked at"
-        raise InputError(Fault("unusable model", "run", cause))
-    require_class(model, true_label, where="true_label")
+    require_classifier(network)
+    if true_label is not None and true_label not in model.classes:
+        cause = f"the model has {listing(model.classes)}"
+        raise InputError(Fault("unknown class", f"true_label={true_label}", cause))
     shown, seen = _read(readable(picture, 0), model.preprocessing)
     box = model.preprocessing.box(shown)
     device = next(network.parameters()).device
@@ -166,11 +184,11 @@ def explain(model: TrainedModel, picture: Picture, *, true_label: str | None) ->
     return Explanation(shown, box, prediction, true_label, cams, gates, attention, absent)
 
 
-def require_class(model: TrainedModel, label: str | None, *, where: str) -> None:
-    """Raises InputError if the model has no such class."""
-    if label is not None and label not in model.classes:
-        cause = f"the model has no such class; it has {', '.join(model.classes[:20])}"
-        raise InputError(Fault("unknown label", f"{where}={label}", cause))
+def require_classifier(network: nn.Module) -> None:
+    """Raises InputError if a network does not have the interface that the maps need."""
+    if not isinstance(network, PlainClassifier):
+        cause = f"{type(network).__name__} is no PlainClassifier, whose last feature map is looked at"
+        raise InputError(Fault("unusable model", "model", cause))
 
 
 class _Pass(NamedTuple):
@@ -204,7 +222,9 @@ def _forward(network: PlainClassifier, inputs: Tensor) -> _Pass:
         features = network.backbone(network.blocks(below.clone()), start=stage)
         logits = network.classify(features)
     if stage == last:
-        return _Pass({f"layer{last}": (last, below), f"layer{last} + attention": (last, features)}, f"layer{last}", logits)
+        return _Pass(
+            {f"layer{last}": (last, below), f"layer{last} + attention": (last, features)}, f"layer{last}", logits
+        )
     return _Pass({f"layer{last}": (last, features), f"layer{stage}": (stage, below)}, f"layer{stage}", logits)
 
 
@@ -244,17 +264,20 @@ def _gates(block: CoordinateAttention, x: Tensor, grid: Grid) -> Gates:
         strength = strength + silent
         return _numpy((strength * gate).sum(dim=dim)[0] / strength.sum(dim=dim)[0])
 
-    product = mean(row_gate * column_gate, (1,))
-    return Gates(mean(row_gate, (1, 3)), mean(column_gate, (1, 2)), product, block.gain / 2, grid)
+    both = row_gate * column_gate
+    neutral = block.gain / 2
+    change = _numpy((x * (both / neutral**2 - 1)).abs().sum() / x.abs().sum().clamp(min=1e-12)).item()
+    return Gates(mean(row_gate, (1, 3)), mean(column_gate, (1, 2)), mean(both, (1,)), change, neutral, grid)
 
 
 def _attention(block: BoTBlock, x: Tensor, strongest: Tensor, grid: Grid) -> Attention:
     height, width = x.shape[2:]
     layer = block.attention
-    kind = layer.feature_map if isinstance(layer, LinearAttention) else "softmax"
+    feature_map = layer.feature_map if isinstance(layer, LinearAttention) else None
+    name = "BoT" if feature_map is None else "BoTLinear"
     weights = layer.weights(block.attended(x), strongest.view(1))  # (1, heads, 1, N)
     query = divmod(strongest.item(), width)
-    return Attention(kind, _numpy(weights[0, :, 0].unflatten(1, (height, width))), query, grid)
+    return Attention(name, feature_map, _numpy(weights[0, :, 0].unflatten(1, (height, width))), query, grid)
 
 
 class _Geometry:
@@ -284,6 +307,12 @@ def _centres(num: int, size: int, stride: int | None, ends: tuple[int, int]) -> 
     centres = (places + 0.5) * size / num if stride is None else places * stride + 0.5
     start, end = ends
     return start + centres * (end - start) / size
+
+
+def _places(centres: np.ndarray, start: int, end: int, num: int) -> np.ndarray:
+    """Where `num` equal parts of start … end lie among centres: 0 is at the first one, 1.5 between the next two."""
+    parts = start + (np.arange(num) + 0.5) * (end - start) / num
+    return np.interp(parts, centres, np.arange(len(centres)))
 
 
 def _read(picture: Path | np.ndarray, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray]:

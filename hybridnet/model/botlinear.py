@@ -75,7 +75,8 @@ class LinearAttention(nn.Module):
             queries: int64 (Q,), positions y·W + x.
 
         Returns:
-            float32 (B, heads, Q, N), N = H·W; each row sums to 1. With `inline` some may be negative.
+            float32 (B, heads, Q, N), N = H·W; each row sums to 1. With `inline` some may be negative; with
+            `relu` all are 0 where no product of a query and a key is positive.
         """
         q, k, _ = split_qkv(self.qkv(x), self.heads)
         with torch.autocast(x.device.type, enabled=False):

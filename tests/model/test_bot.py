@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hybridnet.model.bot import BoTBlock, SelfAttention
+from hybridnet.model.bot import BoTBlock, SelfAttention, split_qkv, to_map
 
 
 def attention_of(channels: int = 24, *, heads: int = 3, size: tuple[int, int] = (5, 7)) -> SelfAttention:
@@ -80,6 +80,19 @@ def test_attention_equals_the_loops_at_other_sizes(
     layer, x = randomise(attention_of(), seed=0), random_map(2, 24, *size)
     expected = torch.from_numpy(attend(layer, x.numpy(), heads=3))
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-6)  # the place between two rows is float32
+
+
+@pytest.mark.parametrize("size", [(5, 7), (3, 9), (1, 4)])
+def test_the_weights_are_those_that_the_layer_multiplies_v_with(
+    size: tuple[int, int], randomise: Callable[..., nn.Module], random_map: Callable[..., Tensor]
+) -> None:
+    layer, x = randomise(attention_of(), seed=0), random_map(2, 24, *size)
+    weights = layer.weights(x, torch.arange(size[0] * size[1]))
+    v = split_qkv(layer.qkv(x), 3)[2]
+    torch.testing.assert_close(to_map(weights @ v, *size), layer(x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(weights.sum(dim=3), torch.ones(2, 3, size[0] * size[1], dtype=torch.float64))
+    some = torch.tensor([3, 0])
+    torch.testing.assert_close(layer.weights(x, some), weights[:, :, some])
 
 
 def test_attention_by_hand() -> None:

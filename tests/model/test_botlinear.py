@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hybridnet.model.bot import BoTBlock
+from hybridnet.model.bot import BoTBlock, split_qkv, to_map
 from hybridnet.model.botlinear import LinearAttention, elu_plus_one, linear_attention, position_table
 
 FEATURE_MAPS = ["elu", "relu", "softmax", "inline"]
@@ -112,6 +112,20 @@ def test_both_orders_equal_the_pairs_exactly(
         expected[b, head] = [sum(weights[i, j] * v[b, head, j].numpy() for j in tokens) for i in tokens]
     y = linear_attention(q, k, v, feature_map=feature_map)
     torch.testing.assert_close(y, torch.from_numpy(expected), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 4)])  # 4 is fewer than the width: the other order
+@pytest.mark.parametrize("feature_map", FEATURE_MAPS)
+def test_the_implied_weights_are_those_of_the_layer_but_for_its_local_term(
+    feature_map: str, size: tuple[int, int], randomise: Callable[..., nn.Module], random_map: Callable[..., Tensor]
+) -> None:
+    layer, x = randomise(layer_of(feature_map=feature_map), seed=0), random_map(2, 24, *size)
+    weights = layer.weights(x, torch.arange(size[0] * size[1]))
+    v = split_qkv(layer.qkv(x), 3)[2]
+    attended = layer(x) - layer.lepe(to_map(v, *size))
+    torch.testing.assert_close(to_map(weights.double() @ v, *size), attended, rtol=0, atol=1e-5)  # the core is float32
+    some = torch.tensor([3, 0])
+    torch.testing.assert_close(layer.weights(x, some), weights[:, :, some])
 
 
 @pytest.mark.parametrize("feature_map", FEATURE_MAPS)

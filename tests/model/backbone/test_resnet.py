@@ -201,3 +201,31 @@ def test_the_first_stages_are_the_stem_and_the_layers_before_it(num: int) -> Non
     }
     prefixes = ("conv1.", "bn1.", *(f"layer{number}." for number in range(1, num + 1)))
     assert frozen == {name for name in names if name.startswith(prefixes)}
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "stage", "size"),
+    [
+        ("resnet18", "imagenet", 1, 96),
+        ("resnet18", "imagenet", 2, 160),
+        ("resnet18", "small", 3, 96),
+        ("resnet50", "small", 2, 48),
+    ],
+)
+def test_what_a_position_sees_is_centred_at_its_number_times_the_stride(
+    name: str, stem: str, stage: int, size: int
+) -> None:
+    """Not-a-number in one column of the image spreads to all that see it."""
+    backbone = resnet(name, stem=stem).eval()
+    images = torch.zeros(size, 3, 4, size)
+    images[range(size), :, :, range(size)] = torch.nan  # one column in each
+    with torch.no_grad():
+        sees = backbone(images, stop=stage)[:, 0, 0].isnan()  # (column of the image, position)
+    stride = backbone.stride(stage)
+    assert sees.shape[1] == size // stride
+    inner = [column for column in sees.T if not (column[0] or column[-1])]
+    assert len(inner) > 2
+    first = next(number for number, column in enumerate(sees.T) if not (column[0] or column[-1]))
+    for number, column in enumerate(inner, start=first):
+        seen = column.nonzero().flatten()
+        assert (seen.min() + seen.max()) / 2 == number * stride

@@ -1,0 +1,265 @@
+"""`python -m hybridnet.explain run=<folder> images=…`: a figure for each picture that shows what the model looks at."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import rich
+from rich.table import Table
+from rich.text import Text
+
+from hybridnet.console import track
+from hybridnet.data.listing import EXAMPLES, list_pictures
+from hybridnet.data.pictures import read_table
+from hybridnet.data.rows import lines_of, listing
+from hybridnet.data.table import is_safe
+from hybridnet.errors import Fault, InputError
+from hybridnet.files import csv_text, shortened, writable_folder, write_text
+from hybridnet.inference.runs import RunSettings, folders_of
+from hybridnet.settings import Count, checked
+
+if TYPE_CHECKING:
+    from hybridnet.inference.trained import TrainedModel
+
+MOST_LISTED = 20  # in the terminal; explanations.csv has all
+
+
+class Chosen(NamedTuple):
+    """A file to be explained, and its true class where that is known."""
+
+    file: Path
+    label: str | None
+
+
+class Drawn(NamedTuple):
+    """A figure, and what the model says."""
+
+    figure: str
+    chosen: Chosen
+    prediction: str
+    probability: float
+
+
+@checked
+def explain(
+    *,
+    run: str | None,
+    images: str | Sequence[str] | None,
+    num_images: Count,
+    metadata: str | None,
+    label: str | None,
+    out: str | None,
+) -> None:
+    """Draw a figure for each picture, `<name>.png`, and write `explanations.csv` with what the model says to each.
+
+    Args:
+        run: the folder of a run, or its best_model.pt.
+        images: a file, folder, pattern or list of them; None takes the most confident mistakes, and the most confident
+            right answers, of the run's own predictions.csv.
+        num_images: how many of those.
+        metadata: table with the columns path and label: the true classes.
+        label: the true class of pictures that the table does not name.
+        out: folder for the figures, which is made if it is missing; None is outputs/explain/<name of the run's folder>.
+
+    Raises:
+        InputError: for a run, pictures, a table, a class or a folder that cannot be used, all of them at once; and if
+            none of the files is a picture.
+    """
+    faults: list[Fault] = []
+    place, pictures, model = None, [], None
+    with _collected(faults):
+        (place,) = folders_of(run)
+    if images is not None or place is not None:
+        with _collected(faults):
+            pictures = _named(images, metadata, label) if images is not None else _told(place, metadata, num_images)
+    if place is not None:
+        with _collected(faults):
+            model = _model(place)
+            faults += _unknown_classes(model.classes, pictures, label)
+        with _collected(faults):
+            folder = _writable(Path(out) if out else Path("outputs", "explain", _name_of(place)))
+    if faults:
+        raise InputError(*faults)
+    drawn, causes = _draw_all(model, pictures, folder)
+    if not drawn:
+        cause = f"no file of {len(pictures)} is one{lines_of(causes)}"
+        raise InputError(Fault("no pictures", f"images={images}" if images else f"run={run}", cause, EXAMPLES))
+    rows = [(d.figure, d.chosen.file, d.chosen.label or "", d.prediction, f"{d.probability:.6f}") for d in drawn]
+    heading = ("figure", "path", "label", "prediction", "probability")
+    write_text(folder / "explanations.csv", csv_text([heading, *rows]))
+    _report(drawn, causes, folder, has_table=metadata is not None)
+
+
+@contextmanager
+def _collected(faults: list[Fault]) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        faults += error.faults
+
+
+def _model(run: Path) -> TrainedModel:
+    from hybridnet.inference.explanation import require_classifier  # torch is not needed to find a misspelt key
+    from hybridnet.inference.trained import load_trained
+
+    model = load_trained(run)
+    require_classifier(model.network)
+    return model
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        return writable_folder(folder)
+    except OSError as error:
+        raise InputError(Fault("unusable folder", f"out={folder}", error.strerror or str(error))) from error
+
+
+def _name_of(run: Path) -> str:
+    path = run.resolve()
+    return path.name if path.is_dir() else path.parent.name
+
+
+def _named(images: str | Sequence[str], metadata: str | None, label: str | None) -> list[Chosen]:
+    """The files that the user names, with the classes that the table, or else `label`, says."""
+    table = Path(metadata) if metadata else None
+    labels = {}
+    if table:
+        columns, _ = read_table(table, "data.metadata", ("path", "label"))
+        files = [os.path.realpath(table.parent / path) if is_safe(path) else None for path in columns["path"]]
+        labels = dict(zip(files, columns["label"], strict=True))
+    return [Chosen(file, labels.get(os.path.realpath(file), label)) for file in list_pictures(images)]
+
+
+def _told(run: Path, metadata: str | None, num_images: int) -> list[Chosen]:
+    """The most confident mistakes and right answers of a run's validation, as far as their pictures are there.
+
+    Raises:
+        InputError: if there is no predictions.csv, or no picture of it can be found.
+    """
+    settings = RunSettings(run)
+    predictions = settings.folder / "predictions.csv"
+    where = f"run={run}"
+    hint = "images=<file, folder or pattern> names others; data.metadata=<table> says where these are"
+    if not predictions.is_file():
+        raise InputError(Fault("missing value", "images", f"{where} has no predictions.csv to choose from", EXAMPLES))
+    columns, _ = read_table(predictions, "run", ("path", "label", "prediction"))
+    table = Path(metadata) if metadata else settings.file("data.metadata")
+    base = table.parent if table else settings.folder
+    found = []
+    for path, label, prediction, *probabilities in zip(*columns.values(), strict=True):
+        if is_safe(path) and (base / path).is_file():
+            found.append((max(map(float, probabilities)), label == prediction, Chosen(base / path, label)))
+    if not found:
+        cause = f"none of the pictures that predictions.csv names is there, such as {base / columns['path'][0]}"
+        raise InputError(Fault("missing pictures", where, cause, hint))
+    return _most_confident(found, num_images)
+
+
+def _most_confident(found: Sequence[tuple[float, bool, Chosen]], num: int) -> list[Chosen]:
+    """Half of them mistakes, as far as there are, then right answers, of every class in turn.
+
+    Args:
+        found: probability of the prediction, whether it is right, and the picture.
+        num: how many.
+    """
+    ordered = sorted(found, key=lambda each: -each[0])
+    wrong = [chosen for _, is_right, chosen in ordered if not is_right]
+    right = [chosen for _, is_right, chosen in ordered if is_right]
+    seen: Counter[str | None] = Counter()
+    rounds = []
+    for place, chosen in enumerate(right):
+        rounds.append((seen[chosen.label], place))
+        seen[chosen.label] += 1
+    num_wrong = min(len(wrong), max(num // 2, num - len(right)))
+    return [*wrong[:num_wrong], *(right[place] for _, place in sorted(rounds)[: num - num_wrong])]
+
+
+def _unknown_classes(classes: Sequence[str], pictures: Sequence[Chosen], label: str | None) -> Iterator[Fault]:
+    """Classes that pictures have, and the model does not."""
+    unknown = Counter(chosen.label for chosen in pictures if chosen.label not in (None, *classes))
+    known = f"the model has {listing(classes)}"
+    if label is not None and label not in classes:
+        unknown.pop(label, None)
+        yield Fault("unknown class", f"label={label}", known)
+    for name, count in list(unknown.items())[:MOST_LISTED]:
+        yield Fault("unknown class", "data.metadata", f"{_pictures(count)} with the label {name!r}; {known}")
+
+
+def _draw_all(model: TrainedModel, pictures: Sequence[Chosen], folder: Path) -> tuple[list[Drawn], list[str]]:
+    """Every figure that can be drawn, and why the others cannot."""
+    from hybridnet.inference.explanation import explain as explanation_of
+    from hybridnet.inference.explanation_figure import draw
+
+    drawn, causes = [], []
+    names = figure_names([chosen.file for chosen in pictures])
+    for name, chosen in track(zip(names, pictures, strict=True), "explaining", len(pictures)):
+        try:
+            explained = explanation_of(model, chosen.file, true_label=chosen.label)
+        except InputError as error:
+            causes.append(f"{chosen.file}: {error.faults[0].cause}")
+            continue
+        draw(explained, folder / name)
+        drawn.append(Drawn(name, chosen, explained.prediction.label, explained.prediction.probability))
+    return drawn, causes
+
+
+def figure_names(files: Sequence[Path]) -> list[str]:
+    """`<stem>.png` for each file; where several have one stem, with their folders before it, or a number after it.
+
+    Two names never differ in upper and lower case alone.
+    """
+    stems = Counter(file.stem.casefold() for file in files)
+    together = {
+        stem: os.path.commonpath([file.absolute().parent for file in files if file.stem.casefold() == stem])
+        for stem, count in stems.items()
+        if count > 1
+    }
+    names: list[str] = []
+    taken: set[str] = set()
+    for file in files:
+        common = together.get(file.stem.casefold())
+        parts = file.absolute().relative_to(common).with_suffix("").parts if common else (file.stem,)
+        name = first = "_".join(parts)
+        number = 2
+        while name.casefold() in taken:
+            name, number = f"{first}_{number}", number + 1
+        taken.add(name.casefold())
+        names.append(f"{name}.png")
+    return names
+
+
+def _report(drawn: Sequence[Drawn], causes: Sequence[str], folder: Path, *, has_table: bool) -> None:
+    table = Table(box=rich.box.SIMPLE)
+    for heading in ("figure", "prediction", "true class"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("probability", justify="right", no_wrap=True)
+    for each in drawn[:MOST_LISTED]:
+        label = Text(each.chosen.label or "–", style="" if each.chosen.label in (None, each.prediction) else "bold")
+        table.add_row(Text(each.figure), Text(each.prediction), label, f"{each.probability:.1%}")
+    if len(drawn) > MOST_LISTED:
+        table.add_row(f"… and {len(drawn) - MOST_LISTED} more")
+    console = rich.get_console()
+    console.print(table)
+    lines = [f"wrote explanations.csv and figures of {_pictures(len(drawn))} to {shortened(folder.resolve())}"]
+    without = sum(each.chosen.label is None for each in drawn)
+    if has_table and without:
+        lines.insert(0, f"note: {_pictures(without)} not in the table, with a true class that is not known")
+    if causes:
+        lines.insert(0, f"left out, as no picture: {len(causes)}{lines_of(causes)}")
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _pictures(number: int) -> str:
+    return f"{number:,} picture{'' if number == 1 else 's'}"
+
+
+if __name__ == "__main__":
+    from hybridnet.launch import call
+
+    call("explain")
