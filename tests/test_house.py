@@ -44,7 +44,8 @@ MAY_IMPORT = {
     "hybridnet.inference.explanation": SHARED
     | {"torch", "numpy", "PIL", "hybridnet.data", "hybridnet.inference", "hybridnet.model"},
     "hybridnet.inference.explanation_figure": SHARED
-    | {"matplotlib", "numpy", "PIL", "hybridnet.figures", "hybridnet.inference.explanation"},
+    | {"matplotlib", "numpy", "PIL", "hybridnet.figures", "hybridnet.inference"},
+    "hybridnet.inference.sheet": {"matplotlib"},
     "hybridnet.pruner": SHARED | {"hybridnet.pruner"},
     "hybridnet.logger": SHARED | {"hybridnet.logger", "mlflow", "tensorboard", "torch.utils.tensorboard", "wandb"},
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},

@@ -17,6 +17,7 @@ from hybridnet.data.image import open_rgb, shrunk
 from hybridnet.data.preprocessing import Preprocessing
 from hybridnet.data.rows import listing
 from hybridnet.errors import Fault, InputError
+from hybridnet.inference.maps import Attention, Box, Cam, Gates, Geometry, Grid
 from hybridnet.inference.trained import Picture, Prediction, TrainedModel, readable
 from hybridnet.model.bot import BoTBlock, SelfAttention
 from hybridnet.model.botlinear import LinearAttention
@@ -25,92 +26,6 @@ from hybridnet.model.hybrid import HybridClassifier
 from hybridnet.model.plain import PlainClassifier
 
 SHOWN_SIDE = 640  # pixels; a larger picture is shown smaller
-Box = tuple[int, int, int, int]
-
-
-class Grid(NamedTuple):
-    """Where the positions of a map lie in `Explanation.picture`.
-
-    Attributes:
-        rows: (h,), the centre of what each row of the map sees, in pixels from the picture's upper edge.
-        columns: (w,), of each column, from the left edge.
-    """
-
-    rows: np.ndarray
-    columns: np.ndarray
-
-    def spread(self, values: np.ndarray, box: Box, *, size: tuple[int, int]) -> np.ndarray:
-        """A map over a box of the picture, in more points: (h, w) -> `size`, rows and columns that divide the box.
-
-        Linear between the centres; beyond the outermost ones the values stay what they are there.
-        """
-        left, top, right, bottom = box
-        rows, columns = _places(self.rows, top, bottom, size[0]), _places(self.columns, left, right, size[1])
-        within_rows = np.stack([np.interp(columns, np.arange(len(row)), row) for row in values])  # (h, columns)
-        lower = np.floor(rows).astype(int)
-        upper, share = np.minimum(lower + 1, len(values) - 1), (rows - lower)[:, None]
-        return within_rows[lower] * (1 - share) + within_rows[upper] * share
-
-
-class Cam(NamedTuple):
-    """Grad-CAM of one class at one layer.
-
-    Attributes:
-        label: the class.
-        layer: whose output is looked at, such as `layer4`.
-        values: float32 (h, w), >= 0. For the last map before the average pooling, the sum over the map would be the
-            class's logit without its bias, but for what is negative.
-        grid: of the values.
-    """
-
-    label: str
-    layer: str
-    values: np.ndarray
-    grid: Grid
-
-
-class Gates(NamedTuple):
-    """By how much Coordinate Attention multiplies its input, in the mean over channels weighted by their activation.
-
-    The model has a gate for each channel and row, g_h, and one for each channel and column, g_w, and an input x. With
-    |x| as the weight of the mean, `product` at a position is the sum over channels of |x·g_h·g_w| over that of |x|:
-    how much stronger the position leaves than it came. `rows` is the same with g_h alone, over a whole row; `columns`
-    with g_w alone, over a whole column. A plain mean would count channels that are silent in this picture.
-
-    Attributes:
-        rows: float32 (h,).
-        columns: float32 (w,).
-        product: float32 (h, w).
-        change: how much the layer changes its input: the sum of |x·g_h·g_w - x| over that of |x|, with gates divided by
-            `neutral`. Unlike the means it does not cancel where some channels are raised and others lowered.
-        neutral: of a gate that says nothing, σ(0) times the layer's gain; that of the product is its square.
-        grid: of the values.
-    """
-
-    rows: np.ndarray
-    columns: np.ndarray
-    product: np.ndarray
-    change: float
-    neutral: float
-    grid: Grid
-
-
-class Attention(NamedTuple):
-    """Where the heads look from the position at which Grad-CAM of the predicted class is largest.
-
-    Attributes:
-        layer: `BoT`, whose weights are a softmax, or `BoTLinear`, whose weights are those that its feature map implies.
-        feature_map: of BoTLinear; None for BoT.
-        weights: float32 (heads, h, w), each head's sum is 1; with the feature map `inline` some may be negative.
-        query: row and column of the position that looks.
-        grid: of the values.
-    """
-
-    layer: str
-    feature_map: str | None
-    weights: np.ndarray
-    query: tuple[int, int]
-    grid: Grid
 
 
 @dataclass(frozen=True)
@@ -170,10 +85,10 @@ def explain(model: TrainedModel, picture: Picture, *, true_label: str | None) ->
         passed = _forward(network, inputs)
         prediction = model.prediction(passed.logits.detach().cpu()[0].softmax(dim=0))
         labels = list(dict.fromkeys([prediction.label, true_label or prediction.label]))
-        geometry = _Geometry(network, model.preprocessing.image_size, box)
+        geometry = Geometry(network.backbone.stride, model.preprocessing.image_size, box)
         evidence = {label: _evidence(passed, model.classes.index(label)) for label in labels}
         cams = tuple(
-            Cam(label, layer, _numpy(evidence[label][layer].clamp(min=0)), geometry.grid(stage, map_))
+            Cam(label, layer, _numpy(evidence[label][layer].clamp(min=0)), geometry.grid(stage, map_.shape[2:]))
             for layer, (stage, map_) in passed.maps.items()
             for label in labels
         )
@@ -238,14 +153,14 @@ def _evidence(passed: _Pass, class_index: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _of_blocks(
-    network: PlainClassifier, passed: _Pass, strongest: Tensor | None, geometry: _Geometry
+    network: PlainClassifier, passed: _Pass, strongest: Tensor | None, geometry: Geometry
 ) -> tuple[Gates | None, Attention | None]:
     """What the last Coordinate Attention and the last BoT's or BoTLinear's attention do to this picture."""
     gates = attention = None
     if not passed.below:
         return gates, attention
     stage, x = passed.maps[passed.below]
-    grid = geometry.grid(stage, x)
+    grid = geometry.grid(stage, x.shape[2:])
     for block in network.blocks:
         if isinstance(block, CoordinateAttention):
             gates = _gates(block, x, grid)
@@ -278,41 +193,6 @@ def _attention(block: BoTBlock, x: Tensor, strongest: Tensor, grid: Grid) -> Att
     weights = layer.weights(block.attended(x), strongest.view(1))  # (1, heads, 1, N)
     query = divmod(strongest.item(), width)
     return Attention(name, feature_map, _numpy(weights[0, :, 0].unflatten(1, (height, width))), query, grid)
-
-
-class _Geometry:
-    """From positions of a map to pixels of the picture.
-
-    A position's place is the centre of what it can see. In a ResNet that is the first pixel for the first position, and
-    one stride further for each next one: drawn as 7×7 tiles over 224 pixels, as is usual, every map would lie 16 pixels
-    too far to the right and too low.
-    """
-
-    def __init__(self, network: PlainClassifier, image_size: tuple[int, int], box: Box) -> None:
-        self.stride_of = network.backbone.stride
-        self.image_size = image_size
-        self.box = box
-
-    def grid(self, stage: int, map_: Tensor) -> Grid:
-        """Of a map (1, C, h, w) that a stage of the backbone ends in."""
-        left, top, right, bottom = self.box
-        (height, width), (rows, columns) = self.image_size, map_.shape[2:]
-        stride = self.stride_of(stage)
-        return Grid(_centres(rows, height, stride, (top, bottom)), _centres(columns, width, stride, (left, right)))
-
-
-def _centres(num: int, size: int, stride: int | None, ends: tuple[int, int]) -> np.ndarray:
-    """Centres of `num` positions over `size` pixels of the model's input, which lie between two ends in the picture."""
-    places = np.arange(num)
-    centres = (places + 0.5) * size / num if stride is None else places * stride + 0.5
-    start, end = ends
-    return start + centres * (end - start) / size
-
-
-def _places(centres: np.ndarray, start: int, end: int, num: int) -> np.ndarray:
-    """Where `num` equal parts of start … end lie among centres: 0 is at the first one, 1.5 between the next two."""
-    parts = start + (np.arange(num) + 0.5) * (end - start) / num
-    return np.interp(parts, centres, np.arange(len(centres)))
 
 
 def _read(picture: Path | np.ndarray, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray]:

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from hybridnet.figures import save, short
-from hybridnet.inference.explanation import Attention, Explanation, Gates, Grid
+from hybridnet.inference.explanation import Explanation
+from hybridnet.inference.maps import Attention, Gates, Grid
+from hybridnet.inference.sheet import BEHIND, LETTERS, OPACITY, Panel, Sheet
 
 # Distinct for the colour-blind: even steps of lightness, and two hues where there is a middle.
 EVIDENCE, GATE, WEIGHT = "inferno", "RdBu_r", "PuOr_r"
-OPACITY = 0.6
 GREYS = (0.2, 0.9)  # of the picture below a map: neither hides the other's colour
 LEAST_REACH = 0.05  # around the middle of a scale: what differs less stays pale
-MIDDLE_GREY = str(sum(GREYS) / 2)
-MOST_COLUMNS = 5
-CELL, GAP, TITLE, BAR, BAR_LABEL = 2.2, 0.16, 0.42, 0.09, 0.55  # inches
-TOP, BOTTOM, SIDE = 0.36, 0.34, 0.12
-STRIP = 0.16  # inches of the rows' gates
-Extent = tuple[float, float, float, float]  # left, right, bottom, top
+STRIP = 0.07  # of a map's longer side: the rows' gates
 FINE = 480  # points along a map's longer side
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-class Panel(NamedTuple):
-    """One of the pictures in the figure.
-
-    Attributes:
-        title: up to two lines.
-        draw: into axes that span the cell.
-        colours: of the bar beside it, if it has one, with its label.
-    """
-
-    title: str
-    draw: Callable[[Axes], None]
-    colours: tuple[ScalarMappable, str] | None = None
+NOTE = {"ha": "center", "va": "center", "color": "white", "fontsize": 8}
+Extent = tuple[float, float, float, float]  # left, right, bottom, top
 
 
 def draw(explanation: Explanation, path: Path) -> None:
@@ -60,78 +39,10 @@ def draw(explanation: Explanation, path: Path) -> None:
     crop = _Crop(explanation)
     above = [_picture_panel(explanation), *_cam_panels(explanation, crop)]
     below = [*_gate_panels(explanation.gates, crop), *_attention_panels(explanation.attention, crop)]
-    rows = [
-        panels[first : first + MOST_COLUMNS]
-        for panels in (above, below)
-        for first in range(0, len(panels), MOST_COLUMNS)
-    ]
-    sheet = _Sheet(rows, aspect=crop.aspect)
-    for number, (panel, x, y) in enumerate(sheet.places()):
-        sheet.add(panel, LETTERS[number % 26], x, y)
+    sheet = Sheet([above, below], aspect=crop.aspect)
     sheet.write(_headline(explanation), 0.1, va="top", from_top=True, fontsize=10)
     sheet.write(_footnote(explanation), 0.1, va="bottom", fontsize=7, color="#444444")
     save(sheet.figure, path)
-
-
-class _Sheet:
-    """The figure, in inches. A layout engine would measure every text twice, which takes longer than to draw them.
-
-    Args:
-        rows: of panels.
-        aspect: width / height of the maps.
-    """
-
-    def __init__(self, rows: Sequence[Sequence[Panel]], *, aspect: float) -> None:
-        self.rows = rows
-        self.cell_height = min(max(CELL / aspect, 0.6 * CELL), 1.4 * CELL)
-        self.width = max(5.0, 2 * SIDE - GAP + max(sum(map(self._width_of, row)) for row in rows))
-        self.height = TOP + BOTTOM + len(rows) * (self.cell_height + TITLE)
-        self.figure = Figure(figsize=(self.width, self.height))
-
-    def places(self) -> Iterator[tuple[Panel, float, float]]:
-        """Every panel with the lower left corner of its cell."""
-        for number, panels in enumerate(self.rows, start=1):
-            x, y = SIDE, self.height - TOP - number * (self.cell_height + TITLE)
-            for panel in panels:
-                yield panel, x, y
-                x += self._width_of(panel)
-
-    def add(self, panel: Panel, letter: str, x: float, y: float) -> None:
-        """Draw a panel into its cell."""
-        axes = self._axes(x, y, CELL, self.cell_height)
-        axes.set_axis_off()
-        axes.set_anchor("NW")
-        panel.draw(axes)
-        for number, line in enumerate(panel.title.splitlines()):
-            height = (y + self.cell_height + TITLE - 0.17 - number * 0.14) / self.height
-            self.figure.text((x + 0.14) / self.width, height, line, fontsize=7.5)
-            if number == 0:
-                self.figure.text(x / self.width, height, letter, fontsize=7.5, weight="bold")
-        if panel.colours:
-            colours, label = panel.colours
-            axes.apply_aspect()
-            map_ = axes.get_position()  # narrower or lower than the cell
-            bar = self._axes(map_.x1 * self.width + 0.06, map_.y0 * self.height, BAR, map_.height * self.height)
-            bar.set_facecolor(MIDDLE_GREY)  # as if it lay over the picture too
-            colour_bar = self.figure.colorbar(
-                colours, cax=bar, alpha=OPACITY, ticks=MaxNLocator(4, steps=[1, 2, 5, 10])
-            )
-            colour_bar.outline.set_linewidth(0.4)
-            if colours.get_array().min() >= 0:
-                bar.set_ylim(bottom=max(0, colours.norm.vmin))
-            bar.tick_params(labelsize=6.5, length=2, width=0.4, pad=1.5)
-            bar.set_ylabel(label, fontsize=7, labelpad=2)
-
-    def write(self, text: str, distance: float, *, from_top: bool = False, **style: Any) -> None:
-        """A line from the left, at a distance from the lower or upper edge."""
-        y = self.height - distance if from_top else distance
-        self.figure.text(SIDE / self.width, y / self.height, text, **style)
-
-    def _axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        return self.figure.add_axes((x / self.width, y / self.height, width / self.width, height / self.height))
-
-    def _width_of(self, panel: Panel) -> float:
-        return CELL + GAP + (BAR + BAR_LABEL if panel.colours else 0)
 
 
 class _Crop:
@@ -141,7 +52,8 @@ class _Crop:
         self.box = left, top, right, bottom = explanation.box
         self.extent = (left, right, bottom, top)
         self.aspect = (right - left) / (bottom - top)
-        self.size = tuple(round(FINE * side / max(right - left, bottom - top)) for side in (bottom - top, right - left))
+        sides, longest = (bottom - top, right - left), max(bottom - top, right - left)
+        self.size = tuple(max(2, round(FINE * side / longest)) for side in sides)
         grey = np.asarray(Image.fromarray(explanation.picture[top:bottom, left:right]).convert("L"))
         darkest, brightest = GREYS
         self.grey = darkest + grey / 255 * (brightest - darkest)
@@ -155,7 +67,7 @@ class _Crop:
     def draw_strip(self, axes: Axes, values: np.ndarray, extent: Extent, colours: ScalarMappable) -> None:
         """Values beside the map, in its colours."""
         left, right, bottom, top = extent
-        frame = {"facecolor": MIDDLE_GREY, "edgecolor": "#999999", "linewidth": 0.8, "clip_on": False, "zorder": -1}
+        frame = {"facecolor": BEHIND, "edgecolor": "#999999", "linewidth": 0.8, "clip_on": False, "zorder": -1}
         axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, **frame))
         axes.imshow(colours.to_rgba(values, alpha=OPACITY), extent=extent)
 
@@ -198,13 +110,10 @@ def _cam_panels(explanation: Explanation, crop: _Crop) -> list[Panel]:
             def draw(axes: Axes, cam=cam, colours=colours) -> None:
                 crop.draw(axes, cam.values, cam.grid, colours)
                 if not cam.values.any():
-                    axes.text(0.5, 0.5, "no evidence", transform=axes.transAxes, **_NOTE)
+                    axes.text(0.5, 0.5, "no evidence", transform=axes.transAxes, **NOTE)
 
             panels.append(Panel(title, draw, (colours, "evidence") if is_last else None))
     return panels
-
-
-_NOTE = {"ha": "center", "va": "center", "color": "white", "fontsize": 8}
 
 
 def _gate_panels(gates: Gates | None, crop: _Crop) -> list[Panel]:
@@ -219,7 +128,7 @@ def _gate_panels(gates: Gates | None, crop: _Crop) -> list[Panel]:
 
     def draw(axes: Axes) -> None:
         crop.draw(axes, product, gates.grid, colours)
-        strip = STRIP / CELL * max(right - left, bottom - top)
+        strip = STRIP * max(right - left, bottom - top)
         gap = strip / 4
         by_row, by_column = (
             gates.grid.spread(np.broadcast_to(each, product.shape), crop.box, size=crop.size)

@@ -363,15 +363,6 @@ def test_what_cannot_be_explained_is_told(tmp_path: Path) -> None:
         explain(trained(nn.Flatten(), (96, 96)), noise(), true_label=None)
 
 
-def test_a_map_of_one_position_is_spread_evenly() -> None:
-    found = explain(trained(pooling(is_tiled=True), (16, 16)), noise(), true_label=None)
-    cam = found.cams[0]
-    assert cam.values.shape == (1, 1)
-    np.testing.assert_array_equal(
-        cam.grid.spread(cam.values, found.box, size=(3, 5)), np.full((3, 5), cam.values[0, 0])
-    )
-
-
 def test_plain_classifiers_of_others_need_no_more_than_the_interface() -> None:
     network = PlainClassifier(Pooling(is_tiled=False), 3, dropout=0.0)
     found = explain(trained(network, (96, 144)), noise(), true_label=None)
