@@ -279,7 +279,10 @@ def test_every_model_is_explained(name: str) -> None:
     assert found.prediction == model.predict(noise(), precision="float32")[0]
 
 
-@pytest.mark.parametrize("overrides", [["model/backbone=resnet34"], ["model/backbone=resnet50", "model.stage=3"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [["model/backbone=resnet34", "model.size=lite"], ["model/backbone=resnet50", "model.stage=3", "model.size=lite"]],
+)
 def test_every_backbone_is_explained(overrides: list[str]) -> None:
     found = explain(small("hybrid", *overrides, image_size=(32, 48)), noise(), true_label="b")
     is_after = "model.stage=3" in overrides
@@ -327,7 +330,7 @@ def assert_same(before: list, after: list) -> None:
 
 @pytest.mark.parametrize("is_frozen", [True, False])
 def test_the_model_is_left_as_it_was(is_frozen: bool) -> None:
-    model = small("hybrid", image_size=(32, 48))
+    model = small("hybrid", "model.size=lite", image_size=(32, 48))
     model.network.train()
     model.network.blocks.ca.eval()
     model.requires_grad_(not is_frozen)
