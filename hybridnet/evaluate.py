@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import rich
-import torch
 from rich.table import Table
 from rich.text import Text
 
@@ -16,13 +15,11 @@ from hybridnet.data.rows import lines_of
 from hybridnet.data.table import Split, bad_files_fault
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import shortened, writable_folder
-from hybridnet.inference.judgement import measured, write
-from hybridnet.inference.labelled import read_labelled
-from hybridnet.inference.leaks import find_leaks
-from hybridnet.inference.members import Member, answers_of, load_members, make_predictors
-from hybridnet.inference.predictor import Tta
+from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, Natural, checked
-from hybridnet.trainer.metrics import Evaluation
+
+if TYPE_CHECKING:
+    from hybridnet.inference.members import Member
 
 MOST_CLASSES_LISTED = 50
 
@@ -66,6 +63,13 @@ def evaluate(
     Raises:
         InputError: for a run, table, picture or folder that cannot be used, and models of other classes.
     """
+    import torch  # not needed to find a misspelt key
+
+    from hybridnet.inference.judgement import measured, write
+    from hybridnet.inference.labelled import read_labelled
+    from hybridnet.inference.members import answers_of, load_members, make_predictors
+    from hybridnet.trainer.metrics import Evaluation
+
     members = load_members(run, extra_targets=extra_targets)
     first = members[0]
     table, pictures = read_labelled(first.settings, first.model.classes, split=split, metadata=metadata, fold=fold)
@@ -109,6 +113,8 @@ def _copies(
     Raises:
         InputError: if there are some, unless they are to be kept.
     """
+    from hybridnet.inference.leaks import find_leaks
+
     found: dict[int, str] = {}
     num_compared = 0
     for model, settings in members:

@@ -54,6 +54,7 @@ def explain(
     metadata: str | None,
     label: str | None,
     out: str | None,
+    extra_targets: Sequence[str],
 ) -> None:
     """Draw a figure for each picture, `<name>.png`, and write `explanations.csv` with what the model says to each.
 
@@ -65,6 +66,7 @@ def explain(
         metadata: table with the columns path and label: the true classes.
         label: the true class of pictures that the table does not name.
         out: folder for the figures, which is made if it is missing; None is outputs/explain/<name of the run's folder>.
+        extra_targets: see `load_trained`.
 
     Raises:
         InputError: for a run, pictures, a table, a class or a folder that cannot be used, all of them at once; and if
@@ -79,7 +81,7 @@ def explain(
             pictures = _named(images, metadata, label) if images is not None else _told(place, metadata, num_images)
     if place is not None:
         with _collected(faults):
-            model = _model(place)
+            model = _model(place, extra_targets)
             faults += _unknown_classes(model.classes, pictures, label)
         with _collected(faults):
             folder = _writable(Path(out) if out else Path("outputs", "explain", _name_of(place)))
@@ -103,11 +105,11 @@ def _collected(faults: list[Fault]) -> Iterator[None]:
         faults += error.faults
 
 
-def _model(run: Path) -> TrainedModel:
+def _model(run: Path, extra_targets: Sequence[str]) -> TrainedModel:
     from hybridnet.inference.explanation import require_classifier  # torch is not needed to find a misspelt key
     from hybridnet.inference.trained import load_trained
 
-    model = load_trained(run)
+    model = load_trained(run, extra_targets=extra_targets)
     require_classifier(model.network)
     return model
 

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import rich
 from rich.table import Table
@@ -17,9 +17,11 @@ from hybridnet.data.listing import list_pictures
 from hybridnet.data.rows import lines_of, listing
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, shortened, writable_folder, write_text
-from hybridnet.inference.members import answers_of, load_members, make_predictors
-from hybridnet.inference.predictor import Answers, Tta
+from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, checked
+
+if TYPE_CHECKING:
+    from hybridnet.inference.predictor import Answers
 
 COLUMNS = ("path", "label", "probability")
 MOST_ROWS = 20  # in the terminal
@@ -54,6 +56,8 @@ def predict(
     Raises:
         InputError: for a run or place that cannot be used, and if none of the files is a picture.
     """
+    from hybridnet.inference.members import answers_of, load_members, make_predictors  # not for a misspelt key
+
     files = list_pictures(images)
     members = load_members(run, extra_targets=extra_targets)
     _require_place(Path(out))

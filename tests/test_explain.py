@@ -75,7 +75,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Explanation]:
 
 def explained(run: Path | str | None, **settings: Any) -> None:
     defaults = {"images": None, "num_images": 8, "metadata": None, "label": None, "out": None}
-    explain(run=None if run is None else str(run), **{**defaults, **settings})
+    explain(run=None if run is None else str(run), **{**defaults, "extra_targets": [], **settings})
 
 
 def message_of(run: Path | str | None, **settings: Any) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,21 +15,8 @@ from hybridnet.data.listed import ListedBatch, ListedImages
 from hybridnet.data.preprocessing import Preprocessing
 from hybridnet.data.progress import Track, silently
 from hybridnet.errors import Fault, TrainingError
+from hybridnet.inference.tta import VIEWS, Tta
 from hybridnet.trainer.device import find_device, find_precision, is_out_of_memory, prepare_memory
-
-Tta = Literal["none", "flip", "flips"]
-
-# How a batch of inputs (B, 3, H, W) is turned for test-time augmentation.
-VIEWS: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
-    "none": (lambda inputs: inputs,),
-    "flip": (lambda inputs: inputs, lambda inputs: inputs.flip(3)),
-    "flips": (
-        lambda inputs: inputs,
-        lambda inputs: inputs.flip(3),
-        lambda inputs: inputs.flip(2),
-        lambda inputs: inputs.flip(2, 3),
-    ),
-}
 
 
 class Answers(NamedTuple):
