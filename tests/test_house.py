@@ -46,6 +46,11 @@ MAY_IMPORT = {
     "hybridnet.inference.explanation_figure": SHARED
     | {"matplotlib", "numpy", "PIL", "hybridnet.figures", "hybridnet.inference"},
     "hybridnet.inference.sheet": {"matplotlib"},
+    "hybridnet.web": SHARED,
+    "hybridnet.web.answer": SHARED | {"numpy", "hybridnet.data", "hybridnet.inference", "hybridnet.web"},
+    "hybridnet.web.app": SHARED | {"starlette"},
+    "hybridnet.web.panels": {"matplotlib", "numpy", "PIL", "hybridnet.inference"},
+    "hybridnet.web.server": SHARED | {"starlette", "uvicorn"},
     "hybridnet.pruner": SHARED | {"hybridnet.pruner"},
     "hybridnet.logger": SHARED | {"hybridnet.logger", "mlflow", "tensorboard", "torch.utils.tensorboard", "wandb"},
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},
@@ -68,6 +73,7 @@ MAY_IMPORT = {
 }
 ENTRY_POINTS = {
     "hybridnet.benchmark",
+    "hybridnet.demo",
     "hybridnet.doctor",
     "hybridnet.evaluate",
     "hybridnet.explain",

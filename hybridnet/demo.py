@@ -1,0 +1,151 @@
+"""`python -m hybridnet.demo run=<folder>`: a local page on which a trained model can be tried."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import webbrowser
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import rich
+
+from hybridnet import config
+from hybridnet.errors import Fault, InputError
+from hybridnet.inference.runs import RunSettings, folders_of
+from hybridnet.inference.trained import TrainedModel, load_trained
+from hybridnet.settings import Count, Range, checked
+from hybridnet.signals import Interruption
+from hybridnet.trainer.device import find_device
+
+if TYPE_CHECKING:
+    from hybridnet.web.server import Address
+
+PACKAGES = ("starlette", "uvicorn")
+MOST_CLASSES_LISTED = 20
+MEGABYTE = 1_000_000
+
+Port = Annotated[int, Range(minimum=0, maximum=65535)]
+
+
+@checked
+def demo(
+    *,
+    run: str | None,
+    host: str,
+    port: Port,
+    open_browser: bool,
+    explain: bool,
+    max_megabytes: Count,
+    device: str,
+    extra_targets: Sequence[str],
+) -> None:
+    """Serve a page on which pictures can be dropped, until a signal ends it.
+
+    Args:
+        run: the folder of a run, or its best_model.pt.
+        host: the address to listen on, see `listen`.
+        port: 0 for any that is free.
+        open_browser: whether the page is opened on this machine.
+        explain: whether the maps of an explanation are shown too.
+        max_megabytes: of an upload.
+        device: as in training.
+        extra_targets: see `load_trained`.
+
+    Raises:
+        InputError: for a missing package, and a run, device, host or port that cannot be used; all of them at once.
+        Stopped: for SIGINT and SIGTERM.
+    """
+    _require_packages()
+    from hybridnet.web import page, server
+    from hybridnet.web.answer import answer, why_unexplained
+    from hybridnet.web.app import make_app
+
+    faults: list[Fault] = []
+    with ExitStack() as stack:
+        with _collected(faults):
+            (folder,) = folders_of(run)
+            model = _on_device(load_trained(folder, extra_targets=extra_targets), device)
+        with _collected(faults):
+            listener = stack.enter_context(server.listen(host, port))
+        if faults:
+            raise InputError(*faults)
+        address = server.Address(listener, host)
+        unexplained = why_unexplained(model) if explain else ""
+        ask = functools.partial(answer, model, with_maps=explain and not unexplained)
+        max_bytes = max_megabytes * MEGABYTE
+        files = page.page_files(f"Try {_name(folder)}", facts(model, folder), max_bytes=max_bytes)
+        app = make_app(ask, files, hosts=address.names, max_bytes=max_bytes)
+
+        def when_ready() -> None:
+            for line in _lines(address, unexplained):
+                rich.get_console().print(line, soft_wrap=True, highlight=False, markup=False)
+            if open_browser:  # which may block
+                threading.Thread(target=webbrowser.open, args=[address.here], daemon=True).start()
+
+        with Interruption():
+            server.Server(app, listener, when_ready=when_ready).run()
+
+
+def _require_packages() -> None:
+    specs = {name: find_spec(name) for name in PACKAGES}
+    # A folder of this name in the working directory passes for a package without an origin.
+    if missing := [name for name, spec in specs.items() if spec is None or spec.origin is None]:
+        cause = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+        raise InputError(Fault("missing package", "hybridnet.demo", cause, 'pip install -e ".[demo]"'))
+
+
+def facts(model: TrainedModel, run: Path) -> dict[str, str]:
+    """What the page says about a model, as far as its run tells."""
+    settings = RunSettings(run)
+    chosen = config.saved_settings(settings.folder, ("model", "model/backbone"))
+    height, width = model.preprocessing.image_size
+    metrics = settings.metrics()
+    accuracy, num_valid = metrics.get("valid_acc"), metrics.get("num_valid")
+    shown, others = model.classes[:MOST_CLASSES_LISTED], model.classes[MOST_CLASSES_LISTED:]
+    found = {
+        "Model": " on ".join(chosen.values()) or type(model.network).__name__,
+        "Input": f"{height}×{width} pixels" + ("" if height == width else " (height×width)"),
+        f"{len(model.classes)} classes": ", ".join(shown) + (f" and {len(others)} more" if others else ""),
+    }
+    if isinstance(accuracy, float) and isinstance(num_valid, int):
+        found["Validation accuracy"] = f"{accuracy:.1%} of {num_valid:,} pictures"
+    return found
+
+
+def _name(run: Path) -> str:
+    path = run.resolve()
+    return path.name if path.is_dir() else path.parent.name
+
+
+@contextmanager
+def _collected(faults: list[Fault]) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        faults += error.faults
+
+
+def _on_device(model: TrainedModel, device: str) -> TrainedModel:
+    try:
+        return model.to(find_device(device))
+    except ValueError as error:
+        raise InputError(Fault("wrong value", "trainer.device", str(error))) from error
+
+
+def _lines(address: Address, unexplained: str) -> Iterator[str]:
+    if unexplained:
+        yield f"note: the page shows no explanation: {unexplained}"
+    if not address.is_local:
+        where = f", at {address.elsewhere}" if address.elsewhere else ""
+        yield f"warning: everybody who reaches this machine through its network can send pictures{where}"
+    yield f"the page is at {address.here} (Ctrl-C ends it)"
+
+
+if __name__ == "__main__":
+    from hybridnet.launch import call
+
+    call("demo")
