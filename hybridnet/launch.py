@@ -46,7 +46,8 @@ def launch(
     if of_several_processes() and int(os.environ.get("RANK", 0)):
         logging.disable(logging.WARNING)  # the first process says it all
         with _errors_as_exit_codes():
-            return follow()
+            follow()
+        signals.end_process()
     signals.end_at_once()
     logging.raiseExceptions = False  # a log on a full disk must not hide the cause behind its own traceback
     with _errors_as_exit_codes():
@@ -61,6 +62,8 @@ def launch(
             with _rare_collections():
                 _preflight(config_name, arguments, check=check)
         _start(_quietly_failing(function), config_name)
+    if of_several_processes():
+        signals.end_process()
 
 
 def call(config_name: str) -> Any:

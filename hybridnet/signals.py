@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from hybridnet.errors import Stopped
 
@@ -28,9 +28,20 @@ def end_at_once() -> None:
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    with suppress(RuntimeError, OSError):  # the interrupted code may be printing
-        sys.stdout.flush()
-    os._exit(128 + number)
+    end_process(128 + number)
+
+
+def end_process(code: int = 0) -> NoReturn:
+    """End here, without what Python and C++ libraries do at their end.
+
+    Of processes that have trained together one has been seen to abort there, on a thread of a library that was still
+    running ("terminate called without an active exception"); `torchrun` then ends the others, in the middle of writing
+    their results.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(RuntimeError, OSError):  # the interrupted code may be printing
+            stream.flush()
+    os._exit(code)
 
 
 def end_with_children() -> None:
