@@ -60,8 +60,16 @@ MAY_IMPORT = {
     "hybridnet.sweep.statistics": {"scipy"},
     "hybridnet.sweep.study": SHARED | {"hybridnet.config", "hybridnet.sweep"},
     "hybridnet.sweep.preset": SHARED | {"hybridnet.config", "hybridnet.sweep"},
-    "hybridnet.sweep.tables": SHARED | {"rich", "hybridnet.sweep"},
+    "hybridnet.sweep.tables": SHARED | {"rich", "hybridnet.markdown", "hybridnet.sweep"},
     "hybridnet.sweep.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.figures", "hybridnet.sweep"},
+    "hybridnet.markdown": set(),
+    "hybridnet.comparison": SHARED
+    | {"numpy", "hybridnet.binding", "hybridnet.comparison", "hybridnet.config", "hybridnet.data.rows"}
+    | {"hybridnet.inference.runs", "hybridnet.resume", "hybridnet.sweep"},
+    "hybridnet.comparison.pictures": SHARED
+    | {"matplotlib", "numpy", "hybridnet.comparison", "hybridnet.figures", "hybridnet.sweep.wording"},
+    "hybridnet.comparison.significance": {"numpy", "scipy"},
+    "hybridnet.comparison.tables": SHARED | {"numpy", "rich", "hybridnet.comparison", "hybridnet.markdown"},
     "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},
     "hybridnet.measure": SHARED
     | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment", "hybridnet.figures"}
@@ -74,6 +82,7 @@ MAY_IMPORT = {
 ENTRY_POINTS = {
     "hybridnet.benchmark",
     "hybridnet.demo",
+    "hybridnet.compare",
     "hybridnet.doctor",
     "hybridnet.evaluate",
     "hybridnet.explain",

@@ -9,6 +9,8 @@ import rich
 from rich.table import Table
 from rich.text import Text
 
+from hybridnet.markdown import block, code, escaped
+from hybridnet.markdown import table as markdown_table
 from hybridnet.sweep import wording
 from hybridnet.sweep.settings import SEED, shown
 from hybridnet.sweep.study import Candidate, Study
@@ -51,43 +53,25 @@ def leaderboard(study: Study) -> tuple[list[str], Iterator[tuple[Candidate, list
 def markdown(study: Study) -> str:
     """The leaderboard, what is within noise, and the jobs without a result."""
     heading, rows = leaderboard(study)
-    lines = [f"# Sweep: {study.monitor} ({wording.direction(study)})", "", f"Swept: {_code(wording.swept(study))}", ""]
+    lines = [f"# Sweep: {study.monitor} ({wording.direction(study)})", "", f"Swept: {code(wording.swept(study))}", ""]
     lines += [wording.counts(study), ""]
     if study.ranked:
-        lines += [_row(heading), _row(["---"] * len(heading)), *(_row(cells) for _, cells in rows), ""]
+        lines += markdown_table(heading, (cells for _, cells in rows))
     lines += [f"{note}\n" for note in wording.notes(study)]
     if command := wording.reproduce(study):
-        lines += ["The best job again:", "", *_block(command), ""]
+        lines += ["The best job again:", "", *block(command), ""]
     for title, outcomes in (("Failed", study.having("failed")), ("Pruned", study.having("pruned"))):
         lines += [f"## {title}", ""] if outcomes else []
         for outcome in outcomes:
             why = outcome.cause if title == "Failed" else f"after {wording.number_of(outcome.epochs, 'epoch')}"
-            lines.append(f"- {outcome.label} {_code(wording.place(study, outcome.job.folder))}: {_escaped(why)}")
+            lines.append(f"- {outcome.label} {code(wording.place(study, outcome.job.folder))}: {escaped(why)}")
         lines += [""] if outcomes else []
     if unfinished := study.having(*wording.UNFINISHED):
         lines += ["## Unfinished", ""]
-        lines += [f"- {o.label} {_code(wording.place(study, o.job.folder))}: {o.job.status}" for o in unfinished]
+        lines += [f"- {o.label} {code(wording.place(study, o.job.folder))}: {o.job.status}" for o in unfinished]
         lines += [""]
-    lines += ["Made with", "", *_block(wording.again(study)), ""]
+    lines += ["Made with", "", *block(wording.again(study)), ""]
     return "\n".join(lines)
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
-
-
-def _escaped(text: str) -> str:
-    special = {character: f"\\{character}" for character in "\\`*_[]<>|#"}
-    return text.replace("\n", " ").translate(str.maketrans(special))
-
-
-def _code(text: str) -> str:
-    fence = "`" * (max((len(run) for run in text.split("`") if not run), default=0) + 2) if "`" in text else "`"
-    return f"{fence}{' ' if '`' in text else ''}{text}{' ' if '`' in text else ''}{fence}"
-
-
-def _block(command: str) -> list[str]:
-    return [f"    {line}" for line in command.splitlines()]
 
 
 def terminal(study: Study) -> Iterator[Table | str]:

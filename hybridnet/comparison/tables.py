@@ -1,0 +1,284 @@
+"""A comparison as CSV tables, as Markdown, and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich
+from rich.table import Table
+from rich.text import Text
+
+from hybridnet.comparison import wording
+from hybridnet.comparison.by_class import ByClass
+from hybridnet.comparison.costs import Cost
+from hybridnet.comparison.differences import Comparison
+from hybridnet.comparison.disagreement import Disputed
+from hybridnet.files import shortened
+from hybridnet.markdown import block, code, escaped, table
+
+MOST_CLASSES = 20  # in the Markdown; those that change most
+OF_CLASS = ("precision", "recall", "f1")
+COST_COLUMNS = ("num_parameters", "train_images_per_second", "peak_memory_bytes", "macs", "latency_ms")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is written.
+
+    Attributes:
+        comparison: accuracies and differences.
+        costs: of every group.
+        classes: of every group.
+        disputed: pictures of every pair, in the order of the pairs.
+        subject: what was compared, in words.
+        notes: sentences.
+        command: that makes it again.
+    """
+
+    comparison: Comparison
+    costs: Sequence[Cost]
+    classes: Sequence[ByClass]
+    disputed: Sequence[Sequence[Disputed]]
+    subject: str
+    notes: Sequence[str]
+    command: str
+
+    @property
+    def names(self) -> list[str]:
+        return [group.name for group in self.comparison.paired.groups]
+
+    @property
+    def baseline(self) -> str:
+        return self.names[self.comparison.baseline]
+
+
+def csv_rows(findings: Findings) -> list[list[Any]]:
+    """`compare.csv`: one row for each group."""
+    comparison = findings.comparison
+    of_accuracy = ["setting", "n", "accuracy", "std", "low", "high"]
+    of_difference = ["baseline", "difference", "difference_low", "difference_high", "p", "p_holm", "verdict"]
+    rows: list[list[Any]] = [[*of_accuracy, *of_difference, *COST_COLUMNS]]
+    for group, (name, accuracy) in enumerate(zip(findings.names, comparison.accuracies, strict=True)):
+        row = [name, comparison.paired.groups[group].num_runs]
+        row += [*map(_number, (accuracy.spread.mean, accuracy.spread.std, accuracy.low, accuracy.high))]
+        pair = comparison.against_baseline(group)
+        row.append(findings.baseline)
+        row += [*map(_number, (pair.difference, pair.low, pair.high, pair.p, pair.p_holm))] if pair else [""] * 5
+        row.append(wording.verdict(comparison, pair) if pair else "baseline")
+        cost = findings.costs[group]
+        row += [*map(_whole, (cost.parameters, cost.images_per_second, cost.memory, cost.macs, cost.latency))]
+        rows.append(row)
+    return rows
+
+
+def pair_rows(findings: Findings) -> list[list[Any]]:
+    """`pairs.csv`: one row for each comparison."""
+    comparison, paired = findings.comparison, findings.comparison.paired
+    heading = ["first", "second", "n_first", "n_second", "pictures", "independent", "difference", "low", "high"]
+    heading += ["p", "p_holm", "test", "p_pictures", "p_runs", "t_test", "only_first", "only_second", "verdict"]
+    rows: list[list[Any]] = [heading]
+    for pair in comparison.pairs:
+        groups = [paired.groups[place] for place in (pair.first, pair.second)]
+        row: list[Any] = [*(group.name for group in groups), *(group.num_runs for group in groups)]
+        row += [paired.num_pictures, paired.num_units, *map(_number, (pair.difference, pair.low, pair.high))]
+        row += [_number(pair.p), _number(pair.p_holm), pair.test, _number(pair.p_pictures), _number(pair.p_runs)]
+        rows.append([*row, pair.t_test, pair.only_first, pair.only_second, wording.verdict(comparison, pair)])
+    return rows
+
+
+def run_rows(findings: Findings) -> list[list[Any]]:
+    """`runs.csv`: one row for each run."""
+    rows: list[list[Any]] = [["setting", "fold", "seed", "accuracy", "folder"]]
+    for group, name in enumerate(findings.names):
+        for fold in findings.comparison.paired.folds:
+            cell = fold.cells[group]
+            for run, correct in zip(cell.runs, cell.correct, strict=True):
+                rows.append([name, fold.name or "", run.seed or "", _number(correct.mean()), shortened(run.folder)])
+    return rows
+
+
+def class_rows(findings: Findings) -> list[list[Any]]:
+    """`classes.csv`: one row for each group and class, with the differences to the baseline."""
+    heading = ["setting", "class", "support", *OF_CLASS, *(f"{name}_difference" for name in OF_CLASS)]
+    rows: list[list[Any]] = [heading]
+    base = findings.classes[findings.comparison.baseline]
+    for name, own in zip(findings.names, findings.classes, strict=True):
+        for place, class_name in enumerate(findings.comparison.paired.classes):
+            values = [getattr(own, key)[place] for key in OF_CLASS]
+            differences = [getattr(own, key)[place] - getattr(base, key)[place] for key in OF_CLASS]
+            rows.append([name, class_name, round(own.support[place]), *map(_number, [*values, *differences])])
+    return rows
+
+
+def disputed_rows(findings: Findings) -> list[list[Any]]:
+    """`only_one.csv`: one row for each picture that only one of a pair gets right."""
+    heading = ["right", "wrong", "path", "label", "prediction_of_wrong", "share_right", "share_wrong", "fold"]
+    rows: list[list[Any]] = [heading]
+    for pair, found in zip(findings.comparison.pairs, findings.disputed, strict=True):
+        names = [findings.names[pair.first], findings.names[pair.second]]
+        for one in found:
+            order = (0, 1) if one.is_first else (1, 0)
+            shares = [_number(one.shares[place]) for place in order]
+            own = [names[place] for place in order]
+            rows.append([*own, one.path, one.label, one.wrong, *shares, one.fold or ""])
+    return rows
+
+
+def markdown(findings: Findings, pictures: Mapping[str, str]) -> str:
+    """The comparison table, what is to be known about it, every pair, the classes and the runs.
+
+    Args:
+        findings: what was found.
+        pictures: names of the files, with a caption.
+    """
+    comparison = findings.comparison
+    lines = [
+        f"# Comparison: {escaped(', '.join(findings.names))}",
+        "",
+        f"{escaped(findings.subject)}. Differences are to {escaped(findings.baseline)}.",
+        "",
+    ]
+    lines += table(*_whole_table(findings))
+    lines += [f"{escaped(note)}\n" for note in findings.notes]
+    if "compare.png" in pictures:
+        lines += [f"![{escaped(pictures['compare.png'])}](compare.png)", ""]
+    lines += ["## Pairs", "", *table(*_pair_table(findings))]
+    lines += [f"{escaped(wording.only_one(comparison, pair))}\n" for pair in comparison.pairs]
+    shown = {name: caption for name, caption in pictures.items() if name != "compare.png"}
+    lines += [f"![{escaped(caption)}]({name})\n" for name, caption in shown.items()]
+    lines += ["All of them are in `only_one.csv`.", ""] if any(findings.disputed) else []
+    lines += ["## Classes", "", _class_note(findings), "", *table(*_class_table(findings))]
+    heading, *rows = run_rows(findings)
+    cells = [[*map(str, row[:3]), f"{row[3]:.4f}", str(row[4])] for row in rows]
+    lines += ["## Runs", "", *table(heading, cells)]
+    return "\n".join([*lines, "Made with", "", *block(findings.command), ""])
+
+
+def terminal(findings: Findings) -> Iterator[Table | str]:
+    """What is printed."""
+    title = f"{findings.subject}; differences to {findings.baseline}"
+    yield _printed(title, *_accuracy_table(findings), texts=("setting", "verdict"))
+    heading, rows = _cost_table(findings)
+    if len(heading) > 1:
+        yield _printed("cost", heading, rows, texts=("setting",))
+    yield from findings.notes
+    for pair in findings.comparison.pairs:
+        if not pair.is_same:
+            yield wording.only_one(findings.comparison, pair)
+
+
+def _printed(title: str, heading: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Sequence[str]) -> Table:
+    found = Table(title=Text(title), title_justify="left", box=rich.box.SIMPLE, pad_edge=False)
+    for name in heading:
+        is_text = name in texts
+        found.add_column(Text(name), justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+    for cells in rows:
+        found.add_row(*map(Text, cells))
+    return found
+
+
+def _accuracy_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
+    comparison = findings.comparison
+    several = len(comparison.pairs) > 1
+    heading = ["setting", "accuracy", "n", "difference", f"{wording.PERCENT} interval"]
+    heading += ["p (Holm)" if several else "p", "verdict"]
+    rows = []
+    for group, name in enumerate(findings.names):
+        row = [name, comparison.accuracies[group].spread.text(), str(comparison.paired.groups[group].num_runs)]
+        pair = comparison.against_baseline(group)
+        if pair is None:
+            rows.append([*row, "", "", "", "baseline"])
+            continue
+        row += [wording.signed(pair.difference), wording.interval(pair.low, pair.high)]
+        rows.append([*row, wording.probability(pair.p_holm), wording.verdict(comparison, pair)])
+    return heading, rows
+
+
+def _cost_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
+    """Columns of which something is known."""
+    columns = {
+        "parameters": [cost.parameters and f"{cost.parameters / 1e6:.2f} M" for cost in findings.costs],
+        "training images/s": [cost.images_per_second and _rate(cost.images_per_second) for cost in findings.costs],
+        "peak memory": [cost.memory and f"{cost.memory / 1e6:,.0f} MB" for cost in findings.costs],
+        "multiply-adds": [cost.macs and f"{cost.macs / 1e9:.3f} G" for cost in findings.costs],
+        "latency": [cost.latency and f"{cost.latency:.1f} ms" for cost in findings.costs],
+    }
+    known = {name: [cell or "" for cell in cells] for name, cells in columns.items() if any(cells)}
+    return ["setting", *known], [list(row) for row in zip(findings.names, *known.values(), strict=True)]
+
+
+def _whole_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
+    """Accuracy and cost of every group."""
+    heading, rows = _accuracy_table(findings)
+    cost_heading, cost_rows = _cost_table(findings)
+    return [*heading, *cost_heading[1:]], [[*row, *of[1:]] for row, of in zip(rows, cost_rows, strict=True)]
+
+
+def _pair_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
+    comparison = findings.comparison
+    several = len(comparison.pairs) > 1
+    heading = ["pair", "difference", f"{wording.PERCENT} interval", "p", *(["p (Holm)"] if several else [])]
+    heading += ["p of the pictures", "p of the runs", "only the first right", "only the second right", "verdict"]
+    rows = []
+    for pair in comparison.pairs:
+        row = [f"{comparison.name(pair.first)} - {comparison.name(pair.second)}", wording.signed(pair.difference)]
+        row += [wording.interval(pair.low, pair.high), wording.probability(pair.p)]
+        row += [wording.probability(pair.p_holm)] if several else []
+        row.append(wording.probability(pair.p_pictures))
+        row.append(f"{wording.probability(pair.p_runs)} ({pair.t_test})" if pair.p_runs is not None else "")
+        row += [str(pair.only_first), str(pair.only_second), wording.verdict(comparison, pair)]
+        rows.append(row)
+    return heading, rows
+
+
+def _class_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
+    base = findings.classes[findings.comparison.baseline]
+    others = [place for place in range(len(findings.names)) if place != findings.comparison.baseline]
+    heading = ["class", "pictures", f"recall of {findings.baseline}", f"F1 of {findings.baseline}"]
+    for place in others:
+        heading += [f"recall: {findings.names[place]}", f"F1: {findings.names[place]}"]
+    rows = []
+    for place in _most_changed(findings):
+        row = [findings.comparison.paired.classes[place], f"{base.support[place]:.0f}"]
+        row += [f"{base.recall[place]:.4f}", f"{base.f1[place]:.4f}"]
+        for other in others:
+            own = findings.classes[other]
+            row += [wording.signed(getattr(own, name)[place] - getattr(base, name)[place]) for name in ("recall", "f1")]
+        rows.append(row)
+    return heading, rows
+
+
+def _most_changed(findings: Findings) -> list[int]:
+    """Classes in their order, only those that change most where there are many."""
+    base = findings.classes[findings.comparison.baseline]
+    change = np.max([np.abs(own.f1 - base.f1) for own in findings.classes], axis=0)
+    return sorted(np.argsort(-change, kind="stable")[:MOST_CLASSES].tolist())
+
+
+def _class_note(findings: Findings) -> str:
+    number = len(findings.comparison.paired.classes)
+    text = f"Differences to {findings.baseline}; no class by itself was tested. Precision is in "
+    shown = f" Shown are the {MOST_CLASSES} of {number} classes that change most." if number > MOST_CLASSES else ""
+    return f"{escaped(text)}{code('classes.csv')}.{shown}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def _number(value: float | None) -> float | str:
+    """Without the digits that are rounding alone."""
+    return "" if value is None else round(float(value), 10)
+
+
+def _whole(value: float | None) -> float | str:
+    return round(value) if value is not None and float(value).is_integer() else _number(value)
+
+
+def place_of(folder: Path) -> str:
+    """A folder as a person would type it."""
+    return str(shortened(folder.resolve()))

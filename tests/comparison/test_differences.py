@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hybridnet.comparison.differences import BOOTSTRAP, MCNEMAR, SIGN_FLIP, Comparison, only_one
+from tests.comparison.folders import answers, compare, write_run, write_study
+
+
+def _two(folder: Path, first: list[int], second: list[int]) -> list[Path]:
+    """Plain and ca, of which 1 is right and 0 wrong."""
+    labels = [0] * len(first)
+    told = ([1 - value for value in values] for values in (first, second))
+    return [
+        write_run(folder / model, labels, own, model=model) for model, own in zip(("plain", "ca"), told, strict=True)
+    ]
+
+
+def test_two_runs_by_hand(tmp_path: Path) -> None:
+    """Of 20 pictures only the first gets 1 right, only the second 9: p = 22 / 1024, the difference 8 / 20."""
+    first, second = [1] + [0] * 9 + [1] * 10, [0] + [1] * 9 + [1] * 10
+    comparison = compare(_two(tmp_path, first, second), num_draws=4_000)
+    (pair,) = comparison.pairs
+    assert (pair.first, pair.second, pair.only_first, pair.only_second) == (1, 0, 9, 1)
+    assert pair.difference == pytest.approx(0.4) and pair.test == MCNEMAR
+    assert pair.p == pair.p_holm == pytest.approx(22 / 1024) and pair.p_pictures == pytest.approx(22 / 1024)
+    assert (pair.p_runs, pair.t_test, pair.is_same, pair.is_beyond_chance) == (None, "", False, True)
+    assert pair.low == pytest.approx(0.1, abs=0.051) and pair.high == pytest.approx(0.65, abs=0.051)
+    assert comparison.accuracies[0].spread == (0.55, None, 1)
+    assert comparison.accuracies[0].low < 0.55 < comparison.accuracies[0].high <= 1
+    assert comparison.against_baseline(1) is pair and comparison.against_baseline(0) is None
+
+
+def test_identical_runs_do_not_differ(tmp_path: Path) -> None:
+    values = [1, 0, 1, 1, 1, 0]
+    (pair,) = compare(_two(tmp_path, values, values)).pairs
+    assert (pair.difference, pair.low, pair.high, pair.p, pair.p_pictures) == (0, 0, 0, 1, 1)
+    assert pair.is_same and not pair.is_beyond_chance
+
+
+def test_pictures_of_one_group_count_as_one(tmp_path: Path) -> None:
+    """Nine pictures that only the second gets right, but of two groups: whole groups flip, p = 2 / 2^2."""
+    first, second = [0] * 9 + [1] * 11, [1] * 20
+    units = {f"{number}.png": "a" if number < 5 else "b" for number in range(9)}
+    (pair,) = compare(_two(tmp_path, first, second), units).pairs
+    assert pair.test == SIGN_FLIP and pair.p == pytest.approx(0.5) and not pair.is_beyond_chance
+
+
+def test_groups_over_seeds(tmp_path: Path) -> None:
+    comparison = compare(write_study(tmp_path, {"plain": 0.6, "hybrid": 0.9}), num_draws=2_000)
+    (pair,) = comparison.pairs
+    means = [[np.mean(row) for row in comparison.paired.folds[0].cells[group].correct] for group in (1, 0)]
+    differences = np.subtract(*means)
+    t = differences.mean() / (differences.std(ddof=1) / 3**0.5)
+    assert pair.difference == pytest.approx(differences.mean()) and pair.low < pair.difference < pair.high
+    assert pair.p_runs == pytest.approx(1 - t / math.sqrt(t**2 + 2)), "Student's t with 2 degrees"
+    assert (pair.t_test, pair.test) == ("paired by seed", BOOTSTRAP[True, False])
+    assert pair.p < 0.01 and pair.p_pictures < 0.001 and pair.is_beyond_chance
+    accuracy = comparison.accuracies[1]
+    assert accuracy.spread == pytest.approx((np.mean(means[0]), np.std(means[0], ddof=1), 3))
+    assert accuracy.low < accuracy.spread.mean < accuracy.high
+
+
+def test_other_numbers_of_seeds(tmp_path: Path) -> None:
+    """Without pairs Welch's test; 3 and 2 runs make sixths, and p of the pictures stays that of whole numbers."""
+    runs = write_study(tmp_path, {"plain": 0.6, "ca": 0.8})
+    (pair,) = compare(runs[:5]).pairs
+    assert pair.t_test == "Welch" and pair.p_runs is not None and 0 < pair.p_pictures < 1
+    (alone,) = compare([runs[0], *runs[3:]]).pairs
+    assert (alone.p_runs, alone.t_test, alone.test) == (None, "", BOOTSTRAP[True, False])
+
+
+def test_folds_are_paired(tmp_path: Path) -> None:
+    """Every picture counts once: folds of 20, 30 and 40 pictures."""
+    runs, right = [], {}
+    for number, model in enumerate(("plain", "ca")):
+        for fold in range(3):
+            labels = np.arange(20 + 10 * fold) % 3
+            told = answers(labels, 0.5 + 0.4 * number, seed=10 * number + fold)
+            right[model, fold] = told == labels
+            names = [f"{fold}/{place}" for place in range(len(labels))]
+            runs.append(write_run(tmp_path / f"{model}{fold}", labels, told, model=model, fold=fold, paths=names))
+    comparison = compare(runs, num_draws=2_000)
+    (pair,) = comparison.pairs
+    shares = [np.concatenate([right[model, fold] for fold in range(3)]).mean() for model in ("ca", "plain")]
+    assert pair.difference == pytest.approx(shares[0] - shares[1])
+    assert comparison.accuracies[1].spread.mean == pytest.approx(shares[0])
+    assert (pair.t_test, pair.test) == ("paired by fold", BOOTSTRAP[False, True])
+    differences = [right["ca", fold].mean() - right["plain", fold].mean() for fold in range(3)]
+    t = np.mean(differences) / (np.std(differences, ddof=1) / 3**0.5)
+    assert pair.p_runs == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+
+
+def test_all_pairs_are_corrected_together(tmp_path: Path) -> None:
+    runs = write_study(tmp_path, {"plain": 0.6, "ca": 0.7, "hybrid": 0.9}, seeds=1)
+    few, many = compare(runs), compare(runs, pairs="all")
+    assert [(pair.first, pair.second) for pair in many.pairs] == [(1, 0), (2, 0), (1, 2)]
+    assert _of(many, 2).p == _of(few, 2).p and _of(many, 2).p_holm >= _of(few, 2).p_holm > _of(few, 2).p
+
+
+def _of(comparison: Comparison, group: int) -> object:
+    return comparison.against_baseline(group)
+
+
+def test_most_of_the_runs_decide_who_is_right() -> None:
+    mine, its = np.array([1.0, 2 / 3, 0.5, 0.4, 1.0]), np.array([0.0, 1 / 3, 0.0, 1.0, 1.0])
+    first, second = only_one(mine, its)
+    assert first.tolist() == [True, True, False, False, False] and second.tolist() == [False] * 3 + [True, False]

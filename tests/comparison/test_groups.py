@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hybridnet.comparison.groups import Group, baseline_of, grouped
+from hybridnet.comparison.trained import read_all
+from hybridnet.errors import InputError
+from tests.comparison.folders import write_run
+
+LABELS = [0, 1, 2, 0]
+
+
+def _grouped(runs: list[Path]) -> list[Group]:
+    return grouped(read_all(runs, None))[0]
+
+
+def _run(folder: Path, model: str = "plain", seed: int = 0, **typed: object) -> Path:
+    number = len(list(folder.iterdir()))
+    settings = {key.replace("__", "."): value for key, value in typed.items()}
+    told = [0, 1, 2, seed % 3]
+    return write_run(folder / f"run{number}", LABELS, told, model=model, seed=seed, typed=settings)
+
+
+def test_seeds_are_one_group(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, model, seed) for seed in (10, 0, 2) for model in ("hybrid", "plain")]
+    groups = _grouped(runs)
+    assert [group.name for group in groups] == ["hybrid", "plain"]
+    assert [run.seed for run in groups[0].runs] == ["0", "2", "10"] and groups[0].num_runs == 3
+    assert baseline_of(groups, None) == 1
+
+
+def test_names_tell_what_differs(tmp_path: Path) -> None:
+    runs = [
+        _run(tmp_path, "plain"),
+        _run(tmp_path, "hybrid", model__size="full", model__heads=8),
+        _run(tmp_path, "hybrid", model__size="lite", model__heads=8),
+        _run(tmp_path, "hybrid", model__size="lite", model__heads=8, trainer__epochs=9),
+    ]
+    names = [group.name for group in _grouped(runs)]
+    assert names == [
+        *("plain, epochs=3", "hybrid, size=full, epochs=3"),
+        *("hybrid, size=lite, epochs=3", "hybrid, size=lite, epochs=9"),
+    ]
+    assert [group.name for group in _grouped(runs[:2])] == ["plain", "hybrid"], "heads has no other value"
+    assert [group.name for group in _grouped(runs[1:3])] == ["size=full", "size=lite"]
+
+
+def test_what_nobody_typed_tells_apart_if_nothing_else_does(tmp_path: Path) -> None:
+    """Such as a default that has changed between two versions."""
+    runs = [_run(tmp_path), _run(tmp_path, trainer__epochs=9)]
+    (runs[1] / ".hydra" / "overrides.yaml").write_text("- seed=0\n")
+    assert [group.name for group in _grouped(runs)] == ["epochs=3", "epochs=9"]
+
+
+def test_runs_of_one_group_are_compared_one_by_one(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, seed=seed) for seed in (0, 1)]
+    assert [group.name for group in _grouped(runs)] == ["seed=0", "seed=1"]
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(runs[0], copy)
+    assert [group.name for group in _grouped([runs[0], copy])] == ["run0", "copy"]
+    assert [group.name for group in _grouped([runs[0], runs[0]])] == ["run0", "run0 (2)"]
+    same = tmp_path / "elsewhere" / "run0"
+    shutil.copytree(runs[0], same)
+    assert [group.name for group in _grouped([runs[0], same])] == [str(runs[0]), str(same)]
+
+
+def test_a_copy_within_a_group_counts_once(tmp_path: Path) -> None:
+    runs = [_run(tmp_path), _run(tmp_path), _run(tmp_path, "hybrid")]
+    groups, notes = grouped(read_all(runs, None))
+    assert [group.num_runs for group in groups] == [1, 1]
+    assert notes == [f"{runs[1]} is a copy of {runs[0]} and counts once."]
+
+
+def test_runs_without_settings_have_their_folders_names(tmp_path: Path) -> None:
+    runs = [_run(tmp_path), _run(tmp_path)]
+    for run in runs:
+        shutil.rmtree(run / ".hydra")
+    assert [group.name for group in _grouped(runs)] == ["run0", "run1"]
+
+
+def test_the_baseline(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "hybrid"), _run(tmp_path, "ca"), _run(tmp_path, "plain", trainer__epochs=9)]
+    groups = _grouped(runs)
+    assert baseline_of(groups, None) == 2 and baseline_of(groups[:2], None) == 0
+    assert baseline_of(groups, "ca, epochs=3") == 1 == baseline_of(groups, str(runs[1]))
+    with pytest.raises(
+        InputError, match=r"baseline=ca, epoch=3: .*\nhint: did you mean baseline=ca, epochs=3\? choose"
+    ):
+        baseline_of(groups, "ca, epoch=3")
+
+
+def test_one_run_has_nobody_to_be_compared_with(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is only one run"):
+        _grouped([_run(tmp_path)])

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hybridnet.comparison import wording
+from tests.comparison.folders import compare, write_run, write_study
+
+
+def test_numbers_for_people() -> None:
+    assert wording.signed(0.01234) == "+0.0123" and wording.signed(-0.5) == "-0.5000"
+    assert wording.signed(-0.00001) == wording.signed(0.0) == "0.0000"
+    assert wording.interval(-0.1, 0.2) == "[-0.1000, +0.2000]"
+    assert [wording.probability(p) for p in (1.0, 0.0344, 0.0009, None)] == ["1.000", "0.034", "< 0.001", ""]
+
+
+def test_nothing_is_concluded_that_the_data_do_not_support(tmp_path: Path) -> None:
+    comparison = compare(write_study(tmp_path, {"plain": 0.8, "ca": 0.8}))
+    (pair,) = comparison.pairs
+    said = [
+        wording.verdict(comparison, replace(pair, is_same=same, p_holm=p, difference=difference))
+        for same, p, difference in ((True, 1.0, 0.0), (False, 0.05, 0.1), (False, 0.04, 0.1), (False, 0.04, -0.1))
+    ]
+    assert said == [
+        *("no difference: the same predictions (n = 3)", "no difference beyond chance (n = 3)"),
+        *("better (n = 3)", "worse (n = 3)"),
+    ]
+    notes = list(wording.notes(comparison, num_draws=500, table="t.csv", has_groups=False))
+    assert len(notes) == 2 and "500 draws with replacement of pictures and seeds, the same" in notes[0]
+    assert "Beside it stand p of the pictures alone" in notes[1]
+
+
+def test_one_run_of_each_is_said(tmp_path: Path) -> None:
+    runs = write_study(tmp_path, {"plain": 0.5, "ca": 0.9, "hybrid": 0.9}, seeds=1)
+    comparison = compare(runs)
+    assert wording.verdict(comparison, comparison.pairs[0]) == "better, of these two runs (n = 1)"
+    text = "\n".join(wording.notes(comparison, num_draws=500, table="t.csv", has_groups=False))
+    assert "There is one run of every group" in text and "corrected for 2 comparisons (Holm)" in text
+    assert "McNemar, exact. Below 0.05" in text and "p of the runs alone" not in text
+    assert wording.pictures(comparison, None) == "90 validation pictures, the same for all 3 runs"
+
+
+def test_different_numbers_of_runs_are_said(tmp_path: Path) -> None:
+    comparison = compare(write_study(tmp_path, {"plain": 0.8, "ca": 0.8})[:4])
+    assert wording.numbers(comparison, comparison.pairs[0]) == "n = 1 and 3"
+    text = "\n".join(wording.notes(comparison, num_draws=500, table=None, has_groups=False))
+    assert "There is one run of ca: " in text and "Means are over 1 to 3 runs" in text
+    assert "table is not here any more" in text
+    first, second = comparison.pairs[0].only_first, comparison.pairs[0].only_second
+    assert wording.only_one(comparison, comparison.pairs[0]).startswith(f"Only ca is right on {first} pictures, ")
+    assert wording.only_one(comparison, comparison.pairs[0]).endswith(f"only plain on {second}.")
+
+
+def test_groups_of_pictures_and_folds_are_said(tmp_path: Path) -> None:
+    runs = []
+    for fold in (0, 1):
+        for model in ("plain", "ca"):
+            names = [f"{fold}/{number}" for number in range(4)]
+            runs.append(write_run(tmp_path / f"{model}{fold}", [0] * 4, [0] * 4, model=model, fold=fold, paths=names))
+    comparison = compare(runs, {"0/1": "a", "0/2": "a"})
+    assert wording.numbers(comparison, comparison.pairs[0]) == "n = 2 in 2 folds"
+    assert wording.pictures(comparison, "test") == "8 test pictures in 2 folds, 4 runs"
+    text = "\n".join(wording.notes(comparison, num_draws=500, table="t", has_groups=True))
+    assert "they are 7 groups" in text and "groups of pictures and folds, the same" in text
+
+
+@pytest.mark.parametrize("has_groups", [True, False])
+def test_groups_of_one_picture_are_not_worth_a_word(tmp_path: Path, has_groups: bool) -> None:
+    comparison = compare(write_study(tmp_path, {"plain": 0.8, "ca": 0.8}, seeds=1), {"0.png": "a"})
+    notes = list(wording.notes(comparison, num_draws=500, table="t", has_groups=has_groups))
+    assert notes[0].startswith("Intervals hold")
