@@ -64,12 +64,13 @@ def compare(
     measured = None if benchmark is None else read_benchmark(Path(benchmark))
     named, num_incomplete = trained.folders(runs, folder)
     groups, notes = grouped(trained.read_all(named, split))
+    first = groups.pop(baseline_of(groups, baseline))
+    groups = [first, *groups]
     table = units.find_table(run.folder for group in groups for run in group.runs)
     of_table = units.groups_in(table) if table else None
     all_runs, more_notes = paired(groups, of_table)
-    place = baseline_of(all_runs.groups, baseline)
     target = _made(out)
-    comparison = compared(all_runs, baseline=place, pairs=pairs, num_draws=num_bootstrap, seed=seed)
+    comparison = compared(all_runs, baseline=0, pairs=pairs, num_draws=num_bootstrap, seed=seed)
     of_groups, cost_causes = costs(all_runs.groups, measured)
     where = None if table is None else str(table)
     if num_incomplete:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from hybridnet.compare import compare
 from hybridnet.errors import InputError
+from hybridnet.files import read_json
 from tests.comparison.folders import write_run, write_study
 from tests.conftest import Run, content
 from tests.sweep.folders import SweepFolder
@@ -61,6 +62,8 @@ def test_a_run_and_its_copy_do_not_differ(reference: Path, tmp_path: Path, capsy
     (pair,) = _rows(tmp_path / "out" / "pairs.csv")
     assert [float(pair[name]) for name in ("difference", "low", "high", "p")] == [0, 0, 0, 1]
     assert (pair["first"], pair["second"]) == ("copy", "run")
+    accuracy = float(_rows(tmp_path / "out" / "compare.csv")[0]["accuracy"])
+    assert accuracy == pytest.approx(read_json(reference / "metrics.json")["valid_acc"], abs=1e-9)
     assert pair["verdict"] == "no difference: the same predictions (n = 1)"
     assert "no difference: the same predictions" in capsys.readouterr().out
 
@@ -101,6 +104,7 @@ def test_another_split_another_baseline_and_all_pairs(tmp_path: Path) -> None:
         *(("plain", "ca"), ("hybrid", "ca"), ("plain", "hybrid"))
     ]
     text = (out / "compare.md").read_text(encoding="utf-8")
+    assert text.startswith("# Comparison: ca, plain, hybrid\n"), "the baseline comes first"
     assert "90 test pictures" in text and "split=test baseline=ca pairs=all\n" in text
 
 

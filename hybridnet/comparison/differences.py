@@ -12,6 +12,7 @@ import numpy as np
 
 from hybridnet.comparison import resampling, significance
 from hybridnet.comparison.paired import Paired
+from hybridnet.comparison.resampling import Resampling
 from hybridnet.sweep.statistics import Spread, spread
 
 LEVEL = 0.05
@@ -107,14 +108,14 @@ def compared(paired: Paired, *, baseline: int, pairs: Pairs, num_draws: int, see
         num_draws: of the bootstrap.
         seed: of the bootstrap.
     """
-    draws = resampling.accuracy_draws(paired.folds, num_draws=num_draws, seed=seed)
+    draws = Resampling(paired.folds, num_draws=num_draws, seed=seed)
     others = [place for place in range(len(paired.groups)) if place != baseline]
     chosen = [(place, baseline) for place in others]
     chosen += combinations(others, 2) if pairs == "all" else []
-    found = [_pair(paired, first, second, draws[:, first] - draws[:, second]) for first, second in chosen]
+    found = [_pair(paired, first, second, draws.difference(first, second)) for first, second in chosen]
     corrected = significance.holm([pair.p for pair in found])
     found = [replace(pair, p_holm=p) for pair, p in zip(found, corrected, strict=True)]
-    accuracies = [_accuracy(paired, group, draws[:, group]) for group in range(len(paired.groups))]
+    accuracies = [_accuracy(paired, group, draws.accuracy(group)) for group in range(len(paired.groups))]
     return Comparison(paired, baseline, tuple(accuracies), tuple(found))
 
 

@@ -1,74 +1,146 @@
-"""What accuracies other pictures and other seeds would have given: a bootstrap over both."""
+"""What accuracies other pictures and other seeds would have given."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from hybridnet.comparison.paired import Fold
+from hybridnet.comparison.paired import Cell, Fold
 
 CONFIDENCE = 0.95
 MOST_NUMBERS = 4_000_000  # that are drawn at once
 
 
-def accuracy_draws(folds: Sequence[Fold], *, num_draws: int, seed: int) -> np.ndarray:
-    """Accuracies of all groups on drawn pictures, of drawn runs; float64 (num_draws, num_groups).
+class Resampling:
+    """Draws of the groups' accuracies and of their differences.
 
-    Each draw takes, with replacement,
+    Each draw takes with replacement, of each fold, as many units as it has: pictures, or groups of pictures that are
+    not independent. They are the same for all groups, so differences are paired.
 
-    - of each fold as many units as it has: pictures, or groups of pictures that are not independent;
-    - of each group and fold as many runs as it has;
-    - of several folds as many as there are.
+    To that is added what other runs would have changed. Of n runs (or, where two groups have the same seeds, of n
+    differences by seed) with the variance s² between their accuracies, each draw takes another variance that they may
+    have come from, s² (n - 1) / χ² with n - 1 degrees of freedom, less the part that the pictures explain: equally good
+    runs, too, are right on different pictures, which is in the drawing of the pictures already. The mean is then moved
+    by a normal number of the rest, divided by n. Where runs differ by much this is Student's t, and intervals of few
+    runs are wide. Several folds are treated in the same way. One run alone says nothing about other seeds.
 
-    All groups have the same pictures and folds in a draw, and groups whose runs have the same seeds the same seeds: the
-    difference of two columns is paired in all of them. What the drawing of n runs or folds adds to the variance is
-    (n - 1) / n of what it should be, and is corrected by √(n / (n - 1)). One run alone says nothing about other seeds.
+    Papers: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979), for the pictures;
+        Weerahandi, "Generalized confidence intervals", Journal of the American Statistical Association 88 (1993), for
+        what is left of a variance.
 
-    The variance of the answers within a picture is in the pictures' part and in the runs': intervals over runs are
-    somewhat too wide, rather than too narrow.
-
-    Paper: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007).
+    Args:
+        folds: with the answers.
+        num_draws: B.
+        seed: of the draws.
     """
-    rng = np.random.default_rng(seed)
-    of_folds = np.stack([_fold_draws(fold, num_draws, rng) for fold in folds])  # (F, B, G)
-    sizes = np.array([len(fold.paths) for fold in folds], dtype=np.float64)
-    means = np.einsum("f,fbg->bg", sizes / sizes.sum(), of_folds)
-    if len(folds) == 1:
-        return means
-    weights = rng.multinomial(len(folds), np.full(len(folds), 1 / len(folds)), size=num_draws) * sizes
-    drawn = np.einsum("bf,fbg->bg", weights / weights.sum(axis=1, keepdims=True), of_folds)
-    return means + math.sqrt(len(folds) / (len(folds) - 1)) * (drawn - means)
+
+    def __init__(self, folds: Sequence[Fold], *, num_draws: int, seed: int) -> None:
+        self.folds = folds
+        self.seed = seed
+        rng = np.random.default_rng(seed)
+        self._of_folds = [_Drawn(fold, num_draws, rng) for fold in folds]
+        sizes = np.array([len(fold.paths) for fold in folds], dtype=np.float64)
+        self._shares = sizes / sizes.sum()
+
+    def accuracy(self, group: int) -> np.ndarray:
+        """float64 (B,)."""
+        return self._draws([[(drawn.of_group(group), 1)] for drawn in self._of_folds])
+
+    def difference(self, first: int, second: int) -> np.ndarray:
+        """The accuracy of a group minus that of another one; float64 (B,)."""
+        parts = []
+        for drawn in self._of_folds:
+            mine, its = drawn.of_group(first), drawn.of_group(second)
+            is_matched = mine.seeds == its.seeds
+            parts.append([(mine.minus(its), 1)] if is_matched else [(mine, 1), (its, -1)])
+        return self._draws(parts)
+
+    def _draws(self, parts: Sequence[Sequence[tuple[_Runs, int]]]) -> np.ndarray:
+        """Sums of runs with their signs, in each fold, over all folds."""
+        rng = np.random.default_rng((self.seed, 1))
+        of_folds = np.stack([sum(sign * runs.draws(rng) for runs, sign in own) for own in parts], axis=1)  # (B, F)
+        found = of_folds @ self._shares
+        actual = np.array([sum(sign * runs.actual.mean() for runs, sign in own) for own in parts])
+        explained = float(of_folds.var(axis=0).mean())
+        return found + _deviations(actual, explained, len(found), rng, shares=self._shares)
 
 
-def _fold_draws(fold: Fold, num_draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Accuracies of all groups in one fold, (B, G)."""
-    hits = np.concatenate([cell.correct for cell in fold.cells])  # (R of all groups, N)
-    num_units = int(fold.units.max()) + 1
-    rows = np.stack([np.bincount(fold.units, values, num_units) for values in (np.ones(len(fold.units)), *hits)])
-    # Units with the same hits are drawn as one: a few hundred patterns instead of fifty thousand pictures.
-    patterns, counts = np.unique(rows.T, axis=0, return_counts=True)
-    sums = np.empty((num_draws, patterns.shape[1]))
-    step = max(1, MOST_NUMBERS // len(patterns))
-    for start in range(0, num_draws, step):
-        size = min(step, num_draws - start)
-        sums[start : start + size] = rng.multinomial(num_units, counts / num_units, size=size) @ patterns
-    accuracies = sums[:, 1:] / sums[:, :1]  # (B, R of all groups)
-    weights: dict[tuple, np.ndarray] = {}
-    found, first = [], 0
-    for cell in fold.cells:
-        number = len(cell.runs)
-        own = accuracies[:, first : first + number]
-        first += number
-        mean = own.mean(axis=1)
-        if number > 1:
-            if cell.seeds not in weights:
-                weights[cell.seeds] = rng.multinomial(number, np.full(number, 1 / number), size=num_draws) / number
-            drawn = (weights[cell.seeds] * own).sum(axis=1)
-            mean = mean + math.sqrt(number / (number - 1)) * (drawn - mean)
-        found.append(mean)
-    return np.stack(found, axis=1)
+class _Runs:
+    """Some runs, or differences of runs, in one fold.
+
+    Attributes:
+        seeds: of the runs.
+        actual: float64 (R,), their accuracies.
+    """
+
+    def __init__(self, seeds: tuple[str | None, ...], drawn: np.ndarray, of_units: np.ndarray, sizes: np.ndarray):
+        self.seeds = seeds
+        self._drawn, self._of_units, self._sizes = drawn, of_units, sizes  # (B, R), (R, U), (U,)
+        self.actual = of_units.sum(axis=1) / sizes.sum()
+
+    def minus(self, other: _Runs) -> _Runs:
+        """Run by run."""
+        return _Runs(self.seeds, self._drawn - other._drawn, self._of_units - other._of_units, self._sizes)
+
+    def draws(self, rng: np.random.Generator) -> np.ndarray:
+        """Their mean in every draw; float64 (B,)."""
+        return self._drawn.mean(axis=1) + _deviations(self.actual, self._explained(), len(self._drawn), rng)
+
+    def _explained(self) -> float:
+        """The variance of a run's accuracy that would be there if all runs were equally good in the long run."""
+        number, num_units = self._of_units.shape
+        if number < 2 or num_units < 2:
+            return 0.0
+        beyond = (self.actual - self.actual.mean())[:, None] * self._sizes
+        rest = self._of_units - self._of_units.mean(axis=0) - beyond
+        return float((rest**2).sum()) / (number - 1) / self._sizes.sum() ** 2 * num_units / (num_units - 1)
+
+
+class _Drawn:
+    """One fold on drawn pictures."""
+
+    def __init__(self, fold: Fold, num_draws: int, rng: np.random.Generator) -> None:
+        self._cells = fold.cells
+        hits = np.concatenate([cell.correct for cell in fold.cells])  # (R of all groups, N)
+        num_units = int(fold.units.max()) + 1
+        counted = np.stack([np.bincount(fold.units, row, num_units) for row in (np.ones(len(fold.units)), *hits)])
+        self._sizes, self._of_units = counted[0], counted[1:]
+        # Units with the same hits are drawn as one: a few hundred patterns instead of fifty thousand pictures.
+        patterns, counts = np.unique(counted.T, axis=0, return_counts=True)
+        sums = np.empty((num_draws, patterns.shape[1]))
+        step = max(1, MOST_NUMBERS // len(patterns))
+        for start in range(0, num_draws, step):
+            size = min(step, num_draws - start)
+            sums[start : start + size] = rng.multinomial(num_units, counts / num_units, size=size) @ patterns
+        self._accuracies = sums[:, 1:] / sums[:, :1]
+
+    def of_group(self, group: int) -> _Runs:
+        first = sum(len(cell.runs) for cell in self._cells[:group])
+        cell: Cell = self._cells[group]
+        place = slice(first, first + len(cell.runs))
+        return _Runs(cell.seeds, self._accuracies[:, place], self._of_units[place], self._sizes)
+
+
+def _deviations(
+    values: np.ndarray, explained: float, num_draws: int, rng: np.random.Generator, *, shares: np.ndarray | None = None
+) -> np.ndarray:
+    """How far the mean of other runs or folds may be from that of these, float64 (B,); 0 for a single one.
+
+    Args:
+        values: (n,) of runs or folds.
+        explained: the part of their variance that has other causes and is not to be added.
+        num_draws: B.
+        rng: draws.
+        shares: weights of the values, if they are not equal.
+    """
+    number = len(values)
+    if number < 2:
+        return np.zeros(num_draws)
+    degrees = number - 1
+    variances = float(values.var(ddof=1)) * degrees / rng.chisquare(degrees, size=num_draws)
+    squares = 1 / number if shares is None else float((shares**2).sum())
+    return np.sqrt((variances - explained).clip(0) * squares) * rng.standard_normal(num_draws)
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:

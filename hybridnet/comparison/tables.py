@@ -165,9 +165,15 @@ def terminal(findings: Findings) -> Iterator[Table | str]:
     heading, rows = _cost_table(findings)
     if len(heading) > 1:
         yield _printed("cost", heading, rows, texts=("setting",))
+    against_others = [pair for pair in findings.comparison.pairs if pair.second != findings.comparison.baseline]
+    if against_others:
+        heading, rows = _pair_table(findings)
+        shown = [heading.index(name) for name in heading if not name.startswith(("p of", "only"))]
+        rows = [[cells[place] for place in shown] for cells in rows[-len(against_others) :]]
+        yield _printed("the other pairs", [heading[place] for place in shown], rows, texts=("pair", "verdict"))
     yield from findings.notes
     for pair in findings.comparison.pairs:
-        if not pair.is_same:
+        if not pair.is_same and pair not in against_others:
             yield wording.only_one(findings.comparison, pair)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from hybridnet.comparison.differences import LEVEL, MCNEMAR, SIGN_FLIP, Comparison, Pair
 from hybridnet.comparison.resampling import CONFIDENCE
-from hybridnet.sweep.wording import number_of
 
 SMALLEST_P = 0.001
 NO_DIFFERENCE, THE_SAME = "no difference beyond chance", "no difference: the same predictions"
@@ -101,14 +100,14 @@ def notes(comparison: Comparison, *, num_draws: int, table: str | None, has_grou
 
 def _intervals(comparison: Comparison, num_draws: int) -> str:
     paired = comparison.paired
-    what = ["pictures" if paired.num_units == paired.num_pictures else "groups of pictures"]
-    if any(len(cell.runs) > 1 for fold in paired.folds for cell in fold.cells):
-        what.append("seeds")
-    if len(paired.folds) > 1:
-        what.append("folds")
-    listed = what[0] if len(what) == 1 else f"{', '.join(what[:-1])} and {what[-1]}"
-    drawn = f"{num_draws:,} draws with replacement of {listed}, the same for all groups"
-    return f"Intervals hold {PERCENT} of the differences in {drawn} (paired bootstrap)."
+    what = "pictures" if paired.num_units == paired.num_pictures else "groups of pictures"
+    more = ["seeds"] if any(len(cell.runs) > 1 for fold in paired.folds for cell in fold.cells) else []
+    more += ["folds"] if len(paired.folds) > 1 else []
+    others = f", and of what other {' and '.join(more)} would change" if more else ""
+    return (
+        f"Intervals hold {PERCENT} of the differences in {num_draws:,} draws with replacement of {what}, the same for "
+        f"all groups{others}."
+    )
 
 
 def _tests(pairs: Sequence[Pair]) -> str:
@@ -126,6 +125,5 @@ def only_one(comparison: Comparison, pair: Pair) -> str:
     """`Only hybrid is right on 5 pictures, only plain on 8.`"""
     first, second = (comparison.name(group) for group in (pair.first, pair.second))
     most = " (in most of the runs)" if comparison.paired.groups[pair.first].num_runs > 1 else ""
-    return (
-        f"Only {first} is right on {number_of(pair.only_first, 'picture')}, only {second} on {pair.only_second}{most}."
-    )
+    number = f"{pair.only_first:,} picture{'' if pair.only_first == 1 else 's'}"
+    return f"Only {first} is right on {number}, only {second} on {pair.only_second:,}{most}."

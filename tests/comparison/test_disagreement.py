@@ -28,12 +28,12 @@ def test_pictures_that_only_one_gets_right(tmp_path: Path) -> None:
 def test_folds_follow_each_other(tmp_path: Path) -> None:
     runs = []
     for fold in (0, 1):
-        for model, told in (("plain", [0, 2]), ("ca", [0, 1])):
+        for model, told in (("plain", [[0, 2], [1, 1]]), ("ca", [[0, 1], [0, 1]])):
             folder, names = tmp_path / f"{model}{fold}", [f"{fold}/a", f"{fold}/b"]
-            runs.append(write_run(folder, [0, 1], told, model=model, fold=fold, paths=names))
+            runs.append(write_run(folder, [0, 1], told[fold], model=model, fold=fold, paths=names))
     comparison = compare(runs, num_draws=10)
     found = disputed(comparison.paired, comparison.pairs[0])
     assert [(one.path, one.fold, one.is_first, one.wrong) for one in found] == [
         ("0/b", "0", True, CLASSES[2]),
-        ("1/b", "1", True, CLASSES[2]),
+        ("1/a", "1", True, CLASSES[1]),
     ]

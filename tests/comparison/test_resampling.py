@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hybridnet.comparison.paired import Cell, Fold
-from hybridnet.comparison.resampling import accuracy_draws, interval, probability_of_zero
+from hybridnet.comparison.resampling import Resampling, _Drawn, interval, probability_of_zero
 
 
 class _Run:
@@ -30,21 +30,22 @@ def _random(shape: tuple[int, int], share: float, seed: int) -> np.ndarray:
 def test_one_run_each_is_the_plain_bootstrap_of_pictures() -> None:
     """As with drawing the pictures one by one; the variance is that of the differences divided by their number."""
     first, second = _random((1, 150), 0.9, 0), _random((1, 150), 0.8, 1)
-    draws = accuracy_draws([_fold(first, second)], num_draws=20_000, seed=0)
+    draws = Resampling([_fold(first, second)], num_draws=20_000, seed=0)
     rng = np.random.default_rng(5)
     places = rng.integers(0, 150, (20_000, 150))
     naive = first[0][places].mean(axis=1), second[0][places].mean(axis=1)
-    assert draws[:, 0].std() == pytest.approx(naive[0].std(), rel=0.03)
-    difference = draws[:, 0] - draws[:, 1]
+    assert draws.accuracy(0).std() == pytest.approx(naive[0].std(), rel=0.03)
+    difference = draws.difference(0, 1)
+    assert difference == pytest.approx(draws.accuracy(0) - draws.accuracy(1)), "on the same pictures"
     assert difference.std() == pytest.approx((first[0].astype(int) - second[0]).std() / 150**0.5, rel=0.03)
     assert interval(difference) == pytest.approx(interval(naive[0] - naive[1]), abs=0.008)
 
 
 def test_the_same_answers_never_differ() -> None:
     correct = _random((3, 40), 0.8, 0)
-    draws = accuracy_draws([_fold(correct, correct), _fold(correct[:2], correct[:2])], num_draws=200, seed=0)
-    assert (draws[:, 0] == draws[:, 1]).all()
-    assert probability_of_zero(draws[:, 0] - draws[:, 1]) == 1.0
+    draws = Resampling([_fold(correct, correct), _fold(correct[:2], correct[:2])], num_draws=200, seed=0)
+    assert (draws.difference(0, 1) == 0).all() and draws.accuracy(0).std() > 0
+    assert probability_of_zero(draws.difference(0, 1)) == 1.0
 
 
 def test_units_are_drawn_whole() -> None:
@@ -52,7 +53,7 @@ def test_units_are_drawn_whole() -> None:
     correct = _random((1, 60), 0.7, 0)
     repeated, units = np.repeat(correct, 4, axis=1), np.repeat(np.arange(60), 4)
     whole, alone = (
-        accuracy_draws([_fold(repeated, repeated, units=own)], num_draws=20_000, seed=0)[:, 0].std()
+        Resampling([_fold(repeated, repeated, units=own)], num_draws=20_000, seed=0).accuracy(0).std()
         for own in (units, np.arange(240))
     )
     assert whole == pytest.approx(2 * alone, rel=0.04)
@@ -62,18 +63,39 @@ def test_units_are_drawn_whole() -> None:
 def test_units_of_different_sizes_are_weighted_by_their_pictures() -> None:
     """A unit of 3 right pictures, one of 1 wrong one: 0, 3/4 or 1 in a quarter, half and a quarter of the draws."""
     fold = _fold(np.array([[1, 1, 1, 0]]), np.array([[1, 1, 1, 0]]), units=np.array([0, 0, 0, 1]))
-    values, counts = np.unique(accuracy_draws([fold], num_draws=8_000, seed=0)[:, 0], return_counts=True)
+    values, counts = np.unique(Resampling([fold], num_draws=8_000, seed=0).accuracy(0), return_counts=True)
     assert values.tolist() == [0, 0.75, 1] and counts / 8_000 == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
 
 
-def test_runs_add_their_own_variance() -> None:
-    """Runs that are right on all pictures, or on none: s² / n with s² of n - 1, and nothing from the pictures."""
+def test_runs_that_differ_by_much_are_students_t() -> None:
+    """Right on all pictures, or on none: 0.6 ± 2.776 √(0.3 / 5), and nothing from the pictures."""
     correct = np.repeat(np.array([[1], [0], [0], [1], [1]]), 20, axis=1)
-    other = np.ones((1, 20))
-    draws = accuracy_draws([_fold(correct, other)], num_draws=40_000, seed=0)
-    assert draws[:, 0].mean() == pytest.approx(0.6, abs=0.01)
-    assert draws[:, 0].var() == pytest.approx(0.3 / 5, rel=0.05)
-    assert (draws[:, 1] == 1).all()
+    draws = Resampling([_fold(correct, np.ones((1, 20)))], num_draws=40_000, seed=0)
+    expected = 2.776 * (0.3 / 5) ** 0.5
+    assert interval(draws.accuracy(0)) == pytest.approx((0.6 - expected, 0.6 + expected), abs=0.03)
+    assert (draws.accuracy(1) == 1).all()
+    assert interval(draws.difference(0, 1)) == pytest.approx((-0.4 - expected, -0.4 + expected), abs=0.03)
+
+
+def test_what_the_pictures_explain_is_not_added_again() -> None:
+    """Equally good runs, each right on 80 % of the pictures by chance: their variance is 0.16 / 100."""
+    explained = []
+    for trial in range(200):
+        drawn = _Drawn(_fold(_random((4, 100), 0.8, trial), np.ones((1, 100))), 1, np.random.default_rng(0))
+        explained.append(drawn.of_group(0)._explained())
+    assert np.mean(explained) == pytest.approx(0.16 / 100, rel=0.05)
+    everywhere = np.repeat(np.array([[1], [0]]), 20, axis=1)
+    assert _Drawn(_fold(everywhere), 1, np.random.default_rng(0)).of_group(0)._explained() == 0
+
+
+def test_more_runs_make_intervals_narrower() -> None:
+    widths = []
+    for number in (3, 6, 12):
+        groups = [_random((number, 400), 0.8, seed) for seed in (0, 1)]
+        low, high = interval(Resampling([_fold(*groups)], num_draws=2_000, seed=0).difference(0, 1))
+        widths.append(high - low)
+    assert widths[0] > widths[1] > widths[2]
+    assert widths[2] < 1.5 * 2 * 1.96 * (2 * 0.16 / 400 / 12) ** 0.5
 
 
 def test_runs_of_the_same_seeds_are_drawn_together() -> None:
@@ -81,39 +103,41 @@ def test_runs_of_the_same_seeds_are_drawn_together() -> None:
     worse = np.array([[1] * a + [0] * (100 - a) for a in (50, 60, 90)])
     better = np.array([[1] * (a + 5) + [0] * (95 - a) for a in (50, 60, 90)])
     matched, apart = (
-        np.subtract(*accuracy_draws([_fold(better, worse, seeds=seeds)], num_draws=2_000, seed=0).T).std()
+        np.ptp(interval(Resampling([_fold(better, worse, seeds=seeds)], num_draws=2_000, seed=0).difference(0, 1)))
         for seeds in ([[0, 1, 2], [0, 1, 2]], [[0, 1, 2], [3, 4, 5]])
     )
-    assert matched < 0.05 < 0.15 < apart
+    assert matched < 0.15 < 0.5 < apart
 
 
-def test_folds_are_drawn_as_well_and_weighted_by_their_pictures() -> None:
-    """Two folds of 30 and 10 pictures, all right and all wrong: drawn twice the one, both, twice the other."""
+def test_folds_are_runs_as_well_and_weighted_by_their_pictures() -> None:
+    """Of 30 pictures, all right, and 10, all wrong: 3/4, and half of a t of 1 degree is within 1: √(0.5 · 0.625)."""
     folds = [_fold(np.ones((1, 30)), np.ones((1, 30))), _fold(np.zeros((1, 10)), np.zeros((1, 10)))]
-    draws = accuracy_draws(folds, num_draws=4_000, seed=0)[:, 0]
-    values, counts = np.unique(draws.round(9), return_counts=True)
-    assert values == pytest.approx([0.75 - 2**0.5 * 0.75, 0.75, 0.75 + 2**0.5 * 0.25])
-    assert counts / 4_000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    draws = Resampling(folds, num_draws=8_000, seed=0).accuracy(0)
+    assert np.median(draws) == pytest.approx(0.75, abs=0.03)
+    assert (np.abs(draws - 0.75) < (0.5 * 0.625) ** 0.5).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_folds_that_differ_by_their_pictures_alone_add_little() -> None:
+    folds = [_fold(_random((1, 100), 0.8, seed), _random((1, 100), 0.8, 50 + seed)) for seed in range(10)]
+    draws = Resampling(folds, num_draws=4_000, seed=0).difference(0, 1)
+    assert draws.std() < 1.5 * (2 * 0.16 / 1000) ** 0.5
 
 
 @pytest.mark.parametrize(
-    ("num_runs", "run_effect", "expected"), [(1, 0.0, (0.92, 0.98)), (3, 0.05, (0.9, 0.99)), (5, 0.05, (0.92, 1.0))]
+    ("num_runs", "run_effect", "low"), [(1, 0.0, 0.93), (3, 0.0, 0.95), (3, 0.05, 0.93), (5, 0.05, 0.93)]
 )
-def test_intervals_hold_the_truth_as_often_as_they_say(
-    num_runs: int, run_effect: float, expected: tuple[float, float]
-) -> None:
+def test_intervals_hold_the_truth_as_often_as_they_say(num_runs: int, run_effect: float, low: float) -> None:
     """Pictures of different difficulty, and runs that are better or worse as a whole; the true difference is 0."""
     rng = np.random.default_rng(0)
     held = []
-    for trial in range(300):
+    for trial in range(250):
         difficulty = rng.normal(0, 0.08, 200)
         groups = [
             rng.random((num_runs, 200)) < 0.8 + difficulty + rng.normal(0, run_effect, (num_runs, 1)) for _ in range(2)
         ]
-        draws = accuracy_draws([_fold(*groups)], num_draws=400, seed=trial)
-        low, high = interval(draws[:, 0] - draws[:, 1])
-        held.append(low <= 0 <= high)
-    assert expected[0] <= np.mean(held) <= expected[1]
+        ends = interval(Resampling([_fold(*groups)], num_draws=400, seed=trial).difference(0, 1))
+        held.append(ends[0] <= 0 <= ends[1])
+    assert low <= np.mean(held) and (np.mean(held) < 0.985 or num_runs == 3)
 
 
 def test_the_probability_of_zero() -> None:
@@ -123,5 +147,5 @@ def test_the_probability_of_zero() -> None:
 
 def test_the_same_seed_draws_the_same() -> None:
     fold = _fold(_random((2, 30), 0.7, 0), _random((3, 30), 0.7, 1))
-    first, again, other = (accuracy_draws([fold], num_draws=50, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (Resampling([fold], num_draws=50, seed=seed).difference(0, 1) for seed in (1, 1, 2))
     assert (first == again).all() and (first != other).any()

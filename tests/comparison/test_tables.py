@@ -9,13 +9,14 @@ from rich.console import Console
 from hybridnet.comparison import tables
 from hybridnet.comparison.by_class import by_class
 from hybridnet.comparison.costs import Cost, costs
+from hybridnet.comparison.differences import Pairs
 from hybridnet.comparison.disagreement import disputed
 from hybridnet.comparison.tables import Findings
 from tests.comparison.folders import CLASSES, compare, write_run, write_study
 
 
-def _findings(runs: list[Path], of_groups: list[Cost] | None = None) -> Findings:
-    comparison = compare(runs)
+def _findings(runs: list[Path], of_groups: list[Cost] | None = None, *, pairs: Pairs = "baseline") -> Findings:
+    comparison = compare(runs, pairs=pairs)
     paired = comparison.paired
     return Findings(
         comparison,
@@ -96,8 +97,12 @@ def test_identical_runs_and_unknown_costs(tmp_path: Path) -> None:
 
 
 def test_several_comparisons_show_the_corrected_p(tmp_path: Path) -> None:
-    findings = _findings(write_study(tmp_path, {"plain": 0.6, "ca": 0.6, "hybrid": 0.95}))
+    runs = write_study(tmp_path, {"plain": 0.6, "ca": 0.6, "hybrid": 0.95})
+    findings = _findings(runs)
     assert "p (Holm)" in _printed(findings) and "| p | p (Holm) |" in tables.markdown(findings, {})
+    assert "other pairs" not in _printed(findings)
+    text = _printed(_findings(runs, pairs="all"))
+    assert text.count("ca - hybrid") == 1 and "hybrid - plain" not in text and text.count("\nOnly ") == 2
 
 
 def test_of_many_classes_those_that_change_most_are_shown(tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ def test_nothing_is_concluded_that_the_data_do_not_support(tmp_path: Path) -> No
         *("better (n = 3)", "worse (n = 3)"),
     ]
     notes = list(wording.notes(comparison, num_draws=500, table="t.csv", has_groups=False))
-    assert len(notes) == 2 and "500 draws with replacement of pictures and seeds, the same" in notes[0]
+    assert (
+        len(notes) == 2
+        and "500 draws with replacement of pictures, the same for all groups, and of what other seeds" in notes[0]
+    )
     assert "Beside it stand p of the pictures alone" in notes[1]
 
 
@@ -63,7 +66,10 @@ def test_groups_of_pictures_and_folds_are_said(tmp_path: Path) -> None:
     assert wording.numbers(comparison, comparison.pairs[0]) == "n = 2 in 2 folds"
     assert wording.pictures(comparison, "test") == "8 test pictures in 2 folds, 4 runs"
     text = "\n".join(wording.notes(comparison, num_draws=500, table="t", has_groups=True))
-    assert "they are 7 groups" in text and "groups of pictures and folds, the same" in text
+    assert (
+        "they are 7 groups" in text
+        and "groups of pictures, the same for all groups, and of what other folds would change." in text
+    )
 
 
 @pytest.mark.parametrize("has_groups", [True, False])
