@@ -93,11 +93,14 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
         backbone = attempt("model", lambda: config.build(cfg.model.backbone))
         model = attempt("model", lambda: build_model(cfg, num_classes=2)) if backbone is not None else None
         if backbone is not None and data is not None:
-            faults += _size_faults(cfg, backbone, data)
+            faults += attempt("model", lambda: _size_faults(cfg, backbone, data)) or []
+            faults[:] = dict.fromkeys(faults)  # a stage that a backbone lacks shows twice
     if model is not None:
         optimizer = attempt("optimizer", lambda: config.build(cfg.optimizer)(model))
         num_frozen = cfg.trainer.freeze_stages if cfg.trainer.freeze_epochs else 0
         attempt("trainer.freeze_stages", lambda: model.first_stages(num_frozen))
+        if config.select(cfg, "trainer.sync_batchnorm"):
+            attempt("trainer.sync_batchnorm", functools.partial(_require_plain_batch_norm, model))
         if optimizer is not None:
             scheduler = attempt("scheduler", lambda: config.build(cfg.scheduler)(optimizer, 100))
             if scheduler is not None and not isinstance(scheduler, LambdaLR):
@@ -121,11 +124,26 @@ def _size_faults(cfg: DictConfig, backbone: nn.Module, data: Any) -> list[Fault]
         if min(height, width) < SMALLEST_MAP:
             hint = {"image_size": "set data.image_size=64 or larger", "progressive": "use sizes of 64 or larger"}[key]
             if cfg.model.stem != "small":
-                hint += ", or model.stem=small for pictures of 32 to 64 pixels"
+                hint += f", or {backbone.hint_for_small_images}"
             needed = f"at least {SMALLEST_MAP}×{SMALLEST_MAP} is needed"
             cause = f"at {size[0]}×{size[1]} pixels the backbone's map is {height}×{width}; {needed}"
             return [Fault("image too small", f"data.{key}={config.select(cfg, f'data.{key}')}", cause, hint)]
     return []
+
+
+def _require_plain_batch_norm(model: nn.Module) -> None:
+    """PyTorch's conversion would drop what another kind of BatchNorm does besides, such as an activation.
+
+    Raises:
+        ValueError: if there is another kind, or one that is frozen.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            kind = type(module).__name__
+            if kind != "BatchNorm2d" or not isinstance(module.weight, nn.Parameter):
+                raise ValueError(
+                    f"{name} is no plain BatchNorm2d with parameters ({kind}); set trainer.sync_batchnorm=false"
+                )
 
 
 def _loggers(cfg: DictConfig) -> list[str]:

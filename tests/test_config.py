@@ -24,7 +24,11 @@ def _choices() -> Iterator[str]:
 
 
 CHOICES = list(_choices())
-NEEDED = {"data=cifar10": ["model.stem=small"], "data=folder": ["data.root=photos"]}
+NEEDED = {
+    "data=cifar10": ["model.stem=small"],
+    "data=folder": ["data.root=photos"],
+    "model/backbone=timm": ["model.backbone.name=resnet18", "data.image_size=64"],
+}
 
 
 def test_every_yaml_is_a_choice() -> None:
@@ -36,7 +40,7 @@ def test_every_yaml_is_a_choice() -> None:
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_yaml_composes_binds_and_builds(choice: str) -> None:
     """Every key is taken by its target, every value fits, and every part can be built."""
-    if choice.startswith("logger="):
+    if choice.startswith("logger=") or choice == "model/backbone=timm":
         pytest.importorskip(choice.partition("=")[2])
     experiment.check(config.compose("train", [choice, *NEEDED.get(choice, [])]))
 

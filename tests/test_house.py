@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "hybridnet.console": {"rich"},
     "hybridnet.figures": SHARED | {"matplotlib", "numpy", "PIL"},
     "hybridnet.model": SHARED | {"torch", "hybridnet.model", "hybridnet.checkpoint"},
+    "hybridnet.model.backbone.timm": SHARED | {"torch", "timm", "safetensors", "hybridnet.model.backbone"},
     "hybridnet.optimizer": SHARED | {"torch", "hybridnet.optimizer"},
     "hybridnet.scheduler": SHARED | {"torch", "hybridnet.scheduler"},
     "hybridnet.trainer": SHARED | {"torch", "numpy", "hybridnet.trainer"},

@@ -22,7 +22,8 @@ class BoTBlock(nn.Module):
 
     Paper: Srinivas et al., "Bottleneck Transformers for Visual Recognition", arXiv:2101.11605.
     Deviations: the last BatchNorm of each part starts at zero, so a new block is the identity on x >= 0; it follows
-    the last stage of the backbone instead of replacing its convolutions; size `full`.
+    the last stage of the backbone instead of replacing its convolutions; size `full`; after a backbone whose map has
+    negative values the sums are not rectified (`keep_negative_values`), or the new block would take these values away.
 
     Args:
         channels: C of the input and the output.
@@ -30,7 +31,7 @@ class BoTBlock(nn.Module):
         size: `lite` or `full`.
 
     Shape:
-        (B, C, H, W) -> (B, C, H, W), any H, W >= 1; x >= 0, as after a ReLU.
+        (B, C, H, W) -> (B, C, H, W), any H, W >= 1; x >= 0, as after a ReLU, unless negative values are kept.
 
     Raises:
         ValueError: if channels < 4, or the attention layer does not fit the width.
@@ -51,12 +52,17 @@ class BoTBlock(nn.Module):
         self.conv2 = PointwiseConv2d(mid, channels, bias=False)
         self.bn3 = _zero_batch_norm(channels)
         self.ffn = _feed_forward(channels, ffn_ratio * channels) if ffn_ratio else None
+        self.act: nn.Module = nn.ReLU(inplace=True)
+
+    def keep_negative_values(self) -> None:
+        """Leave out the ReLU after the sums: then a new block is the identity on every x."""
+        self.act = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn2(self.attention(self.attended(x))), inplace=True)
         # x comes first: a sum takes its first term's memory layout.
-        x = F.relu(x + self.bn3(self.conv2(y)), inplace=True)
-        return x if self.ffn is None else F.relu(x + self.ffn(x), inplace=True)
+        x = self.act(x + self.bn3(self.conv2(y)))
+        return x if self.ffn is None else self.act(x + self.ffn(x))
 
     def attended(self, x: Tensor) -> Tensor:
         """What the attention layer sees of the block's input, (B, C, H, W) -> (B, mid, H, W)."""

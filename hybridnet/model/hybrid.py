@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from hybridnet.model.backbone import Backbone
+from hybridnet.model.bot import BoTBlock
 from hybridnet.model.plain import PlainClassifier
 from hybridnet.settings import Count, Rate, checked
 
@@ -43,12 +44,14 @@ class HybridClassifier(PlainClassifier):
         dropout: Rate,
     ) -> None:
         super().__init__(backbone, num_classes, dropout=dropout)
-        num_stages = len(backbone.channels)
-        if not 1 <= stage <= num_stages:
-            raise ValueError(f"stage ({stage}) must lie between 1 and {num_stages}; set model.stage={num_stages}")
+        backbone.require_stage(stage)
         self.stage = stage
         channels = backbone.channels[stage - 1]
         self.blocks = nn.Sequential(OrderedDict((name, block(channels)) for name, block in blocks.items()))
+        if not backbone.is_rectified(stage):
+            for block in self.blocks:
+                if isinstance(block, BoTBlock):
+                    block.keep_negative_values()
 
     def features(self, images: Tensor) -> Tensor:
         below = self.backbone(images, stop=self.stage)

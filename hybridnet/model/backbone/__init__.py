@@ -12,9 +12,11 @@ class Backbone(nn.Module):
 
     Attributes:
         channels: width of the feature map after each stage.
+        hint_for_small_images: what else than larger images gives a larger map.
     """
 
     channels: tuple[int, ...]
+    hint_for_small_images = "model.stem=small for pictures of 32 to 64 pixels"
 
     def forward(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
         """Apply stages start+1 … stop (all by default); `start=0` takes images and begins with the stem."""
@@ -27,6 +29,20 @@ class Backbone(nn.Module):
         shown as if their positions tiled the image.
         """
         return None
+
+    def require_stage(self, stage: int) -> None:
+        """Refuse a stage that nothing can follow but the rest of the backbone.
+
+        Raises:
+            ValueError: if there is no such stage, or the backbone cannot be cut after it.
+        """
+        num_stages = len(self.channels)
+        if not 1 <= stage <= num_stages:
+            raise ValueError(f"stage ({stage}) must lie between 1 and {num_stages}; set model.stage={num_stages}")
+
+    def is_rectified(self, stage: int) -> bool:
+        """Whether the feature map after a stage is nowhere negative, as after a ReLU."""
+        return True
 
     def insert_attention(self, attention: Callable[[int], nn.Module]) -> None:
         """Put a new attention layer into every residual block, after its last BatchNorm and before the addition."""

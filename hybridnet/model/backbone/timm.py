@@ -1,0 +1,352 @@
+"""The networks of timm (https://github.com/huggingface/pytorch-image-models), an optional package."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hybridnet.errors import Fault, InputError
+from hybridnet.model.backbone import Backbone, weights
+from hybridnet.settings import checked
+
+NUM_STAGES = 4  # of those networks that have one for every stride from 4 to 32, as most do
+
+
+class Timm(Backbone):
+    """A network of timm without its head: what it has after its last feature map is left out, a last norm too.
+
+    The stages are those of timm's `features_only` networks; of five the first, with stride 2, belongs to the stem.
+    Networks whose parts follow each other (most of them) can be cut between the stages. The others, such as plain
+    ViTs, whose maps have one stride, are applied as a whole: attention follows their end, `stage` 4.
+
+    Args:
+        name: of the network, as in `timm.list_models()`, with or without the tag of its weights. Never a place: a
+            checkpoint that names `hf-hub:…` or `local-dir:…` must not make this project read from there.
+        stem: `imagenet`; these networks have their own.
+        pretrained: take the weights that timm has for this name.
+        weights: a file or a run folder to take the weights from instead; null for none.
+        freeze_batch_norm: BatchNorm keeps its statistics, scales and offsets; they are no parameters any more.
+        output_stride: largest stride, for networks that can replace a stride by dilation; null for their own.
+
+    The constructor reads no weights: `load_initial_weights` does.
+
+    Shape:
+        (B, 3, H, W) -> (B, C, h, w), C = channels[-1]. Some networks take images of one size only.
+
+    Raises:
+        InputError: if timm is not installed or does not have the network, or the network cannot do what is asked.
+        ValueError: if a setting is out of range, or both pretrained and weights are given.
+    """
+
+    hint_for_small_images = "a network with a smaller stride: model.backbone.output_stride=8, where it can do that"
+
+    @checked
+    def __init__(
+        self,
+        *,
+        name: str,
+        stem: Literal["imagenet", "small"],
+        pretrained: bool,
+        weights: str | None,
+        freeze_batch_norm: bool,
+        output_stride: Literal[8, 16, 32] | None,
+    ) -> None:
+        super().__init__()
+        _require_known(name, pretrained=pretrained)
+        if stem != "imagenet":
+            raise ValueError(f"stem ({stem}): a network of timm has its own; set model.stem=imagenet")
+        if pretrained and weights:
+            raise ValueError("pretrained and weights both name initial weights; set model.pretrained=false")
+        self.name, self.output_stride = name, output_stride
+        self.pretrained, self.weights = pretrained, weights
+
+        self.network = _create(name, output_stride)
+        self._stages, self._is_rectified = _survey(name, output_stride)
+        widths = self.network.feature_info.channels()
+        # Of a network that cannot be cut only the last counts.
+        self.channels = tuple(widths[-len(self._stages) :] if self._stages else widths[-1:] * NUM_STAGES)
+        self._published = {key for key, _ in self.named_parameters()}
+        self._frozen = list(_freeze(self.network)) if freeze_batch_norm else None
+
+    def forward(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
+        if not x.is_meta:
+            return self._apply_stages(x, start=start, stop=stop)
+        try:  # the experiment is being checked, and its image size with it
+            return self._apply_stages(x, start=start, stop=stop)
+        except AssertionError as error:
+            size, cause = "×".join(map(str, x.shape[2:])), " ".join(str(error).split())
+            height, width = self.network.pretrained_cfg["input_size"][1:]
+            raise ValueError(
+                f"image_size ({size}): {self.name} does not take it{f' ({cause})' if cause else ''}; "
+                f"set data.image_size=[{height},{width}]"
+            ) from error
+
+    def _apply_stages(self, x: Tensor, *, start: int, stop: int | None) -> Tensor:
+        if start == 0:
+            self._require_size(x)
+        if self._stages is None:
+            for stage in {start, len(self.channels) if stop is None else stop} - {0}:
+                self.require_stage(stage)
+            return self._nchw(self.network(x)[-1]) if start == 0 else x
+        x = x.permute(0, 2, 3, 1) if start > 0 and self._is_nhwc else x
+        for names in self._stages[start:stop]:
+            for name in names:
+                x = self.network.get_submodule(name)(x)
+        return self._nchw(x)
+
+    def train(self, mode: bool = True) -> Timm:
+        super().train(mode)
+        for name in self._frozen or []:
+            self.network.get_submodule(name).eval()
+        return self
+
+    def require_stage(self, stage: int) -> None:
+        super().require_stage(stage)
+        if self._stages is None and stage != len(self.channels):
+            last = len(self.channels)
+            raise ValueError(f"stage ({stage}): {self.name} cannot be cut between its stages; set model.stage={last}")
+
+    def is_rectified(self, stage: int) -> bool:
+        return self._is_rectified[-1 if self._stages is None else stage - 1]
+
+    def insert_attention(self, attention: Callable[[int], nn.Module]) -> None:
+        from timm.models.resnet import BasicBlock, Bottleneck
+
+        blocks = [module for module in self.network.modules() if isinstance(module, BasicBlock | Bottleneck)]
+        if not blocks or any(block.se is not None for block in blocks):
+            why = "has attention in its residual blocks already" if blocks else "has no residual blocks of a ResNet"
+            raise ValueError(
+                f"placement: {self.name} {why}; set model.placement=top, or model.backbone.name to a ResNet, Wide "
+                "ResNet or ResNeXt without attention, such as resnet18, resnet50d, resnext50_32x4d"
+            )
+        for block in blocks:
+            last_norm = block.bn3 if isinstance(block, Bottleneck) else block.bn2
+            block.se = attention(last_norm.num_features)  # comes after the last norm and before the addition
+
+    def first_stages(self, num: int) -> list[nn.Module]:
+        if self._stages is None:
+            if num < len(self.channels):
+                last = len(self.channels)
+                raise ValueError(
+                    f"freeze_stages ({num}): {self.name} cannot be cut between its stages; "
+                    f"set trainer.freeze_stages={last} to freeze all of it"
+                )
+            return [self.network]
+        return [self.network.get_submodule(name) for names in self._stages[:num] for name in names]
+
+    def pretrained_parameter_names(self) -> set[str]:
+        return {name for name, _ in self.named_parameters() if name in self._published}
+
+    def load_initial_weights(self) -> list[str]:
+        if self.pretrained:
+            state, source = _download(self.name, self.output_stride), f"timm, {self.name}"
+        elif self.weights:
+            state, source = _read(self.weights), self.weights
+        else:
+            return list(self._frozen_norms())
+        own = self.network.state_dict()
+        state = {_own_name(name, own): value for name, value in state.items()}
+        lines = weights.load_into(self.network, state, source=source)
+        return [*lines, *self._preprocessing(), *self._frozen_norms()]
+
+    def _frozen_norms(self) -> Iterator[str]:
+        """What is frozen, and what is odd about it."""
+        if self._frozen is not None:
+            is_new = self._frozen and not (self.pretrained or self.weights)
+            odd = ", with the statistics of a new network" if is_new else ""
+            yield f"  model.backbone.freeze_batch_norm: {len(self._frozen)} BatchNorms are frozen{odd}"
+
+    def _preprocessing(self) -> Iterator[str]:
+        """How the pictures were made that timm's weights were trained with."""
+        import timm
+
+        cfg = timm.get_pretrained_cfg(self.name)
+        if cfg is None or not cfg.has_weights:
+            return
+        mean, std, size = (",".join(f"{number:g}" for number in v) for v in (cfg.mean, cfg.std, cfg.input_size[1:]))
+        yield f"  timm's weights of {self.name} expect data.mean=[{mean}] data.std=[{std}] data.image_size=[{size}]"
+
+    def _require_size(self, images: Tensor) -> None:
+        cfg = self.network.pretrained_cfg
+        size = tuple(cfg["input_size"][1:])
+        if cfg.get("fixed_input_size") and tuple(images.shape[2:]) != size:
+            got = "×".join(map(str, images.shape[2:]))
+            height, width = size
+            raise ValueError(
+                f"image_size ({got}): {self.name} takes images of {height}×{width} only; "
+                f"set data.image_size=[{height},{width}] without data.progressive"
+            )
+
+    @property
+    def _is_nhwc(self) -> bool:
+        return getattr(self.network, "output_fmt", "NCHW") == "NHWC"
+
+    def _nchw(self, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 1, 2) if self._is_nhwc else x
+
+
+def _require_known(name: str, *, pretrained: bool) -> None:
+    """Refuse what is not in timm's own list, without looking anywhere else.
+
+    Raises:
+        InputError: if timm is not installed, or has no such network, or no weights for it though they are wanted.
+    """
+    where = f"model.backbone.name={name}"
+    try:
+        import timm
+    except ImportError as error:
+        hint = 'pip install -e ".[timm]"'
+        raise InputError(Fault("missing package", "model/backbone=timm", "timm is not installed", hint)) from error
+    architecture, _, tag = name.partition(".")
+    if architecture not in timm.list_models():
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
+        if any(mark in name for mark in ":/\\"):
+            hint = "a name of timm's own list; weights from elsewhere: model.backbone.weights=<file or run folder>"
+        raise InputError(Fault("unknown network", where, "timm has no network of this name", hint))
+    known = [model.partition(".")[2] for model in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in known:
+        close = difflib.get_close_matches(tag, known, n=3, cutoff=0.0)
+        hint = f"did you mean {', '.join(f'{architecture}.{word}' for word in close)}?" if close else architecture
+        raise InputError(Fault("unknown network", where, f"timm has no weights '{tag}' for {architecture}", hint))
+    if pretrained and not timm.get_pretrained_cfg(name).has_weights:
+        hint = "set model.pretrained=false, or choose another network"
+        raise InputError(Fault("missing weights", where, "timm has no weights for it", hint))
+
+
+def _create(name: str, output_stride: int | None, **options: Any) -> nn.Module:
+    """timm's network that gives feature maps, with the stride that is asked for."""
+    import timm
+
+    stride = {} if output_stride is None else {"output_stride": output_stride}
+    where = f"model.backbone.name={name}"
+    try:
+        network = timm.create_model(name, features_only=True, **stride, **options)
+    except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
+        if not stride:
+            cause = (
+                f"timm cannot make it with feature maps ({' '.join(str(error).split())[:200] or type(error).__name__})"
+            )
+            raise InputError(Fault("unusable network", where, cause, "choose another network")) from error
+        network = None
+    if stride and (network is None or network.feature_info.reduction()[-1] != output_stride):
+        cause, hint = f"{name} cannot do that", "set model.backbone.output_stride=null"
+        raise InputError(Fault("wrong value", f"model.backbone.output_stride={output_stride}", cause, hint))
+    return network
+
+
+def _stages(network: nn.Module) -> list[list[str]] | None:
+    """Names of the modules of each stage, in the order in which they are applied; None if it is no plain sequence."""
+    from timm.models import FeatureListNet
+    from timm.models.efficientnet import EfficientNetFeatures
+    from timm.models.mobilenetv3 import MobileNetV3Features
+
+    if isinstance(network, FeatureListNet):
+        names, ends = list(network), set(network.return_layers)
+    elif isinstance(network, EfficientNetFeatures | MobileNetV3Features):
+        stem = [name for name, _ in network.named_children() if name != "blocks"]
+        names = [*stem, *(f"blocks.{number}" for number in range(len(network.blocks)))]
+        ends = set(network.feature_info.module_name())
+    else:
+        return None
+    stages: list[list[str]] = [[]]
+    for name in names:
+        stages[-1].append(name)
+        if name in ends:
+            stages.append([])
+    *stages, _ = stages  # what follows the last map
+    num_merged = max(len(stages) - NUM_STAGES, 0) + 1
+    return [[*itertools.chain(*stages[:num_merged])], *stages[num_merged:]]
+
+
+@functools.cache
+def _survey(name: str, output_stride: int | None) -> tuple[list[list[str]] | None, list[bool]]:
+    """The stages, as `_stages` has them, and whether each one's map is what a ReLU gave.
+
+    Found out with a copy that has no memory for its numbers.
+    """
+    outputs: list[tuple[Tensor, int]] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        outputs.append((output, output._version))
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
+        network = _create(name, output_stride).eval()
+        stages = _stages(network)
+        for module in network.modules():
+            if isinstance(module, nn.ReLU | nn.ReLU6):
+                module.register_forward_hook(note)
+        images = x = torch.empty(1, *network.pretrained_cfg["input_size"])
+        maps = []
+        try:
+            for names in stages or []:
+                for part in names:
+                    x = network.get_submodule(part)(x)
+                maps.append(x)
+            if stages is None or not all(isinstance(m, Tensor) for m in maps):  # several maps cannot be cut
+                stages, maps = None, [network(images)[-1]]
+        except RuntimeError as error:
+            where, cause = f"model.backbone.name={name}", f"it cannot be checked before it is trained ({error})"
+            raise InputError(Fault("unusable network", where, cause, "choose another network")) from error
+    # In-place operations that follow change the version, not the tensor.
+    return stages, [any(m is output and m._version == version for output, version in outputs) for m in maps]
+
+
+def _freeze(network: nn.Module) -> Iterator[str]:
+    """Turn the scales and offsets of every BatchNorm into buffers; the names of these norms.
+
+    As buffers they have no gradient whatever a trainer asks for, and keep their names in a checkpoint.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for key in ("weight", "bias"):
+                parameter = getattr(module, key)
+                delattr(module, key)
+                module.register_buffer(key, None if parameter is None else parameter.detach())
+            module.eval()
+            yield name
+
+
+def _own_name(name: str, own: dict[str, Tensor]) -> str:
+    """The name here of a tensor of timm's full network (`stages.0.…`), or of an earlier run (`network.…`)."""
+    name = name.removeprefix("network.")
+    return next((key for key in (name, name.replace(".", "_", 1), f"model.{name}") if key in own), name)
+
+
+def _download(name: str, output_stride: int | None) -> dict[str, Tensor]:
+    """timm's weights, from the network or its cache folder.
+
+    Raises:
+        InputError: if the network does not answer.
+    """
+    try:
+        return _create(name, output_stride, pretrained=True).state_dict()
+    except OSError as error:
+        cause = f"cannot download the weights of {name} ({' '.join(str(error).split())[:200]})"
+        hint = "fetch them where there is a network, and set model.backbone.weights=<file or run folder>"
+        raise InputError(Fault("missing weights", "model.pretrained=true", cause, hint)) from error
+
+
+def _read(source: str) -> dict[str, Tensor]:
+    """The tensors of a file, or of the best model of a run folder.
+
+    Raises:
+        InputError: if the file is missing or damaged, or holds no tensors.
+    """
+    if not source.endswith(".safetensors"):
+        return weights.read(source)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(Path(source))
+    except (OSError, SafetensorError) as error:
+        cause = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause)) from error
