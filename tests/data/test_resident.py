@@ -100,7 +100,7 @@ def test_gpu_equals_the_host(size: tuple[int, int], in_memory: Callable) -> None
 
 def inputs(data: MetadataImages, batch: Batch) -> torch.Tensor:
     """In grey levels."""
-    return data.to_input(batch, torch.float32) * torch.tensor(data.std).view(3, 1, 1) * 255
+    return data.to_input(batch, torch.float32) * data.normalize.std.view(3, 1, 1) * 255
 
 
 @pytest.mark.parametrize("workers", ["auto", "0"])
