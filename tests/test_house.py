@@ -52,6 +52,9 @@ MAY_IMPORT = {
     "hybridnet.web.app": SHARED | {"starlette"},
     "hybridnet.web.panels": {"matplotlib", "numpy", "PIL", "hybridnet.inference"},
     "hybridnet.web.server": SHARED | {"starlette", "uvicorn"},
+    "hybridnet.inference.formats": SHARED
+    | {"torch", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "hybridnet.__version__"}
+    | {"hybridnet.config", "hybridnet.data", "hybridnet.inference", "hybridnet.measure.rounds"},
     "hybridnet.pruner": SHARED | {"hybridnet.pruner"},
     "hybridnet.logger": SHARED | {"hybridnet.logger", "mlflow", "tensorboard", "torch.utils.tensorboard", "wandb"},
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},
@@ -87,6 +90,7 @@ ENTRY_POINTS = {
     "hybridnet.doctor",
     "hybridnet.evaluate",
     "hybridnet.explain",
+    "hybridnet.export",
     "hybridnet.launch",
     "hybridnet.predict",
     "hybridnet.prepare",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,7 +101,7 @@ def load_trained(run: str | Path, *, extra_targets: Sequence[str] = ()) -> Train
     """Load the best model of a run, in eval mode on the CPU. Never runs code from the file.
 
     Args:
-        run: a run folder, or its best_model.pt, wherever it lies.
+        run: a run folder, or its best_model.pt, wherever it lies; or a .safetensors that was exported from one.
         extra_targets: prefixes of modules of your own that the model may have, such as `my_package.`.
 
     Raises:
@@ -109,12 +109,29 @@ def load_trained(run: str | Path, *, extra_targets: Sequence[str] = ()) -> Train
             those of another model than its configuration names.
     """
     path = best_model_file(Path(run))
-    content = load_checkpoint(path)
+    if path.suffix == ".safetensors":
+        from hybridnet.inference.formats.safetensors import load_safetensors  # needs an extra
+
+        return load_safetensors(path, extra_targets=extra_targets)
+    return trained_of(load_checkpoint(path), source=str(path), extra_targets=extra_targets)
+
+
+def trained_of(content: Mapping[str, Any], *, source: str, extra_targets: Sequence[str]) -> TrainedModel:
+    """The model that a checkpoint describes, in eval mode on the CPU.
+
+    Args:
+        content: model_config, num_classes, model (the weights), label2id and preprocessing, in plain types.
+        source: where it comes from.
+        extra_targets: see `load_trained`.
+
+    Raises:
+        InputError: (a ValueError) as `load_trained`.
+    """
     try:
         network = config.build_modules(
             content["model_config"], extra_targets=extra_targets, num_classes=content["num_classes"]
         )
-        load_weights(network, content["model"], source=str(path))
+        load_weights(network, content["model"], source=source)
         model = TrainedModel(
             network,
             model_config=content["model_config"],
@@ -122,12 +139,12 @@ def load_trained(run: str | Path, *, extra_targets: Sequence[str] = ()) -> Train
             preprocessing=preprocessing.of_plain(content["preprocessing"]),
         )
     except KeyError as error:
-        raise InputError(Fault("unusable checkpoint", str(path), f"has no entry {error}")) from error
+        raise InputError(Fault("unusable checkpoint", source, f"has no entry {error}")) from error
     except InputError:
         raise
     except Exception as error:  # what a constructor makes of content that does not fit
         cause = " ".join(str(error).split())[:300]
-        raise InputError(Fault("unusable checkpoint", str(path), cause)) from error
+        raise InputError(Fault("unusable checkpoint", source, cause)) from error
     return model.eval()
 
 

@@ -192,7 +192,7 @@ def _relative_table(table: Tensor, size: int) -> Tensor:
     """
     centre = (table.shape[0] - 1) // 2
     offsets = torch.arange(2 * size - 1, device=table.device) - (size - 1)
-    position = (offsets * centre).to(table.dtype) / offsets.amax().clamp(min=1) + centre
+    position = (offsets * centre).to(table.dtype) / offsets[-1].clamp(min=1) + centre
     lower = position.floor()
     weight = (position - lower).unsqueeze(1)
     lower = lower.long()

@@ -483,7 +483,7 @@ def test_colour_changes_reach_the_input(make_folder: MakeFolder, noise: Callable
     assert not torch.equal(batch.colour[0], torch.eye(3, 4))
     matrix = batch.colour[0].numpy().astype(float)
     changed = np.clip(batch.images[0].numpy() / 255 @ matrix[:, :3].T + matrix[:, 3], 0, 1)
-    expected = (changed - data.mean) / data.std
+    expected = (changed - data.normalize.mean.numpy()) / data.normalize.std.numpy()
     np.testing.assert_allclose(data.to_input(batch, torch.float32)[0].permute(1, 2, 0), expected, atol=2e-6)
 
 
