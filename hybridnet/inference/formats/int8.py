@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from hybridnet.inference.formats import INPUT
-from hybridnet.inference.formats.onnx import describe
+from hybridnet.inference.formats.onnx import describe, forget_unused_operators
 
 # Products of weights: nearly all the work. Attention's products of two activations, its quotients, gates and sums stay
 # in float32: they are a hundredth of the time, and doubled the error on rice photos.
@@ -46,7 +46,7 @@ def write(stream: BinaryIO, graph: Path, calibration: Iterable[Tensor], *, about
             nodes_to_exclude=_without_weights(onnx.load(prepared)),
         )
         result = onnx.load(quantised)
-    _forget_unused_operators(result)
+    forget_unused_operators(result)
     describe(result, about)
     stream.write(result.SerializeToString())
 
@@ -65,11 +65,3 @@ def _without_weights(graph: Any) -> list[str]:
     """The products of two activations."""
     weights = {tensor.name for tensor in graph.graph.initializer}
     return [n.name for n in graph.graph.node if n.op_type in QUANTISED and not weights & set(n.input[1:])]
-
-
-def _forget_unused_operators(graph: Any) -> None:
-    """Else the file asks for sets of operators that only onnxruntime has."""
-    used = {node.domain for node in graph.graph.node}
-    kept = [operators for operators in graph.opset_import if operators.domain in used]
-    del graph.opset_import[:]
-    graph.opset_import.extend(kept)

@@ -28,6 +28,7 @@ def write(stream: BinaryIO, model: TrainedModel, *, about: Mapping[str, Any]) ->
     graph = _graph(program)
     _name_sides(graph)
     _forget_origin(graph)
+    forget_unused_operators(graph)
     describe(graph, {**about, "smallest_size": list(smallest)})
     stream.write(graph.SerializeToString())
     return smallest
@@ -66,6 +67,14 @@ def describe(graph: Any, about: Mapping[str, Any]) -> None:
     import onnx
 
     onnx.helper.set_model_props(graph, texts(about))
+
+
+def forget_unused_operators(graph: Any) -> None:
+    """Else an `onnx.ModelProto` asks for sets of operators that only some tools have."""
+    used = {node.domain for node in graph.graph.node}
+    kept = [operators for operators in graph.opset_import if operators.domain in used]
+    del graph.opset_import[:]
+    graph.opset_import.extend(kept)
 
 
 def _name_sides(graph: Any) -> None:
