@@ -165,7 +165,7 @@ def _quantised(path: Path, graph: Path, model: TrainedModel, pictures: Pictures,
     with _explained("onnx, int8=true", path), replacing(path) as stream:
         int8.write(stream, graph, _inputs(chosen, model), about=about)
         stream.flush()
-        program = onnx.load(stream.name, extra_targets=())
+        program = onnx.load(stream.name)
         return tried(program, model, pictures.items, smallest=about["smallest_size"], tolerance=1.0, track=track)
 
 

@@ -106,7 +106,9 @@ def test_the_readme_runs_a_file_without_torch(original: Path, run: Path, tmp_pat
 def test_torch_export_after_the_data_are_gone(run: Path) -> None:
     write_text(run / ".hydra" / "config.yaml", "data: {metadata: gone/metadata.csv}\n")
     lines = start("run=run", "format=torch_export", "num_images=5")
-    assert lines[0] == "the run's pictures cannot be used (data.metadata=gone/metadata.csv: no such file)"
+    assert lines[0] == (
+        "the run's pictures cannot be used (run: the table that it was trained with (gone/metadata.csv) is not there)"
+    )
     assert lines[1].startswith("so random ones are compared; images=")
     assert lines[-3].startswith("compared on 5 random pictures, at 40×48 and 30×60 pixels")
     about = {torch_export.ABOUT: ""}
@@ -138,7 +140,7 @@ def test_what_computes_something_else_is_not_left(run: Path, monkeypatch: pytest
     (run / "model.pt2").write_bytes(b"of an earlier export")
     before = content(run)
     original = torch_export.load
-    monkeypatch.setattr(torch_export, "load", lambda path: lambda images: original(path)(images).flip(1))
+    monkeypatch.setattr(torch_export, "load", lambda path, **_: lambda images: original(path)(images).flip(1))
     with pytest.raises(TrainingError, match="error: wrong result in the exported model at 40×48, batch size 16: prob"):
         start("run=run", "format=torch_export", "num_images=2")
     assert content(run) == before
@@ -168,7 +170,7 @@ def test_what_torch_cannot_trace_is_said_in_a_line(run: Path, monkeypatch: pytes
         (["out=run/best_model.pt/model.pt2"], "error: unusable file in out=run/best_model.pt/model.pt2: "),
         (["out=folder.pt2"], "error: unusable file in out=folder.pt2: is a folder"),
         (["int8=true"], "error: wrong option in int8=true: format=torch_export has none\nhint: set format=onnx"),
-        (["images=nowhere"], "error: no picture in images=nowhere: no such file or folder"),
+        (["images=nowhere"], "error: missing pictures in images=nowhere: no such file or folder"),
         (["tolerance=0"], "tolerance: must be > 0"),
     ],
 )
@@ -184,7 +186,7 @@ def test_all_that_is_wrong_is_told_at_once(run: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(onnx, "PACKAGES", ("onnx_that_is_not_there", "torch"))
     with pytest.raises(InputError) as caught:
         start("run=run", "out=model.bin", "images=nowhere")
-    assert [fault.what for fault in caught.value.faults] == ["wrong value", "missing package", "no picture"]
+    assert [fault.what for fault in caught.value.faults] == ["wrong value", "missing package", "missing pictures"]
     assert str(caught.value.faults[1]) == (
         "error: missing package in format=onnx: onnx_that_is_not_there is not installed\n"
         'hint: pip install -e ".[export]"'
@@ -194,7 +196,7 @@ def test_all_that_is_wrong_is_told_at_once(run: Path, monkeypatch: pytest.Monkey
 @needs_onnx
 def test_int8_is_not_calibrated_on_random_pictures(run: Path) -> None:
     write_text(run / ".hydra" / "config.yaml", "data: {metadata: gone/metadata.csv}\n")
-    with pytest.raises(InputError, match="missing table in .*gone.*\nhint: int8 needs pictures like those"):
+    with pytest.raises(InputError, match=r"missing file in run: .*gone.*\nhint: int8 needs pictures like those"):
         start("run=run", "int8=true")
     assert not (run / "model.onnx").exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +10,10 @@ import numpy as np
 from PIL import Image
 
 from hybridnet.data.image import read_header
-from hybridnet.data.table import Split, choose, read_metadata
+from hybridnet.data.listing import list_pictures
+from hybridnet.data.table import Split, choose
 from hybridnet.errors import Fault, InputError
+from hybridnet.inference.labelled import read_labelled
 from hybridnet.inference.runs import RunSettings
 
 SEED = 0  # of which pictures are taken where there are more than asked for
@@ -48,24 +49,21 @@ def validation_pictures(settings: RunSettings, classes: Sequence[str], *, limit:
     Raises:
         InputError: if the table is not there or cannot be used, or none of its validation pictures is there.
     """
-    table = settings.file("data.metadata")
-    if table is None:
-        raise InputError(Fault("missing table", f"data.metadata={settings.get('data.metadata')}", "no such file"))
-    label2id = {name: index for index, name in enumerate(classes)}
-    splits = read_metadata(table, label2id, fold=settings.get("data.fold"))
-    valid = _there(splits["valid"])
+    table, split = read_labelled(settings, classes, split="valid", metadata=None, fold=None)
+    valid = _there(split)
     if not len(valid):
-        cause = f"none of its {len(splits['valid'])} validation pictures is where the table says"
+        cause = f"none of its {len(split)} validation pictures is where the table says"
         raise InputError(Fault("missing pictures", f"data.metadata={table}", cause))
     valid = choose(valid, limit, seed=SEED)
     words = f"{_count(len(valid), 'validation picture')} of {table}"
-    if training := _there(splits["train"]).files:
+    _, train = read_labelled(settings, classes, split="train", metadata=None, fold=None)
+    if training := _there(train).files:
         return Pictures(valid.files, words, valid.labels, training, "training pictures")
     return Pictures(valid.files, words, valid.labels, valid.files)
 
 
 def named_pictures(images: str | Sequence[str], *, limit: int | None) -> Pictures:
-    """The pictures in files, in folders and below them, and in files that a glob finds; what is no picture is left out.
+    """The pictures among the files of `list_pictures`; what is no picture is left out.
 
     Args:
         images: one name, or several.
@@ -75,11 +73,11 @@ def named_pictures(images: str | Sequence[str], *, limit: int | None) -> Picture
         InputError: if there is none.
     """
     names = [images] if isinstance(images, str) else list(images)
-    files = [file for name in names for file in _files(name)]
+    files = list_pictures(names)
     found = pictures = [file for file in files if _is_picture(file)]
     if not found:
-        cause = f"none of {len(files)} files is a picture" if files else "no such file or folder"
-        hint = "images=<file, folder, or glob in quotes>, of JPEG, PNG, WebP, BMP or TIFF"
+        cause = f"none of {len(files)} files is a picture"
+        hint = "images=<file, folder, or pattern in quotes>, of JPEG, PNG, WebP, BMP or TIFF"
         raise InputError(Fault("no picture", f"images={', '.join(names)}", cause, hint))
     if limit is not None and limit < len(found):
         found = [found[place] for place in np.linspace(0, len(found) - 1, limit).round().astype(int)]
@@ -110,16 +108,6 @@ def _count(number: int, word: str) -> str:
 
 def _there(split: Split) -> Split:
     return split.take(np.flatnonzero([file.is_file() for file in split.files]))
-
-
-def _files(name: str) -> list[Path]:
-    path = Path(name)
-    if path.is_dir():
-        inside = sorted(path.rglob("*"))
-        return [f for f in inside if f.is_file() and not any(p.startswith(".") for p in f.relative_to(path).parts)]
-    if path.exists():
-        return [path]
-    return sorted(file for text in glob.glob(name, recursive=True) if (file := Path(text)).is_file())  # noqa: PTH207
 
 
 def _is_picture(file: Path) -> bool:

@@ -44,7 +44,7 @@ def test_those_that_are_gone_are_left_out(stripes: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match="none of its 9 validation pictures is where the table says"):
         validation_pictures(settings, CLASSES, limit=None)
     (stripes / "metadata.csv").unlink()
-    with pytest.raises(InputError, match=r"missing table in data.metadata=.*metadata.csv: no such file"):
+    with pytest.raises(InputError, match=r"missing file in .*: the table that it was trained with .* is not there"):
         validation_pictures(settings, CLASSES, limit=None)
 
 
@@ -65,10 +65,14 @@ def test_files_folders_and_globs(stripes: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("nowhere", "no such file or folder"), ("*.json", "none of 1 files is a picture")]
+    ("name", "message"),
+    [
+        ("nowhere", "missing pictures in images=.*: no such file or folder"),
+        ("*.json", "no picture in images=.*: none of 1 files is a picture"),
+    ],
 )
 def test_no_picture_is_said_so(name: str, message: str, stripes: Path) -> None:
-    with pytest.raises(InputError, match=f"no picture in images=.*: {message}"):
+    with pytest.raises(InputError, match=message):
         named_pictures(str(stripes / name), limit=None)
 
 

@@ -39,7 +39,7 @@ class Format(Protocol):
             The smallest height and width that the file takes; None where the file has no graph.
         """
 
-    def load(self, path: str, *, extra_targets: Sequence[str]) -> Exported:
+    def load(self, path: str, *, extra_targets: Sequence[str] = ()) -> Exported:
         """What a file computes that `write` has just written; `extra_targets` as `load_trained`."""
 
 

@@ -34,7 +34,7 @@ def write(stream: BinaryIO, model: TrainedModel, *, about: Mapping[str, Any]) ->
     return smallest
 
 
-def load(path: str, *, extra_targets: Sequence[str]) -> Exported:
+def load(path: str, *, extra_targets: Sequence[str] = ()) -> Exported:
     """The graph in onnxruntime, on the CPU."""
     import onnxruntime
 

@@ -27,7 +27,7 @@ def write(stream: BinaryIO, model: TrainedModel, *, about: Mapping[str, Any]) ->
     stream.write(save(weights, metadata=texts(about)))
 
 
-def load(path: str, *, extra_targets: Sequence[str]) -> Exported:
+def load(path: str, *, extra_targets: Sequence[str] = ()) -> Exported:
     """The model that the file describes, built anew."""
     network = load_safetensors(Path(path), extra_targets=extra_targets).network
 

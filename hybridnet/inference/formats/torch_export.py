@@ -27,7 +27,7 @@ def write(stream: BinaryIO, model: TrainedModel, *, about: Mapping[str, Any]) ->
     return smallest
 
 
-def load(path: str, *, extra_targets: Sequence[str]) -> Exported:
+def load(path: str, *, extra_targets: Sequence[str] = ()) -> Exported:
     """The program.
 
     torch.export.load unpickles parts of a file, which runs code that a stranger may have put there: this is called for
