@@ -6,7 +6,7 @@ import functools
 import threading
 import webbrowser
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import rich
 
 from hybridnet import config
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import Fault, InputError, collected
 from hybridnet.inference.runs import RunSettings, folders_of
 from hybridnet.inference.trained import TrainedModel, load_trained
 from hybridnet.settings import Count, Range, checked
@@ -66,10 +66,10 @@ def demo(
 
     faults: list[Fault] = []
     with ExitStack() as stack:
-        with _collected(faults):
+        with collected(faults):
             (folder,) = folders_of(run)
             model = _on_device(load_trained(folder, extra_targets=extra_targets), device)
-        with _collected(faults):
+        with collected(faults):
             listener = stack.enter_context(server.listen(host, port))
         if faults:
             raise InputError(*faults)
@@ -119,14 +119,6 @@ def facts(model: TrainedModel, run: Path) -> dict[str, str]:
 def _name(run: Path) -> str:
     path = run.resolve()
     return path.name if path.is_dir() else path.parent.name
-
-
-@contextmanager
-def _collected(faults: list[Fault]) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        faults += error.faults
 
 
 def _on_device(model: TrainedModel, device: str) -> TrainedModel:

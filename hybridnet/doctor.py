@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rich
@@ -22,7 +21,7 @@ from hybridnet.data.image import thumbnail
 from hybridnet.data.labels import examine_label2id
 from hybridnet.data.rows import Row, lines_of, listing
 from hybridnet.data.table import SPLITS, bad_files_fault, examine
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import Fault, InputError, attempt
 from hybridnet.files import writable_folder, write_text
 from hybridnet.settings import Natural, checked
 
@@ -61,9 +60,9 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
     notes: list[str] = []
     tables: list[Table] = []
     written = [folder / "report.txt"]
-    classes, label_faults = _attempt(lambda: examine_label2id(Path(label2id)), faults) or (None, [])
+    classes, label_faults = attempt(lambda: examine_label2id(Path(label2id)), faults) or (None, [])
     faults += label_faults
-    if examined := _attempt(lambda: examine(Path(metadata), classes, fold=fold), faults):
+    if examined := attempt(lambda: examine(Path(metadata), classes, fold=fold), faults):
         rows, splits, table_faults = examined
         faults += table_faults
         album = look_at_all(rows, Path(metadata).parent, track=track)
@@ -79,15 +78,6 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
     _print(rich.get_console(), tables, lines)
     if faults:
         raise InputError(*faults)
-
-
-def _attempt(read: Callable[[], Any], faults: list[Fault]) -> Any:
-    """What `read` returns, or None after adding its faults."""
-    try:
-        return read()
-    except InputError as error:
-        faults += error.faults
-        return None
 
 
 def _picture_faults(rows: Sequence[Row], splits: Sequence[str], album: Album, *, where: str) -> Iterator[Fault]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import signal
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 EXIT_COMPLETE = 0
 EXIT_FAILED = 1
@@ -33,6 +37,22 @@ class FaultsError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(str(fault) for fault in self.faults)
+
+
+@contextmanager
+def collected(faults: list[Fault]) -> Iterator[None]:
+    """Add the faults of an `InputError` to a list and go on behind the block: so that all are told at once."""
+    try:
+        yield
+    except InputError as error:
+        faults += error.faults
+
+
+def attempt(read: Callable[[], T], faults: list[Fault]) -> T | None:
+    """What `read` returns, or None after adding its faults to a list."""
+    with collected(faults):
+        return read()
+    return None
 
 
 class InputError(FaultsError, ValueError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +17,7 @@ from hybridnet.data.listing import EXAMPLES, list_pictures
 from hybridnet.data.pictures import read_table
 from hybridnet.data.rows import lines_of, listing
 from hybridnet.data.table import is_safe
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import Fault, InputError, collected
 from hybridnet.files import csv_text, shortened, writable_folder, write_text
 from hybridnet.inference.runs import RunSettings, folders_of
 from hybridnet.settings import Count, checked
@@ -74,16 +73,16 @@ def explain(
     """
     faults: list[Fault] = []
     place, pictures, model = None, [], None
-    with _collected(faults):
+    with collected(faults):
         (place,) = folders_of(run)
     if images is not None or place is not None:
-        with _collected(faults):
+        with collected(faults):
             pictures = _named(images, metadata, label) if images is not None else _told(place, metadata, num_images)
     if place is not None:
-        with _collected(faults):
+        with collected(faults):
             model = _model(place, extra_targets)
             faults += _unknown_classes(model.classes, pictures, label)
-        with _collected(faults):
+        with collected(faults):
             folder = _writable(Path(out) if out else Path("outputs", "explain", _name_of(place)))
     if faults:
         raise InputError(*faults)
@@ -95,14 +94,6 @@ def explain(
     heading = ("figure", "path", "label", "prediction", "probability")
     write_text(folder / "explanations.csv", csv_text([heading, *rows]))
     _report(drawn, causes, folder, has_table=metadata is not None)
-
-
-@contextmanager
-def _collected(faults: list[Fault]) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        faults += error.faults
 
 
 def _model(run: Path, extra_targets: Sequence[str]) -> TrainedModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from torch import Tensor
 from hybridnet.checkpoint import best_model_file
 from hybridnet.console import track
 from hybridnet.data.listed import ListedImages
-from hybridnet.errors import Fault, FaultsError, InputError, TrainingError
+from hybridnet.errors import Fault, FaultsError, InputError, TrainingError, attempt
 from hybridnet.files import in_bytes, replacing, shortened, writable_folder
 from hybridnet.inference.formats import Format, format_of, package_faults
 from hybridnet.inference.formats.about import about
@@ -61,13 +61,13 @@ def export(
     """
     faults: list[Fault] = []
     form = format_of(format)
-    folder = _attempt(lambda: folders_of(run)[0], faults)
-    path = _attempt(lambda: _free_path(folder, out, form), faults) if folder else None
+    folder = attempt(lambda: folders_of(run)[0], faults)
+    path = attempt(lambda: _free_path(folder, out, form), faults) if folder else None
     faults += package_faults(form, where=f"format={format}")
     if int8 and format != "onnx":
         faults.append(Fault("wrong option", "int8=true", f"format={format} has none", "set format=onnx"))
-    named = _attempt(lambda: named_pictures(images, limit=num_images), faults) if images else None
-    model = _attempt(lambda: load_trained(folder, extra_targets=extra_targets), faults) if folder else None
+    named = attempt(lambda: named_pictures(images, limit=num_images), faults) if images else None
+    model = attempt(lambda: load_trained(folder, extra_targets=extra_targets), faults) if folder else None
     if faults:
         raise InputError(*faults)
     settings = RunSettings(folder)
@@ -87,15 +87,6 @@ def export(
     rich.get_console().print(_table(trials, pictures, seconds))
     for line in _lines(trials, pictures, seconds):
         _say(line)
-
-
-def _attempt(read: Callable[[], Any], faults: list[Fault]) -> Any:
-    """What `read` returns, or None after adding its faults."""
-    try:
-        return read()
-    except InputError as error:
-        faults += error.faults
-        return None
 
 
 def _free_path(folder: Path, out: str | None, form: Format) -> Path:

@@ -14,6 +14,8 @@ from hybridnet.errors import (
     InputError,
     Stopped,
     TrainingError,
+    attempt,
+    collected,
 )
 
 
@@ -65,3 +67,17 @@ def test_a_stop_has_the_exit_code_of_its_signal(number: int, code: int, name: st
     assert (error.exit_code, str(error)) == (code, f"stopped by {name}")
     assert isinstance(error, KeyboardInterrupt)
     assert not isinstance(error, Exception), "or a handler of failures would take it for one"
+
+
+def test_faults_are_collected_and_other_errors_pass() -> None:
+    def fail() -> int:
+        raise InputError(Fault("a", "b", "c"), Fault("d", "e", "f"))
+
+    faults: list[Fault] = []
+    assert attempt(lambda: 7, faults) == 7
+    assert attempt(fail, faults) is None
+    with collected(faults):
+        raise InputError(Fault("g", "h", "i"))
+    assert [fault.what for fault in faults] == ["a", "d", "g"]
+    with pytest.raises(KeyError), collected(faults):
+        raise KeyError
