@@ -73,7 +73,7 @@ def evaluate(
     members = load_members(run, extra_targets=extra_targets)
     first = members[0]
     table, pictures = read_labelled(first.settings, first.model.classes, split=split, metadata=metadata, fold=fold)
-    folder = _folder(out, members, split=split, table=table if metadata else None, tta=tta)
+    folder = _folder(out, members, split=split, table=table if metadata else None, fold=fold, tta=tta)
     is_as_trained = len(members) == 1 and split == "valid" and metadata is None and fold is None and tta == "none"
     trained = first.settings.metrics() if is_as_trained else {}
     if split == "train":
@@ -129,10 +129,20 @@ def _copies(
     return {"num_leaked": len(found), "num_compared": num_compared}
 
 
-def _folder(out: str | None, members: Sequence[Member], *, split: str, table: Path | None, tta: str) -> Path:
+def _folder(
+    out: str | None, members: Sequence[Member], *, split: str, table: Path | None, fold: int | None, tta: str
+) -> Path:
+    """The folder for the results: what is not as in training is in its name, so that no evaluation replaces another."""
     if out is None and len(members) > 1:
         raise InputError(Fault("missing value", "out", "several runs have no folder in common", "add out=<folder>"))
-    name = "_".join([*([] if table is None else [table.parent.name or table.stem]), split, *([tta] * (tta != "none"))])
+    parts = [split]
+    if table is not None:
+        parts.insert(0, table.parent.name or table.stem)
+    if fold is not None:
+        parts.append(f"fold{fold}")
+    if tta != "none":
+        parts.append(tta)
+    name = "_".join(parts)
     place = Path(out) if out else members[0].settings.folder / "evaluation" / name
     try:
         return writable_folder(place)

@@ -108,15 +108,15 @@ def _require_place(out: Path) -> None:
 def _print(rows: Sequence[Sequence[str]], answers: Answers, files: Sequence[Path], out: Path) -> None:
     console = rich.get_console()
     good = [row for row in rows[1:] if not row[-1]]
-    common = Path(os.path.commonpath([Path(row[0]).parent for row in good]))
+    common = Path(os.path.commonpath([Path(row[0]).absolute().parent for row in good]))
     shown = Table(box=rich.box.SIMPLE)
     for heading, justify in (("picture", "left"), ("label", "left"), ("probability", "right")):
         shown.add_column(heading, justify=justify, overflow="fold")
     for path, label, probability, *_ in good[:MOST_ROWS]:
-        shown.add_row(Text(str(Path(path).relative_to(common))), Text(label), f"{float(probability):.3f}")
+        shown.add_row(Text(str(Path(path).absolute().relative_to(common))), Text(label), f"{float(probability):.3f}")
     if len(good) > MOST_ROWS:
         shown.add_row(f"… and {len(good) - MOST_ROWS:,} more", "", "")
-    console.print(f"{len(good):,} pictures in {common}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{len(good):,} pictures in {shortened(common)}", soft_wrap=True, highlight=False, markup=False)
     console.print(shown)
     counts = Counter(row[1] for row in good).most_common(MOST_ROWS)
     lines = [", ".join(f"{label}: {count:,}" for label, count in counts)]

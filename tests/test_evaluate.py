@@ -133,6 +133,15 @@ def test_an_ensemble_of_a_run_with_itself_is_the_run(run: Path, tmp_path: Path) 
     assert found["runs"] == [str(run), str(run)]
 
 
+def test_another_fold_does_not_replace_the_run_s_own(run: Path, table: Path) -> None:
+    header, *lines = table.read_text().replace(",test", ",valid").splitlines()
+    folds = [f"{line},{number % 2}" for number, line in enumerate(lines)]
+    table.write_text("\n".join([f"{header},fold", *folds]) + "\n")
+    for fold, num in ((0, 5), (1, 4)):
+        evaluate(f"run={run}", f"data.metadata={table}", f"data.fold={fold}")
+        assert read_json(run / "evaluation" / f"photos_valid_fold{fold}" / "metrics.json")["num_valid"] == num
+
+
 def test_augmentation_has_a_folder_of_its_own(run: Path) -> None:
     evaluate(f"run={run}", "tta=flips")
     with (run / "evaluation" / "valid_flips" / "predictions.csv").open() as stream:

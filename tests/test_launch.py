@@ -429,3 +429,14 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_data_are_read(
     assert content(parted) == before
     assert run("resume=run")[0] == 0
     assert outcome(parted) == outcome(reference)
+
+
+def test_a_process_that_follows_ends_without_what_libraries_do_at_their_end(command: RunProcess) -> None:
+    code = """
+import atexit
+from hybridnet.launch import launch
+atexit.register(print, "at the end")
+launch(None, "train", check=None, follow=lambda: print("followed"))
+"""
+    done = command("-c", code, RANK="1", WORLD_SIZE="2")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "followed\n", "")

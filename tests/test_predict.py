@@ -78,6 +78,19 @@ def test_probabilities_are_those_of_the_training_s_end(reference: Path, tmp_path
         assert row["probability"] == before[f"probability_{row['label']}"]
 
 
+def test_names_may_be_relative_and_absolute(
+    reference: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    predict(f"run={reference}", f"images=[photos/a.png,{photos / 'deep' / 'b.JPG'}]")
+    assert [row["path"] for row in rows_of(tmp_path / "predictions.csv")] == [
+        "photos/a.png",
+        str(photos / "deep/b.JPG"),
+    ]
+    printed = capsys.readouterr().out
+    assert printed.startswith("2 pictures in photos\n") and " deep/b.JPG " in printed
+
+
 def test_no_usable_picture_is_a_wrong_input(reference: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none of 1 files\n  '.*notes\.txt': is none of JPEG"):
         predict(f"run={reference}", f"images={photos / 'notes.txt'}", f"out={tmp_path / 'out.csv'}")

@@ -41,8 +41,7 @@ class RunSettings:
 
     def get(self, key: str) -> Any:
         """The value at a dotted key; None where it is not known."""
-        value = None if self._cfg is None else config.select(self._cfg, key)
-        return value
+        return None if self._cfg is None else config.select(self._cfg, key)
 
     def file(self, key: str) -> Path | None:
         """A file that a setting names, relative to this working directory or to the training's; None if it is gone."""
