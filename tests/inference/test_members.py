@@ -13,6 +13,7 @@ from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.data.progress import silently
 from hybridnet.errors import InputError
 from hybridnet.inference.members import answers_of, load_members, make_predictors
+from hybridnet.inference.predictor import Answers
 
 OWN = ["own_parts."]
 PICTURES = list(np.random.default_rng(0).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8))
@@ -51,6 +52,25 @@ def test_each_sees_pictures_in_its_own_size(reference: Path, tmp_path: Path) -> 
 def test_what_one_cannot_see_is_left_out_for_all(reference: Path, tmp_path: Path) -> None:
     pictures = [PICTURES[0], tmp_path / "gone.png", PICTURES[1]]
     assert torch.equal(logits(reference, pictures=pictures), logits(reference, pictures=PICTURES[:2]))
+
+
+class Partial:
+    """A predictor that cannot see some of the pictures; its logits tell which one."""
+
+    def __init__(self, num: int, *, without: int) -> None:
+        seen = [index for index in range(num) if index != without]
+        logits = torch.tensor([[float(index), 0.0] for index in seen])
+        self.given = Answers(logits, np.array(seen), {without: f"cause {without}"})
+
+    def answers(self, pictures: object, *, track: object) -> Answers:
+        return self.given
+
+
+def test_what_only_one_of_them_cannot_see_is_left_out_for_all() -> None:
+    found = answers_of([Partial(4, without=1), Partial(4, without=2)], [], track=silently)
+    assert found.indices.tolist() == [0, 3]
+    assert found.causes == {1: "cause 1", 2: "cause 2"}
+    assert torch.allclose(found.logits.softmax(dim=1)[:, 0], torch.tensor([0.0, 3.0]).sigmoid())
 
 
 def test_other_classes_are_refused(reference: Path, tmp_path: Path) -> None:
