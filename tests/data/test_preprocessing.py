@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hybridnet import config
+from hybridnet.data.decoded import Reduction
 from hybridnet.data.preprocessing import Preprocessing, of_plain
 
 
@@ -56,7 +57,8 @@ def test_only_what_is_larger_than_the_crops_need_is_reduced() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (16, 30, 3), dtype=np.uint8)
     assert np.array_equal(same.reduced(picture), picture)
     assert same.reduced(np.zeros((64, 32, 3), dtype=np.uint8)).shape == (32, 16, 3)
-    wide = preprocessing(image_size=(8, 24), center_crop=0.5)  # the longer side decides: 48
+    wide = preprocessing(image_size=(8, 24), center_crop=0.5)
+    assert wide.reduction == Reduction(crop_side=24, short_side=48), "the longer side decides"
     assert wide.reduced(np.zeros((96, 192, 3), dtype=np.uint8)).shape == (48, 96, 3)
 
 
