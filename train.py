@@ -112,8 +112,10 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
         "preprocessing": data.preprocessing(),
     }
     identity = {"settings": settings, "data": fingerprint}
-    with Display(epochs=trainer.epochs, steps_per_epoch=data.steps_per_epoch) as display:
-        recorder = Recorder(run.folder, display, recipe=recipe, identity=identity, trackers=trackers)
+    with (
+        Display(epochs=trainer.epochs, steps_per_epoch=data.steps_per_epoch) as display,
+        Recorder(run.folder, display, recipe=recipe, identity=identity, trackers=trackers) as recorder,
+    ):
         if checkpoint is not None:
             load_weights(model, checkpoint["model"], source=str(run.folder / "last.pt"))
             # Only now: a run that cannot be continued stays as it is.

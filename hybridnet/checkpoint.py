@@ -38,6 +38,24 @@ def save_checkpoint(path: Path, content: dict[str, Any], *, previous: Path | Non
             raise
 
 
+def snapshot(content: Any) -> Any:
+    """What a checkpoint holds now, on the CPU, whatever happens to it later; what was one tensor stays one."""
+    copies: dict[int, Tensor] = {}
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            if id(value) not in copies:
+                copies[id(value)] = value.detach().to("cpu", copy=True)
+            return copies[id(value)]
+        if isinstance(value, Mapping):
+            return {key: copied(entry) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(map(copied, value))
+        return value
+
+    return copied(content)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 

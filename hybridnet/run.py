@@ -9,6 +9,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from hybridnet.checkpoint import LAST, PREVIOUS, save_checkpoint
+from hybridnet.checkpoint import LAST, PREVIOUS, save_checkpoint, snapshot
 from hybridnet.console import Display
 from hybridnet.environment import differences
 from hybridnet.errors import Fault, InputError, TrainingError
@@ -198,6 +199,8 @@ class RunFolder:
             self._say_how_to_continue(is_stopped)
         try:
             write_json(self.folder / "status.json", status)
+            if status["status"] == "complete":  # the state before the last one is for a training that is cut off
+                (self.folder / PREVIOUS).unlink(missing_ok=True)
         except OSError as problem:
             if error is None:
                 self._trackers.end("failed", {})
@@ -247,7 +250,10 @@ class RunFolder:
 
 
 class Recorder:
-    """Writes what the trainer reports into the run folder and shows it.
+    """Context manager that writes what the trainer reports into the run folder and shows it.
+
+    An epoch's files are written in the background, while the next epoch trains; on leaving, and when the state is
+    saved within an epoch, they are complete. A run that is killed in between goes on from the epoch before.
 
     Args:
         folder: of the run.
@@ -271,22 +277,55 @@ class Recorder:
         self.recipe = recipe
         self.identity = identity
         self.trackers = trackers
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recorder")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        self._thread.shutdown()
+        try:
+            self.wait()
+        except OSError as problem:
+            if error is None:
+                raise
+            log.warning(f"the last epoch could not be saved: {problem}")  # the first error tells more
 
     def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
         """Show the progress."""
         self.display.step(epoch, step, loss, accuracy, images_per_second)
 
     def save(self, state: State, checkpoint: dict[str, Any]) -> None:
-        """Write `last.pt`, which is the truth."""
-        content = {**self.recipe, **self.identity, **checkpoint}
-        save_checkpoint(self.folder / LAST, content, previous=self.folder / PREVIOUS)
+        """Write `last.pt`, which is the truth.
+
+        Raises:
+            OSError: if it, or the files of the epoch before, cannot be written.
+        """
+        self.wait()
+        self._write_last(checkpoint)
 
     def epoch(self, state: State, checkpoint: dict[str, Any]) -> None:
-        """Write `last.pt`, then the history and, if it has changed, `best_model.pt` from it."""
-        self.save(state, checkpoint)
-        self._write_rest(state, checkpoint, is_best=state.best_epoch == state.epoch)
-        self.display.epoch(state.history[-1], is_best=state.best_epoch == state.epoch)
+        """Write `last.pt`, then the history and, if it has changed, `best_model.pt` from it: after this has returned.
+
+        Raises:
+            OSError: if the files of the epoch before cannot be written.
+        """
+        self.wait()
+        is_best = state.best_epoch == state.epoch
+        self._writing = self._thread.submit(self._write_epoch, snapshot(checkpoint), is_best=is_best)
+        self.display.epoch(state.history[-1], is_best=is_best)
         self.trackers.epoch(state.history[-1])
+
+    def wait(self) -> None:
+        """Until the last epoch is written.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Before a run goes on: write every file anew from the checkpoint, and show where it goes on.
@@ -299,6 +338,14 @@ class Recorder:
         if state.best_epoch:
             self._write_rest(state, checkpoint, is_best=True)
         log.info(f"continuing after epoch {state.epoch}, batch {state.batch} of the next one (step {state.step})")
+
+    def _write_epoch(self, checkpoint: Mapping[str, Any], *, is_best: bool) -> None:
+        self._write_last(checkpoint)
+        self._write_rest(State(**checkpoint["state"]), checkpoint, is_best=is_best)
+
+    def _write_last(self, checkpoint: Mapping[str, Any]) -> None:
+        content = {**self.recipe, **self.identity, **checkpoint}
+        save_checkpoint(self.folder / LAST, content, previous=self.folder / PREVIOUS)
 
     def _write_rest(self, state: State, checkpoint: Mapping[str, Any], *, is_best: bool) -> None:
         if is_best:

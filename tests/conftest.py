@@ -87,6 +87,11 @@ def wait_until(is_so: Callable[[], Any], what: str, *, seconds: float = SECONDS)
         time.sleep(0.005)
 
 
+def wait_until_saved(folder: Path) -> None:
+    """Until the first epoch of a run is on the disk: its files are written while the second one trains."""
+    wait_until(lambda: (folder / "history.csv").exists(), f"the first epoch is saved in {folder}")
+
+
 class Command:
     """A command that was started; see starter.py."""
 

@@ -23,7 +23,15 @@ class Small(Backbone):
     """Four convolutions with the arguments of a ResNet: its checkpoints have kilobytes instead of hundreds of MB."""
 
     def __init__(
-        self, *, block: str, layers: list[int], stem: str, pretrained: bool, pretrained_url: str, weights: str | None
+        self,
+        *,
+        block: str,
+        layers: list[int],
+        stem: str,
+        stochastic_depth: float,
+        pretrained: bool,
+        pretrained_url: str,
+        weights: str | None,
     ) -> None:
         super().__init__()
         self.channels = (8, 8, 16, 16)

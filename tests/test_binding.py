@@ -137,7 +137,13 @@ def test_a_wrong_value_of_a_group_of_knobs_is_reported_as_the_knob() -> None:
 def test_inside_a_partial_target_every_target_is_partial() -> None:
     """Otherwise Hydra builds it once, and blocks share its parameters."""
     attention = {"_target_": "hybridnet.model.bot.SelfAttention", "heads": 4, "reference_size": [7, 7]}
-    block = {"_target_": "hybridnet.model.bot.BoTBlock", "_partial_": True, "size": "lite", "attention": attention}
+    block = {
+        "_target_": "hybridnet.model.bot.BoTBlock",
+        "_partial_": True,
+        "size": "lite",
+        "identity_init": True,
+        "attention": attention,
+    }
     (fault,) = setting_faults({"block": block}, {"block": block}).values()
     assert fault.where == "block.attention._partial_=false"
 

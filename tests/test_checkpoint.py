@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from hybridnet import checkpoint
-from hybridnet.checkpoint import best_model_file, load_checkpoint, load_last, load_weights, save_checkpoint
+from hybridnet.checkpoint import best_model_file, load_checkpoint, load_last, load_weights, save_checkpoint, snapshot
 from hybridnet.errors import InputError
 from hybridnet.files import replacing
 
@@ -37,6 +37,28 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(loaded["weights"]["a"], content["weights"]["a"])
     assert loaded["epoch"] == 3
     assert loaded["history"] == [{"loss": 0.5}]
+
+
+def test_a_snapshot_stays_as_it_is() -> None:
+    weight = torch.arange(6.0).reshape(1, 6, 1, 1).to(memory_format=torch.channels_last).requires_grad_()
+    content = {"model": {"w": weight, "n": torch.tensor(7)}, "state": {"history": [{"loss": 0.5}], "rates": (0.1, 0.2)}}
+    kept = snapshot(content)
+    with torch.no_grad():
+        weight += 1
+    content["model"]["n"] += 1
+    content["state"]["history"][0]["loss"] = 0.25
+    content["state"]["history"].append({})
+    assert torch.equal(kept["model"]["w"], weight - 1) and kept["model"]["w"].stride() == weight.stride()
+    assert not kept["model"]["w"].requires_grad and kept["model"]["n"] == 7
+    assert kept["state"] == {"history": [{"loss": 0.5}], "rates": (0.1, 0.2)}
+
+
+def test_what_is_one_tensor_is_one_in_a_snapshot_and_in_its_file(tmp_path: Path) -> None:
+    model = {"w": torch.randn(1000)}
+    kept = snapshot({"model": model, "best": dict(model)})
+    assert kept["model"]["w"] is kept["best"]["w"]
+    save_checkpoint(tmp_path / "a.pt", kept)
+    assert (tmp_path / "a.pt").stat().st_size < 7000
 
 
 def test_what_was_there_before_is_kept(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
 from hybridnet.resume import ENTRIES, load_run, require_same_data, require_same_settings
-from tests.conftest import Command, content, outcome
+from tests.conftest import Command, content, outcome, wait_until_saved
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., Command]
@@ -556,6 +556,7 @@ def test_a_second_process_is_refused_and_the_first_goes_on(
 ) -> None:
     folder = tmp_path / "run"
     first = start(*tiny, "hydra.run.dir=run", hold=("step", 6)).wait_until_held()
+    wait_until_saved(folder)
     started = read_json(folder / "status.json")["started"]
     before = content(folder)
     for command in ([*tiny, "hydra.run.dir=run", "resume=auto"], ["resume=run"]):
@@ -585,8 +586,9 @@ def test_a_sweep_given_again_finishes_what_is_missing(
     if again == "resume":
         command = ["resume=s"]
 
-    killed = start(*command, hold=("step", 6 + 6)).wait_until_held().send(signal.SIGKILL)
-    assert killed.wait() == -9
+    killed = start(*command, hold=("step", 6 + 6)).wait_until_held()
+    wait_until_saved(second)
+    assert killed.send(signal.SIGKILL).wait() == -9
     assert killed.stdout.startswith("2 jobs: 1 to be continued, 1 new; ")
     assert "continuing after epoch 1, batch 2 of the next one (step 6)" in killed.stdout
     assert [read_json(folder / "job.json")["status"] for folder in (first, second)] == ["complete", "running"]

@@ -483,6 +483,26 @@ def test_a_run_is_complete_if_all_was_done(
         assert run.is_complete(trainer, checkpoint) is expected
 
 
+@pytest.mark.parametrize("outcome", ["complete", "pruned"])
+def test_the_state_before_the_last_one_goes_with_the_end_of_the_training(outcome: str, tmp_path: Path) -> None:
+    with RunFolder(tmp_path) as run:
+        run.begin({})
+        run.outcome = outcome
+        for name in ("last.pt", "previous.pt"):
+            (tmp_path / name).touch()
+    assert (tmp_path / "last.pt").exists()
+    assert (tmp_path / "previous.pt").exists() == (outcome == "pruned")
+
+
+@pytest.mark.parametrize("error", [Stopped(15), ValueError("some")])
+def test_a_training_that_is_cut_off_keeps_the_state_before_the_last_one(error: BaseException, tmp_path: Path) -> None:
+    with pytest.raises(type(error)), RunFolder(tmp_path) as run:
+        run.begin({})
+        (tmp_path / "previous.pt").touch()
+        raise error
+    assert (tmp_path / "previous.pt").exists()
+
+
 @pytest.mark.parametrize("status", ["running", "complete"])
 @pytest.mark.parametrize("result", PRECIOUS)
 def test_results_without_a_checkpoint_are_not_overwritten(folder: Path, status: str, result: str) -> None:
@@ -569,6 +589,22 @@ def recorder(tmp_path: Path) -> Recorder:
     return Recorder(tmp_path, _Display(), recipe={"format": 1, "label2id": {"a": 0}}, identity=identity)
 
 
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Nothing is written before it is set."""
+    event, write = threading.Event(), run_module.save_checkpoint
+    monkeypatch.setattr(run_module, "save_checkpoint", lambda *a, **k: (event.wait(), write(*a, **k)))
+    yield event
+    event.set()
+
+
+def _break_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, content: dict[str, Any], **_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(run_module, "save_checkpoint", fail)
+
+
 def _checkpoint(state: State, best: float) -> dict[str, Any]:
     return {"model": {"w": torch.tensor([best + 0.5])}, "best": {"w": torch.tensor([best])}, "state": dict(vars(state))}
 
@@ -579,6 +615,7 @@ def _record(recorder: Recorder, epochs: int, *, best_epochs: list[int]) -> State
         state.epoch, state.best_epoch = epoch, best_epochs[epoch - 1]
         state.history = [*state.history, {"epoch": epoch, "valid_acc": epoch / 8}]
         recorder.epoch(state, _checkpoint(state, float(state.best_epoch)))
+    recorder.wait()
     return state
 
 
@@ -632,6 +669,67 @@ def test_within_an_epoch_only_the_state_is_recorded(recorder: Recorder, tmp_path
     assert load_checkpoint(tmp_path / "last.pt")["state"]["batch"] == 6
     assert load_checkpoint(tmp_path / "previous.pt")["state"]["batch"] == 5
     assert recorder.display.shown == []
+
+
+def test_an_epoch_is_written_while_the_next_one_trains(
+    recorder: Recorder, tmp_path: Path, slow_disk: threading.Event
+) -> None:
+    weights = torch.zeros(1)
+    state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
+    recorder.epoch(state, {"model": {"w": weights}, "best": {"w": weights}, "state": dict(vars(state))})
+    assert _names(tmp_path) == [] and recorder.display.shown == [(state.history[0], True)]
+    weights += 1
+    state.history.append({"epoch": 2})
+    slow_disk.set()
+    recorder.wait()
+    assert load_checkpoint(tmp_path / "best_model.pt")["model"] == {"w": torch.zeros(1)}
+    last = load_checkpoint(tmp_path / "last.pt")
+    assert last["model"] == {"w": torch.zeros(1)} and last["state"]["history"] == [{"epoch": 1, "valid_acc": 0.5}]
+
+
+@pytest.mark.parametrize("way", ["wait", "epoch", "save", "leave"])
+def test_whoever_comes_next_waits_for_the_epoch_that_is_being_written(
+    way: str, recorder: Recorder, tmp_path: Path, slow_disk: threading.Event
+) -> None:
+    state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
+    recorder.epoch(state, _checkpoint(state, 1.0))
+    threading.Timer(0.2, slow_disk.set).start()
+    if way == "leave":
+        recorder.__exit__(None, None, None)
+    elif way == "wait":
+        recorder.wait()
+    else:
+        getattr(recorder, way)(state, _checkpoint(state, 2.0))
+    assert slow_disk.is_set() and "best_model.pt" in _names(tmp_path)
+
+
+@pytest.mark.parametrize("way", ["wait", "epoch", "save", "leave"])
+def test_an_epoch_that_could_not_be_written_is_told(
+    way: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _break_disk(monkeypatch)
+    state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
+    recorder.epoch(state, _checkpoint(state, 1.0))
+    with pytest.raises(OSError, match="No space left"):
+        if way == "leave":
+            recorder.__exit__(None, None, None)
+        elif way == "wait":
+            recorder.wait()
+        else:
+            getattr(recorder, way)(state, _checkpoint(state, 2.0))
+    recorder.__exit__(None, None, None)  # told once
+
+
+def test_the_error_that_ends_a_run_is_not_hidden_behind_one_of_the_disk(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _break_disk(monkeypatch)
+    state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
+    with pytest.raises(ZeroDivisionError), recorder:
+        recorder.epoch(state, _checkpoint(state, 1.0))
+        raise ZeroDivisionError
+    (message,) = caplog.messages
+    assert message.startswith("the last epoch could not be saved: ") and "No space left" in message
 
 
 def test_a_step_is_shown(recorder: Recorder, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from hybridnet.errors import Stopped
 from hybridnet.files import read_json
 from hybridnet.signals import Interruption
-from tests.conftest import ROOT, Command, outcome, require_whole_files, wait_until
+from tests.conftest import ROOT, Command, outcome, require_whole_files, wait_until, wait_until_saved
 
 Start = Callable[..., Command]
 Run = Callable[..., tuple[int, str, str]]
@@ -212,9 +212,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_were_not(
         (signal.SIGKILL, "rename last.pt", 2, "epoch 0, batch 2"),  # the one before it is the previous one already
         (signal.SIGKILL, "sync best_model.pt", 1, "epoch 0, batch 2"),  # after the first epoch
         (signal.SIGTERM, "step", 3, "epoch 1, batch 0"),
-        (signal.SIGTERM, "sync history.json", 2, "epoch 1, batch 3"),  # after the second epoch
-        (signal.SIGKILL, "sync best_model.pt", 1, None),  # and so is this
-        (signal.SIGKILL, "sync metrics.json", 1, "epoch 2, batch 0"),
+        (signal.SIGTERM, "step", 2, "epoch 1, batch 3"),  # while the second epoch may still be written
+        (signal.SIGKILL, "sync best_model.pt", 1, None),  # which is written anew as well
+        (signal.SIGKILL, "sync metrics.json", 1, "epoch 2, batch 1"),
     ]
     for number, place, count, at in kills:
         command = start(*tiny, "hydra.run.dir=run", "resume=auto", hold=(place, count))
@@ -235,6 +235,7 @@ def test_neither_is_one_with_worker_processes_which_end_with_it(
     folder, options = tmp_path / "run", ["hydra.run.dir=run", "data.num_workers=2"]
     command = start(*tiny, *options, hold=("step", 6)).wait_until_held()
     assert len(command.session()) >= 1 + 2, command.session()
+    wait_until_saved(folder)
     _kill(command, signal.SIGKILL, folder)
     command = start(*tiny, *options, "resume=auto", hold=("step", 2)).wait_until_held()
     for process in {*command.session()} - {command.process}:  # as a terminal's Ctrl-C does

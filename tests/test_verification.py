@@ -141,7 +141,7 @@ def test_a_run_that_can_be_continued_exactly_is_told_so(run: Run, tiny: list[str
     code, output, error = run(*tiny, "verify_resume=true", "hydra.run.dir=v", "logger=notes")
     assert (code, error) == (0, "")
     assert "interrupted and continued, against uninterrupted: bit for bit the same" in output
-    assert "continuing after epoch 1, batch " in output
+    assert re.search(r"continuing after epoch 1, batch [1-9]", output), "it was interrupted in the second epoch"
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {".hydra", "uninterrupted", "interrupted"}
     assert read_json(folder / "verify_resume.json") == {"verdict": "bit for bit the same", "different": []}
     assert read_json(folder / "status.json")["status"] == "complete"
@@ -151,8 +151,6 @@ def test_a_run_that_can_be_continued_exactly_is_told_so(run: Run, tiny: list[str
     assert not [*folder.rglob("notes.jsonl")], "no tracker is told"
     assert read_json(folder / "uninterrupted" / "environment.json")["earlier"] == []
     assert len(read_json(folder / "interrupted" / "environment.json")["earlier"]) == 1
-    at = load_checkpoint(folder / "interrupted" / "previous.pt")["state"]
-    assert at["epoch"] == 1 and at["batch"] > 0, "it was interrupted in the middle of the second epoch"
 
 
 def test_one_that_cannot_is_told_what_differs(run: Run, tiny: list[str], tmp_path: Path) -> None:

@@ -21,14 +21,16 @@ class BoTBlock(nn.Module):
     `full`: mid = C and a feed-forward part four times as wide.
 
     Paper: Srinivas et al., "Bottleneck Transformers for Visual Recognition", arXiv:2101.11605.
-    Deviations: the last BatchNorm of each part starts at zero, so a new block is the identity on x >= 0; it follows
-    the last stage of the backbone instead of replacing its convolutions; size `full`; after a backbone whose map has
-    negative values the sums are not rectified (`keep_negative_values`), or the new block would take these values away.
+    Deviations: the last BatchNorm of each part starts at zero, so a new block is the identity on x >= 0, unless
+    identity_init is False; it follows the last stage of the backbone instead of replacing its convolutions; size
+    `full`; after a backbone whose map has negative values the sums are not rectified (`keep_negative_values`), or the
+    new block would take these values away.
 
     Args:
         channels: C of the input and the output.
         attention: function from the number of channels to an attention layer (B, mid, H, W) -> (B, mid, H, W).
         size: `lite` or `full`.
+        identity_init: start as the exact identity.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W), any H, W >= 1; x >= 0, as after a ReLU, unless negative values are kept.
@@ -39,7 +41,12 @@ class BoTBlock(nn.Module):
 
     @checked
     def __init__(
-        self, channels: Count, *, attention: Callable[[int], nn.Module], size: Literal["lite", "full"]
+        self,
+        channels: Count,
+        *,
+        attention: Callable[[int], nn.Module],
+        size: Literal["lite", "full"],
+        identity_init: bool,
     ) -> None:
         super().__init__()
         if channels < 4:
@@ -50,9 +57,13 @@ class BoTBlock(nn.Module):
         self.attention = attention(mid)
         self.bn2 = nn.BatchNorm2d(mid)
         self.conv2 = PointwiseConv2d(mid, channels, bias=False)
-        self.bn3 = _zero_batch_norm(channels)
+        self.bn3 = nn.BatchNorm2d(channels)
         self.ffn = _feed_forward(channels, ffn_ratio * channels) if ffn_ratio else None
         self.act: nn.Module = nn.ReLU(inplace=True)
+        if identity_init:
+            nn.init.zeros_(self.bn3.weight)
+            if self.ffn is not None:
+                nn.init.zeros_(self.ffn[-1].weight)
 
     def keep_negative_values(self) -> None:
         """Leave out the ReLU after the sums: then a new block is the identity on every x."""
@@ -202,17 +213,11 @@ def _relative_table(table: Tensor, size: int) -> Tensor:
     return resampled[index[None, :] - index[:, None] + size - 1]
 
 
-def _zero_batch_norm(channels: int) -> nn.BatchNorm2d:
-    norm = nn.BatchNorm2d(channels)
-    nn.init.zeros_(norm.weight)
-    return norm
-
-
 def _feed_forward(channels: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(
         PointwiseConv2d(channels, hidden, bias=False),
         nn.BatchNorm2d(hidden),
         nn.ReLU(inplace=True),
         PointwiseConv2d(hidden, channels, bias=False),
-        _zero_batch_norm(channels),
+        nn.BatchNorm2d(channels),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,11 @@ def pooling(*, is_tiled: bool, stage: int = 2, names: Sequence[str] = ("ca", "bo
     """All layers are identities but for what `randomised` changes."""
     parts: dict[str, Callable[[int], nn.Module]] = {
         "ca": lambda channels: CoordinateAttention(channels, reduction=1, identity_init=True),
-        "bot": lambda channels: BoTBlock(
-            channels, attention=lambda mid: SelfAttention(mid, heads=1, reference_size=(3, 5)), size="full"
+        "bot": partial(
+            BoTBlock,
+            attention=partial(SelfAttention, heads=1, reference_size=(3, 5)),
+            size="full",
+            identity_init=True,
         ),
     }
     blocks = {name: parts[name] for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import exp, log
 from typing import Any
 
@@ -22,8 +23,9 @@ def attention_of(channels: int = 24, *, heads: int = 3, size: tuple[int, int] = 
     return SelfAttention(channels, heads=heads, reference_size=size).double().eval()
 
 
-def block_of(*, size: str, channels: int = 24, heads: int = 3) -> BoTBlock:
-    return BoTBlock(channels, attention=lambda mid: attention_of(mid, heads=heads), size=size).double().eval()
+def block_of(*, size: str, channels: int = 24, heads: int = 3, identity_init: bool = True) -> BoTBlock:
+    attention = partial(attention_of, heads=heads)
+    return BoTBlock(channels, attention=attention, size=size, identity_init=identity_init).double().eval()
 
 
 def relative_row(table: np.ndarray, offset: int, size: int) -> np.ndarray:
@@ -213,7 +215,7 @@ def test_block_equals_the_loops(
 
 @pytest.mark.parametrize(("size", "expected"), [("lite", 8.0), ("full", 24.0)])
 def test_block_by_hand(size: str, expected: float) -> None:
-    block = BoTBlock(4, attention=lambda mid: nn.Identity(), size=size).eval()
+    block = BoTBlock(4, attention=lambda mid: nn.Identity(), size=size, identity_init=True).eval()
     with torch.no_grad():
         for module in block.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -238,6 +240,13 @@ def test_block_starts_as_the_identity_behind_a_relu(
         randomise(norm, seed=0)
     x = random_map().float().relu()
     assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("size", ["lite", "full"])
+def test_block_without_the_identity_start_changes_its_input(size: str, random_map: Callable[..., Tensor]) -> None:
+    block, x = block_of(size=size, identity_init=False).train(), random_map().relu()
+    assert all(norm.weight.eq(1).all() for norm in block.modules() if isinstance(norm, nn.BatchNorm2d))
+    assert not torch.allclose(block(x), x, atol=0.1)
 
 
 @pytest.mark.parametrize("size", ["lite", "full"])

@@ -169,7 +169,7 @@ def test_knobs_reach_the_blocks() -> None:
 
 def test_blocks_share_no_parameters(tiny_backbone: Backbone) -> None:
     attention = partial(SelfAttention, heads=2, reference_size=(5, 7))
-    block = partial(BoTBlock, attention=attention, size="lite")
+    block = partial(BoTBlock, attention=attention, size="lite", identity_init=True)
     model = HybridClassifier(tiny_backbone, 4, blocks={"a": block, "b": block}, stage=3, dropout=0)
     first, second = ({id(p) for p in part.parameters()} for part in model.blocks)
     assert first and second and not first & second
@@ -190,7 +190,7 @@ def test_refuses_wrong_settings(tiny_backbone: Backbone) -> None:
         build(blocks={"ca": partial(CoordinateAttention, reduction=0, identity_init=True)}, dropout=0.1)
     attention = partial(SelfAttention, heads=3, reference_size=(7, 7))
     with pytest.raises(ValueError, match=r"channels \(5\) must be divisible by heads \(3\); set model\.heads to 1, 5"):
-        build(blocks={"bot": partial(BoTBlock, attention=attention, size="lite")}, dropout=0.1)
+        build(blocks={"bot": partial(BoTBlock, attention=attention, size="lite", identity_init=True)}, dropout=0.1)
 
 
 @pytest.mark.parametrize(

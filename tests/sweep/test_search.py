@@ -9,7 +9,7 @@ import pytest
 from hybridnet.errors import InputError
 from hybridnet.sweep.ledger import Ledger
 from hybridnet.sweep.search import prepare, require_direction
-from tests.conftest import Command
+from tests.conftest import Command, wait_until_saved
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., Command]
@@ -36,8 +36,10 @@ def test_a_search_that_was_killed_counts_what_is_complete(
     optuna = pytest.importorskip("optuna")
     space = ["model.dropout=interval(0,0.5)", "seed=choice(1,2)", "optimizer.head_lr=tag(log,interval(1e-4,1e-2))"]
     command = ["-m", *tiny, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", *space, "hydra.sweep.dir=s"]
-    killed = start(*command, hold=("step", 1 + 12 + 6)).wait_until_held().send(signal.SIGKILL)  # the trial takes one
-    assert killed.wait() == -9
+    killed = start(*command, hold=("step", 1 + 12 + 6)).wait_until_held()  # the trial takes one
+    (folder,) = (tmp_path / "s").glob("1_*")
+    wait_until_saved(folder)
+    assert killed.send(signal.SIGKILL).wait() == -9
     first, second = Ledger(tmp_path / "s").jobs()
     assert (first.status, second.status) == ("complete", "interrupted")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybridnet.model.backbone import Backbone, weights
-from hybridnet.settings import Count, checked
+from hybridnet.settings import Count, Rate, checked
 
 
 class ResNet(Backbone):
@@ -23,6 +23,9 @@ class ResNet(Backbone):
         layers: number of blocks in each of the four stages.
         stem: `imagenet` (7×7 with stride 2, then max-pool; the map ends 32 times smaller than the image) or `small`
             (3×3 with stride 1, no max-pool; 8 times smaller), for pictures of 32 to 64 pixels.
+        stochastic_depth: probability that training leaves out the last residual block for a picture, falling linearly
+            to 0 at the first one (Huang et al., arXiv:1603.09382; what is kept is scaled up while training instead of
+            down afterwards).
         pretrained: take the weights published at `pretrained_url`.
         pretrained_url: where the ImageNet weights of this architecture are.
         weights: a file or a run folder to take the weights from instead; null for none.
@@ -43,6 +46,7 @@ class ResNet(Backbone):
         block: Literal["basic", "bottleneck"],
         layers: tuple[Count, Count, Count, Count],
         stem: Literal["imagenet", "small"],
+        stochastic_depth: Rate,
         pretrained: bool,
         pretrained_url: str,
         weights: str | None,
@@ -69,6 +73,10 @@ class ResNet(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if stochastic_depth:
+            _, *blocks = self._blocks()
+            for number, block in enumerate(blocks, start=1):
+                block.drop = StochasticDepth(stochastic_depth * number / len(blocks))
 
     def forward(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
         if start == 0:
@@ -82,9 +90,8 @@ class ResNet(Backbone):
         return self.stem_stride * 2 ** (stage - 1)
 
     def insert_attention(self, attention: Callable[[int], nn.Module]) -> None:
-        for module in self.modules():
-            if isinstance(module, BasicBlock | Bottleneck):
-                module.attention = attention(module.channels)
+        for block in self._blocks():
+            block.attention = attention(block.channels)
 
     def first_stages(self, num: int) -> list[nn.Module]:
         layers = (self.layer1, self.layer2, self.layer3, self.layer4)
@@ -100,9 +107,13 @@ class ResNet(Backbone):
             return weights.load_into(self, weights.read(self.weights), source=self.weights)
         return []
 
+    def _blocks(self) -> Iterator[BasicBlock | Bottleneck]:
+        """The residual blocks, from the images on."""
+        return (module for module in self.modules() if isinstance(module, BasicBlock | Bottleneck))
+
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut; `attention` is a slot that is empty in the published architecture."""
+    """Two 3×3 convolutions and a shortcut; `attention` and `drop` are slots, empty in the published architecture."""
 
     expansion = 1
 
@@ -114,16 +125,17 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.attention: nn.Module = nn.Identity()
+        self.drop: nn.Module = nn.Identity()
         self.downsample = _shortcut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.attention(self.bn2(self.conv2(y)))
-        return F.relu(y + self.downsample(x), inplace=True)
+        return F.relu(self.drop(y) + self.downsample(x), inplace=True)
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions and a shortcut; `attention` as in BasicBlock."""
+    """1×1, 3×3 and 1×1 convolutions and a shortcut; slots as in BasicBlock."""
 
     expansion = 4
 
@@ -137,13 +149,28 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, self.channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(self.channels)
         self.attention: nn.Module = nn.Identity()
+        self.drop: nn.Module = nn.Identity()
         self.downsample = _shortcut(inputs, self.channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.attention(self.bn3(self.conv3(y)))
-        return F.relu(y + self.downsample(x), inplace=True)
+        return F.relu(self.drop(y) + self.downsample(x), inplace=True)
+
+
+class StochasticDepth(nn.Module):
+    """Leaves out a residual branch (B, C, H, W) for a picture with probability `rate`, and scales up what is kept."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = 1 - self.rate
+        return x * x.new_empty(len(x), 1, 1, 1).bernoulli_(kept).div_(kept)
 
 
 def _stage(block: type[BasicBlock | Bottleneck], inputs: int, width: int, *, num_blocks: int, stride: int) -> nn.Module:

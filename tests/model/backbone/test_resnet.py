@@ -30,7 +30,12 @@ class Nothing(nn.Module):
 
 
 def resnet(name: str = "resnet18", **settings: Any) -> ResNet:
-    neutral = {"stem": "imagenet", "pretrained": False, "pretrained_url": "https://example.invalid/x.pth"}
+    neutral = {
+        "stem": "imagenet",
+        "stochastic_depth": 0.0,
+        "pretrained": False,
+        "pretrained_url": "https://example.invalid/x.pth",
+    }
     return ResNet(**{**ARCHITECTURES[name], **neutral, "weights": None, **settings})
 
 
@@ -135,6 +140,38 @@ def test_attention_comes_after_the_last_norm_and_before_the_addition(
             torch.testing.assert_close(y, (branch[0] + block.downsample(x)).relu())
 
 
+@pytest.mark.parametrize(("name", "num_blocks"), [("resnet18", 8), ("resnet50", 16)])
+def test_stochastic_depth_leaves_out_residual_branches_picture_by_picture(name: str, num_blocks: int) -> None:
+    """The last block with the given probability, the first never, and linearly in between."""
+    torch.manual_seed(0)
+    model = resnet(name, stochastic_depth=0.5).train()
+    branches = [module.drop for module in model.modules() if isinstance(module, BasicBlock | Bottleneck)]
+    ones = torch.ones(20_000, 1, 1, 1)
+    shares = [1 - (branch(ones) > 0).float().mean().item() for branch in branches]
+    assert shares == pytest.approx([0.5 * i / (num_blocks - 1) for i in range(num_blocks)], abs=0.015)
+    assert all(branch(ones).mean().item() == pytest.approx(1, abs=0.05) for branch in branches)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_stochastic_depth_keeps_the_shortcut(name: str, randomise: Callable[..., nn.Module]) -> None:
+    model = randomise(resnet(name, stochastic_depth=0.5), seed=0).train()
+    block, x = model.layer4[0], random_images(64, model.channels[2], 4, 6)
+    block.attention = Nothing(block.channels)
+    nn.init.ones_(block.attention.gain)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        y, shortcut = block(x.clone()), block.downsample(x).relu()
+    left_out = [torch.equal(one, other) for one, other in zip(y, shortcut, strict=True)]
+    assert 8 < sum(left_out) < 40
+
+
+def test_stochastic_depth_is_for_training_only(randomise: Callable[..., nn.Module]) -> None:
+    with_it, without = (randomise(resnet(stochastic_depth=rate), seed=0).eval() for rate in (0.5, 0.0))
+    assert list(with_it.state_dict()) == list(without.state_dict())
+    with torch.no_grad():
+        assert torch.equal(with_it(random_images(2, 3, 64, 64)), without(random_images(2, 3, 64, 64)))
+
+
 def test_no_setting_loads_no_weights() -> None:
     assert resnet().load_initial_weights() == []
 
@@ -188,6 +225,8 @@ def test_refuses_wrong_settings() -> None:
         resnet(layers=(2, 2, 0, 2))
     with pytest.raises(ValueError, match=r"block: expected basic or bottleneck, got 'wide'"):
         resnet(block="wide")
+    with pytest.raises(ValueError, match=r"stochastic_depth: must be >= 0 and < 1, got 1"):
+        resnet(stochastic_depth=1.0)
 
 
 @pytest.mark.parametrize("num", [1, 2, 4])

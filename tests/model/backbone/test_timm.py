@@ -43,8 +43,12 @@ NEUTRAL = {"stem": "imagenet", "pretrained": False, "weights": None, "freeze_bat
 KNOWN: config.Known = {}
 BLOCKS = {
     "ca": partial(CoordinateAttention, reduction=8, identity_init=True),
-    "lite": partial(BoTBlock, attention=partial(SelfAttention, heads=2, reference_size=(3, 5)), size="lite"),
-    "full": partial(BoTBlock, attention=partial(LinearAttention, heads=4, feature_map="elu"), size="full"),
+    "lite": partial(
+        BoTBlock, attention=partial(SelfAttention, heads=2, reference_size=(3, 5)), size="lite", identity_init=True
+    ),
+    "full": partial(
+        BoTBlock, attention=partial(LinearAttention, heads=4, feature_map="elu"), size="full", identity_init=True
+    ),
 }
 
 
