@@ -140,6 +140,7 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
                 is_hopeless=hopeless(cfg, run.folder),
                 checkpoint=checkpoint,
             )
+        results.draw_training(state, data, title=name)  # while the last epoch is written
     if not trainer.is_finished(state):
         run.outcome = "pruned"
         log.info(f"pruned after epoch {state.epoch}: others did better; resume={shortened(run.folder)} goes on")
@@ -158,7 +159,7 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
         num_leaked=data.num_leaked,
         monitor=cfg.monitor,
     )
-    results.draw(state, evaluation, data, title=name)
+    results.draw_confusion(evaluation, data.classes, title=name)
     results.print_summary(metrics)
     if trainer.plot:
         results.show_curves()

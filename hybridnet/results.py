@@ -73,23 +73,26 @@ class Results:
         write_json(self.folder / "metrics.json", metrics)
         return metrics
 
-    def draw(self, state: State, evaluation: Evaluation, data: Any, *, title: str) -> None:
-        """Draw the curves, the confusion matrix, and the first training batch as the model saw it."""
+    def draw_training(self, state: State, data: Any, *, title: str) -> None:
+        """Draw the curves, and the first training batch as the model saw it."""
         from hybridnet import figures  # matplotlib costs half a second: not before the first step
 
-        accuracy = f"{evaluation.accuracy():.2%} of {len(evaluation.labels):,}"
         figures.plot_history(self.folder / "training_plot.png", state.history, best_epoch=state.best_epoch, title=title)
-        figures.plot_confusion(
-            self.folder / "confusion_matrix.png",
-            evaluation.confusion().numpy(),
-            classes=data.classes,
-            title=f"{title}: {accuracy}",
-        )
         batch = data.first_train_batch()
         images = data.normalize.undo(data.to_input(batch, torch.float32)).numpy()
         labels = [data.classes[label] for label in batch.labels.tolist()]
         figures.plot_samples(
             self.folder / "samples.png", images, labels=labels, title="First training batch as the model sees it"
+        )
+
+    def draw_confusion(self, evaluation: Evaluation, classes: list[str], *, title: str) -> None:
+        """Draw the confusion matrix."""
+        from hybridnet import figures
+
+        accuracy = f"{evaluation.accuracy():.2%} of {len(evaluation.labels):,}"
+        counts = evaluation.confusion().numpy()
+        figures.plot_confusion(
+            self.folder / "confusion_matrix.png", counts, classes=classes, title=f"{title}: {accuracy}"
         )
 
     def print_summary(self, metrics: dict[str, Any]) -> None:

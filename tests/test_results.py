@@ -123,7 +123,8 @@ def test_the_figures_are_those_of_the_run(tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("plot_history", "plot_confusion", "plot_samples"):
         monkeypatch.setattr(figures, name, keep)
     state = State(epoch=1, best_epoch=1, history=[{"epoch": 1}])
-    Results(tmp_path).draw(state, _evaluation(), _Data(), title="hybrid")
+    Results(tmp_path).draw_training(state, _Data(), title="hybrid")
+    Results(tmp_path).draw_confusion(_evaluation(), _Data.classes, title="hybrid")
     assert drawn["training_plot.png"] == ([{"epoch": 1}], {"best_epoch": 1, "title": "hybrid"})
     counts, options = drawn["confusion_matrix.png"]
     assert counts.tolist() == [[1, 0], [1, 1]]
@@ -137,7 +138,8 @@ def test_the_figures_are_those_of_the_run(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_figures_are_pictures(tmp_path: Path) -> None:
     names = ("epoch", "train_loss", "valid_loss", "train_acc", "valid_acc", "lr", "head_lr")
     state = State(epoch=1, best_epoch=1, history=[dict.fromkeys(names, 1)])
-    Results(tmp_path).draw(state, _evaluation(), _Data(), title="hybrid")
+    Results(tmp_path).draw_training(state, _Data(), title="hybrid")
+    Results(tmp_path).draw_confusion(_evaluation(), _Data.classes, title="hybrid")
     for name in ("training_plot.png", "confusion_matrix.png", "samples.png"):
         with Image.open(tmp_path / name) as image:
             assert image.format == "PNG"

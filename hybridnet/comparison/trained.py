@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +58,17 @@ class Trained:
 def folders(runs: str | Sequence[str] | None, sweeps: str | Sequence[str] | None) -> tuple[list[Path], int]:
     """The run folders that were named, and those of the complete jobs of sweeps.
 
+    Args:
+        runs: folders, or patterns of them such as `outputs/sweeps/rice/*hybrid*`.
+        sweeps: folders.
+
     Returns:
         The folders, and how many jobs of the sweeps are not complete.
 
     Raises:
         InputError: if none is named, and for every one that does not exist.
     """
-    named = [Path(name) for name in ([runs] if isinstance(runs, str) else runs or [])]
+    named = [path for name in ([runs] if isinstance(runs, str) else runs or []) for path in _matching(name)]
     of_sweeps = [Path(name) for name in ([sweeps] if isinstance(sweeps, str) else sweeps or [])]
     if not named and not of_sweeps:
         hint = "runs=[outputs/runs/a,outputs/runs/b], or sweep=outputs/sweeps/<time>"
@@ -86,6 +91,14 @@ def folders(runs: str | Sequence[str] | None, sweeps: str | Sequence[str] | None
     if not found:
         raise InputError(Fault("no runs", f"sweep={sweeps}", "none of its jobs is complete"))
     return found, sum(job.status != "complete" for job in jobs)
+
+
+def _matching(name: str) -> list[Path]:
+    """The path of that name; where there is none, the runs that it matches as a pattern, or it as it is."""
+    if Path(name).exists():
+        return [Path(name)]
+    matches = sorted(glob.glob(name))  # noqa: PTH207 - Path.glob refuses absolute patterns
+    return [Path(match) for match in matches if Path(match, "status.json").is_file()] or [Path(name)]
 
 
 def read_all(runs: Sequence[Path], split: str | None) -> list[Trained]:

@@ -77,6 +77,19 @@ def test_complete_jobs_of_sweeps_are_runs(tmp_path: Path) -> None:
     assert len(found) == 2, "a job that two sweeps have both done counts once"
 
 
+def test_a_pattern_stands_for_the_runs_that_match(tmp_path: Path) -> None:
+    for name in ("0_model=ca,seed=0", "1_model=ca,seed=1", "2_model=hybrid,seed=0", "[a]*"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "status.json").touch()
+    (tmp_path / "model=ca.csv").touch()
+    found, num_incomplete = folders(str(tmp_path / "*model=ca*"), None)
+    assert [folder.name for folder in found] == ["0_model=ca,seed=0", "1_model=ca,seed=1"] and num_incomplete == 0
+    found, _ = folders([str(tmp_path / "[a]*"), str(tmp_path / "2_*")], None)
+    assert [folder.name for folder in found] == ["[a]*", "2_model=hybrid,seed=0"], "a folder of that name comes first"
+    with pytest.raises(InputError, match=r"missing run in runs=.*model=eca\*: no such folder"):
+        folders(str(tmp_path / "*model=eca*"), None)
+
+
 def test_wrong_folders_are_named_together(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     with pytest.raises(InputError) as caught:
