@@ -46,8 +46,13 @@ def all_keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted key of nested dictionaries, and of those in lists, that holds a plain value; and the value."""
+    """Every dotted key of nested dictionaries, and of those in lists, that holds a plain value; and the value.
+
+    A dictionary of several parts (`model.blocks`) has a value of its own: their names, since their order counts.
+    """
     if isinstance(node, Mapping):
+        if len(node) > 1 and all(isinstance(part, Mapping) and "_target_" in part for part in node.values()):
+            yield path, list(node)
         for key, value in node.items():
             yield from leaves(value, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list) and any(isinstance(item, Mapping) for item in node):

@@ -64,6 +64,15 @@ def test_leaves_are_the_plain_values_with_their_places() -> None:
     ]
 
 
+def test_the_order_of_parts_is_a_value() -> None:
+    """Attention blocks are applied one after the other: another order is another model."""
+    ca, bot = {"_target_": "x", "_partial_": True}, {"_target_": "y"}
+    assert dict(leaves({"blocks": {"ca": ca, "bot": bot}}))["blocks"] == ["ca", "bot"]
+    assert dict(leaves({"blocks": {"bot": bot, "ca": ca}}))["blocks"] == ["bot", "ca"]
+    for blocks in ({"ca": ca}, {"ca": ca, "width": 3}, {}):
+        assert "blocks" not in dict(leaves({"blocks": blocks}))
+
+
 @pytest.mark.parametrize("target", ["os.system", "subprocess.run", "hybridnet_evil.x", None])
 def test_a_target_elsewhere_is_not_allowed(target: str | None) -> None:
     (fault,) = target_faults({"model": {"part": {"_target_": target}}}, allowed=ALLOWED)

@@ -9,7 +9,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from hybridnet import config, experiment
+from hybridnet import config, experiment, resume
 from hybridnet.errors import InputError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -356,6 +356,16 @@ def test_the_settings_of_an_experiment_are_flat() -> None:
     assert values["optimizer.base_lr"] == 1e-3
     assert references["trainer.monitor"] == "monitor"
     assert all(values[key] == values[owner] for key, owner in references.items())
+
+
+def test_blocks_in_another_order_are_another_job() -> None:
+    ca = "{_target_: hybridnet.model.ca.CoordinateAttention, _partial_: true, reduction: 32, identity_init: true}"
+    usual = config.compose("train", ["model=hybrid"])
+    turned = config.compose("train", ["model=hybrid", "~model.blocks.ca", f"+model.blocks.ca={ca}"])
+    settings = [config.flat(cfg)[0] for cfg in (usual, turned)]
+    assert [found["model.blocks"] for found in settings] == [["ca", "botlinear"], ["botlinear", "ca"]]
+    identities = {resume.identity(found, swept=()) for found in settings}
+    assert len(identities) == 2
 
 
 def test_a_run_keeps_what_hydra_would_keep_without_the_settings_of_one_start() -> None:
