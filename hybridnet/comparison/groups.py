@@ -14,6 +14,7 @@ from hybridnet.sweep.settings import canonical, shown
 
 PLAIN = "plain"
 LAST_CHOICE = "experiment"  # names what its file sets, which other keys say better
+FEWEST_KEYS, MOST_CHANGES = 3, 2  # of an ablation: what is changed over all, and by one of its groups
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def baseline_of(groups: Sequence[Group], asked: str | None) -> int:
 
     Args:
         groups: all of them.
-        asked: its name, or the folder of one of its runs; null is plain, else the first group.
+        asked: its name, or the folder of one of its runs; null is plain, else what an ablation changes, else the first.
 
     Raises:
         InputError: if there is no such group.
@@ -72,7 +73,8 @@ def baseline_of(groups: Sequence[Group], asked: str | None) -> int:
     names = [group.name for group in groups]
     if asked is None:
         plain = [place for place, group in enumerate(groups) if group.runs[0].choices.get("model") == PLAIN]
-        return names.index(PLAIN) if PLAIN in names else plain[0] if plain else 0
+        usual = [place for place, changes in enumerate(_changes([g.runs[0].choices for g in groups])) if not changes]
+        return names.index(PLAIN) if PLAIN in names else [*plain, *usual, 0][0]
     if asked in names:
         return names.index(asked)
     for place, group in enumerate(groups):
@@ -104,16 +106,36 @@ def _order(run: Trained) -> tuple[tuple[int, str], tuple[int, str]]:
 def _names(found: Sequence[Sequence[Trained]]) -> list[str]:
     """What differs between the groups, as short as it tells them apart."""
     settings = [members[0].choices for members in found]
-    keys = dict.fromkeys(key for of_group in settings for key in of_group)
-    keys = sorted(keys, key=lambda key: not key.startswith("model"))
-    different = [key for key in keys if len({of_group.get(key) for of_group in settings} - {None}) > 1]
+    different = _different(settings)
     names = [_name(of_group, [key for key in different if key != LAST_CHOICE]) for of_group in settings]
     if len(set(names)) < len(names) or not all(names):
         names = [_name(of_group, different) for of_group in settings]
+    if changes := _changes(settings):
+        names = [_name(of_group, keys or ["model"]) for of_group, keys in zip(settings, changes, strict=True)]
     names = _told_apart(names, [_written(members[0]) for members in found])
     names = _told_apart(names, [{"seed": members[0].seed} for members in found])
     names = _told_apart(names, [{"": members[0].folder.resolve().name} for members in found])
     return _numbered(names, [members[0].folder.resolve() for members in found])
+
+
+def _different(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys that do not have the same value in all groups, those of the model first."""
+    keys = dict.fromkeys(key for of_group in settings for key in of_group)
+    keys = sorted(keys, key=lambda key: not key.startswith("model"))
+    return [key for key in keys if len({of_group.get(key) for of_group in settings} - {None}) > 1]
+
+
+def _changes(settings: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """Of an ablation of one model, which changes one thing after the other: the keys that each group changes.
+
+    One group changes none. Nothing if it is no ablation.
+    """
+    keys = _different(settings)
+    usual = {key: Counter(of_group.get(key) for of_group in settings).most_common(1)[0][0] for key in keys}
+    changes = [[key for key in keys if of_group.get(key) != usual[key]] for of_group in settings]
+    if "model" in keys or len(keys) < FEWEST_KEYS or max(map(len, changes)) > MOST_CHANGES or changes.count([]) != 1:
+        return []
+    return changes
 
 
 def _name(settings: Mapping[str, str], keys: Iterable[str]) -> str:

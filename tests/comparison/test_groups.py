@@ -48,6 +48,17 @@ def test_names_tell_what_differs(tmp_path: Path) -> None:
     assert [group.name for group in _grouped(runs[1:3])] == ["size=full", "size=lite"]
 
 
+def test_an_ablation_names_what_is_changed(tmp_path: Path) -> None:
+    usual = {"model__heads": 4, "model__size": "full", "trainer__epochs": 3}
+    changes = [{"model__heads": 8}, {}, {"model__size": "lite"}, {"trainer__epochs": 9, "model__heads": 2}]
+    groups = _grouped([_run(tmp_path, "hybrid", **usual | change) for change in changes])
+    assert [group.name for group in groups] == ["heads=8", "hybrid", "size=lite", "heads=2, epochs=9"]
+    assert baseline_of(groups, None) == 1, "the others change it"
+    grid = [_run(tmp_path, "hybrid", **usual | {"model__heads": 3, "model__size": "lite", "trainer__epochs": 5})]
+    names = [group.name for group in _grouped([*(group.runs[0].folder for group in groups), *grid])]
+    assert names[1] == "heads=4, size=full, epochs=3" and names[-1] == "heads=3, size=lite, epochs=5"
+
+
 def test_what_nobody_typed_tells_apart_if_nothing_else_does(tmp_path: Path) -> None:
     """Such as a default that has changed between two versions."""
     runs = [_run(tmp_path), _run(tmp_path, trainer__epochs=9)]
