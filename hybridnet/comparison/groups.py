@@ -14,7 +14,6 @@ from hybridnet.sweep.settings import canonical, shown
 
 PLAIN = "plain"
 LAST_CHOICE = "experiment"  # names what its file sets, which other keys say better
-FEWEST_KEYS, MOST_CHANGES = 3, 2  # of an ablation: what is changed over all, and by one of its groups
 
 
 @dataclass(frozen=True)
@@ -128,14 +127,13 @@ def _different(settings: Sequence[Mapping[str, str]]) -> list[str]:
 def _changes(settings: Sequence[Mapping[str, str]]) -> list[list[str]]:
     """Of an ablation of one model, which changes one thing after the other: the keys that each group changes.
 
-    One group changes none. Nothing if it is no ablation.
+    One group changes none, and none more than half of all, as most of a grid would. Nothing if it is no ablation.
     """
     keys = _different(settings)
     usual = {key: Counter(of_group.get(key) for of_group in settings).most_common(1)[0][0] for key in keys}
     changes = [[key for key in keys if of_group.get(key) != usual[key]] for of_group in settings]
-    if "model" in keys or len(keys) < FEWEST_KEYS or max(map(len, changes)) > MOST_CHANGES or changes.count([]) != 1:
-        return []
-    return changes
+    is_ablation = changes.count([]) == 1 and 2 * max(map(len, changes)) <= len(keys)
+    return changes if is_ablation and "model" not in keys else []
 
 
 def _name(settings: Mapping[str, str], keys: Iterable[str]) -> str:

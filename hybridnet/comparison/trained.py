@@ -17,6 +17,7 @@ from hybridnet.sweep.ledger import Ledger, is_sweep, read_sweep
 from hybridnet.sweep.settings import SEED, settings_of
 
 FOLD = "data.fold"
+BLOCKS = "model.blocks"  # whose value is their order
 APART = (*OF_A_START, "extra_targets", SEED, FOLD)  # runs that differ in these alone are of one group
 CHOICES = ("model", "model/backbone", "data", "data/augment", "optimizer", "scheduler", "trainer")
 
@@ -128,9 +129,12 @@ def _read(run: Path, predictions: Predictions, keys: Sequence[str], *, has_own_p
     saved, cfg = RunSettings(run), config.saved(run)
     if cfg is None:
         return Trained(run, predictions, None, {}, None, None, (), saved.metrics())
-    settings = {key: repr(value) for key, value in config.as_written(cfg).items() if not _is_apart(key)}
+    written = config.as_written(cfg)
+    settings = {key: repr(value) for key, value in written.items() if not _is_apart(key)}
     of_keys = config.saved_settings(run, keys)
     choices = {key: of_keys[key] for key in keys if key in of_keys}
+    if BLOCKS in written:
+        choices[BLOCKS] = f"[{','.join(written[BLOCKS])}]"
     seed, fold = (None if saved.get(key) is None else str(saved.get(key)) for key in (SEED, FOLD))
     replicate = tuple(f"{name}={value}" for name, value in (("fold", fold), (SEED, seed)) if value is not None)
     return Trained(

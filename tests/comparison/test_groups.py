@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from hybridnet.comparison.groups import Group, baseline_of, grouped
 from hybridnet.comparison.trained import read_all
@@ -49,14 +50,27 @@ def test_names_tell_what_differs(tmp_path: Path) -> None:
 
 
 def test_an_ablation_names_what_is_changed(tmp_path: Path) -> None:
-    usual = {"model__heads": 4, "model__size": "full", "trainer__epochs": 3}
-    changes = [{"model__heads": 8}, {}, {"model__size": "lite"}, {"trainer__epochs": 9, "model__heads": 2}]
+    usual = {"model__heads": 4, "model__size": "full", "model__dropout": 0.1, "trainer__epochs": 3}
+    changes = [{"model__heads": 8}, {}, {"model__size": "lite"}, {"model__dropout": 0, "trainer__epochs": 9}]
     groups = _grouped([_run(tmp_path, "hybrid", **usual | change) for change in changes])
-    assert [group.name for group in groups] == ["heads=8", "hybrid", "size=lite", "heads=2, epochs=9"]
+    assert [group.name for group in groups] == ["heads=8", "hybrid", "size=lite", "dropout=0, epochs=9"]
     assert baseline_of(groups, None) == 1, "the others change it"
-    grid = [_run(tmp_path, "hybrid", **usual | {"model__heads": 3, "model__size": "lite", "trainer__epochs": 5})]
-    names = [group.name for group in _grouped([*(group.runs[0].folder for group in groups), *grid])]
-    assert names[1] == "heads=4, size=full, epochs=3" and names[-1] == "heads=3, size=lite, epochs=5"
+
+
+def test_a_grid_is_no_ablation(tmp_path: Path) -> None:
+    pairs = [{"model__heads": heads, "model__size": size} for heads in (2, 4) for size in ("lite", "full")]
+    names = [group.name for group in _grouped([_run(tmp_path, "hybrid", **pair) for pair in pairs])]
+    assert names == ["heads=2, size=lite", "heads=2, size=full", "heads=4, size=lite", "heads=4, size=full"]
+
+
+def test_the_order_of_the_blocks_tells_apart(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "hybrid"), _run(tmp_path, "hybrid")]
+    for run, names in zip(runs, (("ca", "bot"), ("bot", "ca")), strict=True):
+        file = run / ".hydra" / "config.yaml"
+        cfg = OmegaConf.load(file)
+        cfg.model.blocks = {name: {"_target_": f"hybridnet.model.{name}.Block"} for name in names}
+        OmegaConf.save(cfg, file)
+    assert [group.name for group in _grouped(runs)] == ["blocks=[ca,bot]", "blocks=[bot,ca]"]
 
 
 def test_what_nobody_typed_tells_apart_if_nothing_else_does(tmp_path: Path) -> None:
