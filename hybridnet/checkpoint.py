@@ -32,10 +32,11 @@ def save_checkpoint(path: Path, content: dict[str, Any], *, previous: Path | Non
         watched = _WatchedStream(stream)
         try:
             torch.save(content, watched)
-        except (OSError, RuntimeError) as error:
-            if watched.error not in (None, error):  # torch hides it behind "unexpected pos … vs …"
-                raise watched.error from error
-            raise
+        except (OSError, RuntimeError):
+            if watched.error is None:
+                raise
+        if watched.error is not None:  # torch hides it behind "unexpected pos … vs …", or does not pass it on
+            raise watched.error
 
 
 def snapshot(content: Any) -> Any:
@@ -129,16 +130,16 @@ def best_model_file(path: Path) -> Path:
 
 
 class _WatchedStream:
-    """Remembers the first error of writing to a stream."""
+    """Remembers the first exception while writing to a stream: of the disk, or of a signal that came in between."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
         try:
             return self.stream.write(data)
-        except OSError as error:
+        except BaseException as error:
             self.error = self.error or error
             raise
 

@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import resource
+import signal
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from torch import nn
 
 from hybridnet import checkpoint
 from hybridnet.checkpoint import best_model_file, load_checkpoint, load_last, load_weights, save_checkpoint, snapshot
-from hybridnet.errors import InputError
+from hybridnet.errors import InputError, Stopped
 from hybridnet.files import replacing
 
 CONTENT = {"model": {"weight": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(7)}, "state": {"epoch": 3}}
@@ -110,6 +111,34 @@ def test_a_full_disk_is_told_and_leaves_the_old_checkpoints(
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(last))
     assert last.read_bytes() == previous.read_bytes() == before
     assert sorted(tmp_path.iterdir()) == [last, previous]
+
+
+class _Interrupted(_Full):
+    """A stream in whose writing a signal comes, once."""
+
+    def write(self, data: bytes) -> int:
+        room, self.room = self.room, self.room - len(data)
+        if room >= 0 > self.room:
+            raise Stopped(signal.SIGINT)
+        return self.stream.write(data)
+
+
+@pytest.mark.parametrize("share", [0, 1e-5, 1e-3, 0.3, 0.9, 0.99, 0.998, 0.9995, 0.99999])
+def test_a_signal_while_writing_is_that_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"weights": torch.zeros(200_000)})
+    before = path.read_bytes()
+
+    @contextmanager
+    def interrupted(path: Path, **options: Any) -> Iterator[_Interrupted]:
+        with replacing(path, **options) as stream:
+            yield _Interrupted(stream, int(share * len(before)))
+
+    monkeypatch.setattr(checkpoint, "replacing", interrupted)
+    with pytest.raises(Stopped):
+        save_checkpoint(path, {"weights": torch.ones(200_000)})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("share", [0, 1e-4, 0.5, 0.99999])
