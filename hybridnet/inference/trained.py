@@ -20,6 +20,12 @@ from hybridnet.inference.predictor import Predictor
 
 Picture = str | Path | np.ndarray | Image.Image
 
+# Settings that models of earlier versions do not have: what they did.
+ADDED: dict[str, dict[str, Any]] = {
+    "hybridnet.model.backbone.resnet.ResNet": {"stochastic_depth": 0.0},
+    "hybridnet.model.bot.BoTBlock": {"identity_init": True},
+}
+
 
 class Prediction(NamedTuple):
     """What a model says to one picture.
@@ -128,13 +134,12 @@ def trained_of(content: Mapping[str, Any], *, source: str, extra_targets: Sequen
         InputError: (a ValueError) as `load_trained`.
     """
     try:
-        network = config.build_modules(
-            content["model_config"], extra_targets=extra_targets, num_classes=content["num_classes"]
-        )
+        model_config = _of_today(content["model_config"])
+        network = config.build_modules(model_config, extra_targets=extra_targets, num_classes=content["num_classes"])
         load_weights(network, content["model"], source=source)
         model = TrainedModel(
             network,
-            model_config=content["model_config"],
+            model_config=model_config,
             classes=_classes(content["label2id"]),
             preprocessing=preprocessing.of_plain(content["preprocessing"]),
         )
@@ -146,6 +151,13 @@ def trained_of(content: Mapping[str, Any], *, source: str, extra_targets: Sequen
         cause = " ".join(str(error).split())[:300]
         raise InputError(Fault("unusable checkpoint", source, cause)) from error
     return model.eval()
+
+
+def _of_today(node: Any) -> Any:
+    """The configuration of a model with the settings that have been added since."""
+    if not isinstance(node, Mapping):
+        return node
+    return {**ADDED.get(str(node.get("_target_")), {}), **{key: _of_today(value) for key, value in node.items()}}
 
 
 def _classes(label2id: dict[str, int]) -> list[str]:

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 import hybridnet
+from hybridnet import config
 from hybridnet.errors import InputError
-from hybridnet.inference.trained import TrainedModel, load_trained
+from hybridnet.inference.trained import TrainedModel, load_trained, trained_of
 
 OWN = ["own_parts."]
 
@@ -82,6 +83,21 @@ def test_everything_that_is_no_picture_is_named(trained: TrainedModel, tmp_path:
 def test_another_kind_of_thing_is_told(trained: TrainedModel, wrong: object, told: str) -> None:
     with pytest.raises(InputError, match=told):
         trained.predict(wrong)
+
+
+def test_a_model_of_an_earlier_version_does_what_it_did() -> None:
+    """Before some settings existed, whose values of then are filled in."""
+    network = hybridnet.create_model("hybrid", num_classes=2, overrides=["model.stem=small", "model.size=lite"])
+    cfg = config.plain(config.compose("train", ["model=hybrid", "model.stem=small", "model.size=lite"]).model)
+    del cfg["backbone"]["stochastic_depth"], cfg["blocks"]["botlinear"]["identity_init"]
+    preprocessing = {"image_size": [32, 32], "center_crop": 1.0, "mean": [0.0] * 3, "std": [1.0] * 3}
+    content = {"num_classes": 2, "label2id": {"a": 0, "b": 1}, "model": network.state_dict()}
+    content |= {"model_config": cfg, "preprocessing": preprocessing}
+    model = trained_of(content, source="some.pt", extra_targets=[])
+    assert model.model_config["backbone"]["stochastic_depth"] == 0.0
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(model(images), network.eval()(images))
 
 
 def test_modules_of_your_own_must_be_allowed(reference: Path) -> None:
