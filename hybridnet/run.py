@@ -287,7 +287,7 @@ class Recorder:
         self._thread.shutdown()
         try:
             self.wait()
-        except OSError as problem:
+        except Exception as problem:
             if error is None:
                 raise
             log.warning(f"the last epoch could not be saved: {problem}")  # the first error tells more

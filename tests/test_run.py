@@ -598,9 +598,9 @@ def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     event.set()
 
 
-def _break_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path, content: dict[str, Any], **_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+def _break_disk(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
 
     monkeypatch.setattr(run_module, "save_checkpoint", fail)
 
@@ -687,49 +687,49 @@ def test_an_epoch_is_written_while_the_next_one_trains(
     assert last["model"] == {"w": torch.zeros(1)} and last["state"]["history"] == [{"epoch": 1, "valid_acc": 0.5}]
 
 
-@pytest.mark.parametrize("way", ["wait", "epoch", "save", "leave"])
+NEXT: dict[str, Callable[[Recorder, State], None]] = {
+    "wait": lambda recorder, state: recorder.wait(),
+    "epoch": lambda recorder, state: recorder.epoch(state, _checkpoint(state, 2.0)),
+    "save": lambda recorder, state: recorder.save(state, _checkpoint(state, 2.0)),
+    "leave": lambda recorder, state: recorder.__exit__(None, None, None),
+}
+
+
+@pytest.mark.parametrize("what", NEXT)
 def test_whoever_comes_next_waits_for_the_epoch_that_is_being_written(
-    way: str, recorder: Recorder, tmp_path: Path, slow_disk: threading.Event
+    what: str, recorder: Recorder, tmp_path: Path, slow_disk: threading.Event
 ) -> None:
     state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
     recorder.epoch(state, _checkpoint(state, 1.0))
     threading.Timer(0.2, slow_disk.set).start()
-    if way == "leave":
-        recorder.__exit__(None, None, None)
-    elif way == "wait":
-        recorder.wait()
-    else:
-        getattr(recorder, way)(state, _checkpoint(state, 2.0))
+    NEXT[what](recorder, state)
     assert slow_disk.is_set() and "best_model.pt" in _names(tmp_path)
 
 
-@pytest.mark.parametrize("way", ["wait", "epoch", "save", "leave"])
+@pytest.mark.parametrize("what", NEXT)
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("No such thing")])
 def test_an_epoch_that_could_not_be_written_is_told(
-    way: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    what: str, error: Exception, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _break_disk(monkeypatch)
+    _break_disk(monkeypatch, error)
     state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
     recorder.epoch(state, _checkpoint(state, 1.0))
-    with pytest.raises(OSError, match="No space left"):
-        if way == "leave":
-            recorder.__exit__(None, None, None)
-        elif way == "wait":
-            recorder.wait()
-        else:
-            getattr(recorder, way)(state, _checkpoint(state, 2.0))
+    with pytest.raises(type(error), match="No s"):
+        NEXT[what](recorder, state)
     recorder.__exit__(None, None, None)  # told once
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("No such thing")])
 def test_the_error_that_ends_a_run_is_not_hidden_behind_one_of_the_disk(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: Exception, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _break_disk(monkeypatch)
+    _break_disk(monkeypatch, error)
     state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
     with pytest.raises(ZeroDivisionError), recorder:
         recorder.epoch(state, _checkpoint(state, 1.0))
         raise ZeroDivisionError
     (message,) = caplog.messages
-    assert message.startswith("the last epoch could not be saved: ") and "No space left" in message
+    assert message == f"the last epoch could not be saved: {error}"
 
 
 def test_a_step_is_shown(recorder: Recorder, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def _different(settings: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _changes(settings: Sequence[Mapping[str, str]]) -> list[list[str]]:
-    """Of an ablation of one model, which changes one thing after the other: the keys that each group changes.
+    """Of an ablation, which changes one thing after the other: the keys that each group changes.
 
     One group changes none, and none more than half of all, as most of a grid would. Nothing if it is no ablation.
     """
@@ -133,7 +133,7 @@ def _changes(settings: Sequence[Mapping[str, str]]) -> list[list[str]]:
     usual = {key: Counter(of_group.get(key) for of_group in settings).most_common(1)[0][0] for key in keys}
     changes = [[key for key in keys if of_group.get(key) != usual[key]] for of_group in settings]
     is_ablation = changes.count([]) == 1 and 2 * max(map(len, changes)) <= len(keys)
-    return changes if is_ablation and "model" not in keys else []
+    return changes if is_ablation else []
 
 
 def _name(settings: Mapping[str, str], keys: Iterable[str]) -> str:

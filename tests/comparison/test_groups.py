@@ -55,6 +55,11 @@ def test_an_ablation_names_what_is_changed(tmp_path: Path) -> None:
     groups = _grouped([_run(tmp_path, "hybrid", **usual | change) for change in changes])
     assert [group.name for group in groups] == ["heads=8", "hybrid", "size=lite", "dropout=0, epochs=9"]
     assert baseline_of(groups, None) == 1, "the others change it"
+    models = [{}, {"model": "plain"}, {"trainer__epochs": 9}, {"trainer__patience": 9}]
+    usual = {"model": "hybrid", "trainer__epochs": 3, "trainer__patience": 0}
+    groups = _grouped([_run(tmp_path, **usual | change) for change in models])
+    assert [group.name for group in groups] == ["hybrid", "plain", "epochs=9", "patience=9"]
+    assert baseline_of(groups, None) == 1
 
 
 def test_a_grid_is_no_ablation(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_complete_jobs_of_sweeps_are_runs(tmp_path: Path) -> None:
 
 
 def test_a_pattern_stands_for_the_runs_that_match(tmp_path: Path) -> None:
-    for name in ("0_model=ca,seed=0", "1_model=ca,seed=1", "2_model=hybrid,seed=0", "[a]*"):
+    for name in ("0_model=ca,seed=0", "1_model=ca,seed=1", "2_model=hybrid,seed=0", "[a]*", "a"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "status.json").touch()
     (tmp_path / "model=ca.csv").touch()

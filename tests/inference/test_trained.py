@@ -95,6 +95,7 @@ def test_a_model_of_an_earlier_version_does_what_it_did() -> None:
     content |= {"model_config": cfg, "preprocessing": preprocessing}
     model = trained_of(content, source="some.pt", extra_targets=[])
     assert model.model_config["backbone"]["stochastic_depth"] == 0.0
+    assert model.model_config["blocks"]["botlinear"]["identity_init"] is True
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(model(images), network.eval()(images))
