@@ -17,7 +17,7 @@ from hybridnet.comparison.differences import Comparison
 from hybridnet.figures import BEST, STYLE, save, short
 from hybridnet.sweep.wording import number_of
 
-# Okabe and Ito's, as in hybridnet.figures; more groups than colours differ in their marker.
+# Okabe and Ito's, as in hybridnet.figures. Seven and eight: only after 56 groups both are the same again.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 MARKERS = "osD^v<>P"
 COSTS = {
@@ -61,7 +61,7 @@ def plot_comparison(path: Path, comparison: Comparison, costs: Sequence[Cost], *
 
 
 def _style(group: int) -> dict[str, object]:
-    colour, marker = COLOURS[group % len(COLOURS)], MARKERS[(group // len(COLOURS) + group) % len(MARKERS)]
+    colour, marker = COLOURS[group % len(COLOURS)], MARKERS[group % len(MARKERS)]
     return {"fmt": marker, "color": colour, "markersize": 6, "capsize": 3, "elinewidth": 1.4}
 
 
@@ -75,7 +75,7 @@ def _differences(axes: Axes, comparison: Comparison, names: Sequence[str]) -> No
         axes.errorbar(pair.difference, group, xerr=error, **_style(group))
     axes.axvline(0, color=BEST, linewidth=1, linestyle=":")
     labels = [
-        fill(f"{short(name, MOST_CHARACTERS)} (n = {group.num_runs})", WRAPPED)
+        fill(f"{short(name, MOST_CHARACTERS)} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{group.num_runs})", WRAPPED)
         for name, group in zip(names, comparison.paired.groups, strict=True)
     ]
     axes.set_yticks(range(len(names)), labels, fontsize=9)

@@ -27,10 +27,12 @@ def is_setting(override: str) -> bool:
 
 
 def canonical(text: str) -> str:
-    """The same text for what is the same value: `1e-3` and `0.0010`, `'a'` and `a`."""
+    """The same text for what is the same value: `1e-3` and `0.0010`, `'a'` and `a`, `True` and `true`."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
+    if text.lower() in ("true", "false", "null"):
+        return text.lower()
     value = number(text)
     return text if value is None else f"{value:.12g}"
 

@@ -38,6 +38,12 @@ def test_identical_runs_and_long_names_are_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "x.png").stat().st_size > 1000
 
 
+def test_groups_differ_in_colour_or_marker() -> None:
+    styles = [pictures._style(group) for group in range(56)]
+    assert len({(style["color"], style["fmt"]) for style in styles}) == 56
+    assert len({style["color"] for style in styles[:7]}) == len({style["fmt"] for style in styles[:8]}) - 1 == 7
+
+
 @pytest.mark.parametrize("number", [1, 5, 40])
 def test_thumbnails_are_drawn_up_to_two_rows(tmp_path: Path, number: int) -> None:
     red = np.full((20, 20, 3), [200, 10, 10], dtype=np.uint8)

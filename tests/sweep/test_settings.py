@@ -46,7 +46,18 @@ def test_what_decides_nothing_is_left_out(override: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "same"),
-    [("1e-3", "0.001"), ("0.10", "0.1"), ("2", "2"), ("'a'", "a"), ("[1,2]", "[1,2]"), ("inf", "inf"), ("", "")],
+    [
+        ("1e-3", "0.001"),
+        ("0.10", "0.1"),
+        ("2", "2"),
+        ("'a'", "a"),
+        ("[1,2]", "[1,2]"),
+        ("inf", "inf"),
+        ("", ""),
+        ("True", "true"),
+        ("NULL", "null"),
+        ("'True'", "True"),
+    ],
 )
 def test_the_same_value_is_the_same_text(text: str, same: str) -> None:
     assert canonical(text) == same
