@@ -13,6 +13,7 @@ from hybridnet.data.batch import Crops
 from hybridnet.data.decoded import Pictures
 
 LARGEST_SHARE = 0.5  # of the device's free memory; the rest is the model's
+BLOCK = 128  # pictures that are copied to the device at a time
 
 
 class ResidentPictures:
@@ -25,12 +26,13 @@ class ResidentPictures:
 
     def __init__(self, parts: Sequence[Pictures], *, device: torch.device) -> None:
         shape = (len(_sizes(parts)), *_largest(parts), 3)
-        self.pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
-        row = 0
-        for pictures in parts:
-            for index, (height, width) in enumerate(pictures.sizes.tolist()):
-                self.pixels[row, :height, :width] = torch.tensor(pictures[index]).to(device)
-                row += 1
+        self.pixels = torch.empty(shape, dtype=torch.uint8, device=device)
+        pictures = (part[index] for part in parts for index in range(len(part.sizes)))
+        for rows in self.pixels.split(BLOCK):
+            block = np.zeros(rows.shape, dtype=np.uint8)
+            for place, picture in zip(block, pictures, strict=False):
+                place[: picture.shape[0], : picture.shape[1]] = picture
+            rows.copy_(torch.from_numpy(block))
 
     @staticmethod
     def num_bytes(parts: Sequence[Pictures]) -> int:
@@ -46,8 +48,8 @@ class ResidentPictures:
         left, top, right, bottom = crops.boxes.T
         height, width = crops.size
         dtype = torch.float32 if self.pixels.device.type == "cpu" else torch.float16  # holds 0 to 255 exactly
-        rows = _filters(top, bottom, height, self.pixels.shape[1], flip=crops.flips[:, 1]).to(dtype)
-        columns = _filters(left, right, width, self.pixels.shape[2], flip=crops.flips[:, 0]).to(dtype)
+        rows = _filters(top, bottom, height, self.pixels.shape[1], flip=crops.flips[:, 1], dtype=dtype)
+        columns = _filters(left, right, width, self.pixels.shape[2], flip=crops.flips[:, 0], dtype=dtype)
         pixels = self.pixels[crops.rows].to(dtype)
         b, h, w, c = pixels.shape
         low = torch.bmm(rows, pixels.view(b, h, w * c)).view(b, height, w, c)
@@ -65,17 +67,21 @@ def _largest(parts: Sequence[Pictures]) -> tuple[int, int]:
     return height, width
 
 
-def _filters(start: Tensor, end: Tensor, size: int, length: int, *, flip: Tensor) -> Tensor:
-    """Weights of the antialiased linear resize of [start, end) to `size` pixels, (B, size, length).
+def _filters(start: Tensor, end: Tensor, size: int, length: int, *, flip: Tensor, dtype: torch.dtype) -> Tensor:
+    """Weights of the antialiased linear resize of [start, end) to `size` pixels, (B, size, length) in `dtype`.
 
     The triangle filter of Pillow's and torch's `antialias=True`: as wide as a target pixel, where that is wider than a
-    source pixel, and cut off at the box's ends.
+    source pixel, and cut off at the box's ends. Only the few weights within the widest triangle are computed.
     """
     scale = (end - start)[:, None, None] / size
     place = torch.arange(size, device=start.device)[None, :, None]
     place = torch.where(flip[:, None, None], size - 1 - place, place)
-    centre = start[:, None, None] + (place + 0.5) * scale
-    source = torch.arange(length, device=start.device)[None, None, :]
-    weights = (1 - (source + 0.5 - centre).abs() / scale.clamp(min=1)).clamp_(min=0)
-    weights = weights * ((source >= start[:, None, None]) & (source < end[:, None, None]))
-    return weights / weights.sum(dim=2, keepdim=True)
+    centre = start[:, None, None] + (place + 0.5) * scale  # (B, size, 1)
+    num_taps = min(length, math.ceil(2 * max(1.0, length / size)) + 1)
+    first = (centre - scale.clamp(min=1) - 0.5).ceil_().clamp_(0, length - num_taps).long()
+    source = first + torch.arange(num_taps, device=start.device)  # (B, size, num_taps)
+    weights = (1 - (source + 0.5 - centre).abs_() / scale.clamp(min=1)).clamp_(min=0)
+    weights *= (source >= start[:, None, None]) & (source < end[:, None, None])
+    weights /= weights.sum(dim=2, keepdim=True)
+    filters = torch.zeros(len(start), size, length, dtype=dtype, device=start.device)
+    return filters.scatter_(2, source, weights.to(dtype))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +44,20 @@ class Synthetic(Source):
 
     def fill(self, folder: Path, *, track: Track) -> Table:
         (folder / "images").mkdir()
-        rng = np.random.default_rng(0)
         height, width = self.picture_size
-        grain = rng.normal(0, GRAIN, (2 * height, 2 * width, 3)).astype(np.float32)
-        rows = []
-        for number in track(
-            range(self.num_train + self.num_valid), "Writing pictures", self.num_train + self.num_valid
-        ):
+        grain = np.random.default_rng(0).normal(0, GRAIN, (2 * height, 2 * width, 3)).astype(np.float32)
+
+        def write(number: int) -> tuple[str, str, str]:
+            rng = np.random.default_rng([1, number])
             pattern = Image.fromarray(rng.integers(0, 256, (COARSE, COARSE, 3)).astype(np.uint8))
             pixels = np.asarray(pattern.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
             top, left = rng.integers(0, height), rng.integers(0, width)
             noisy = pixels + grain[top : top + height, left : left + width]
             path = f"images/{number:06d}.jpg"
             Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / path, quality=85)
-            rows.append((path, str(number % self.num_classes), "train" if number < self.num_train else "valid"))
+            return path, str(number % self.num_classes), "train" if number < self.num_train else "valid"
+
+        num_pictures = self.num_train + self.num_valid
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            rows = list(track(pool.map(write, range(num_pictures)), "Writing pictures", num_pictures))
         return Table(rows, {str(index): index for index in range(self.num_classes)})
