@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from hybridnet.data.image import Header, open_rgb, read_header
 from hybridnet.data.progress import Track
 from hybridnet.data.rows import Row
 from hybridnet.data.table import file_keys
+from hybridnet.data.threads import in_threads
 from hybridnet.errors import InputError
 
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"}
@@ -66,9 +66,8 @@ def look_at_all(rows: Sequence[Row], folder: Path, *, track: Track) -> Album:
         if key is not None and first.setdefault(key, number) != number:
             again[number] = first[key]
     numbers = list(first.values())
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(_look, [folder / rows[number].path for number in numbers])
-        looks = dict(zip(numbers, track(found, "Reading pictures", len(numbers)), strict=True))
+    found = in_threads(_look, [folder / rows[number].path for number in numbers])
+    looks = dict(zip(numbers, track(found, "Reading pictures", len(numbers)), strict=True))
     looks |= {number: looks[before] for number, before in again.items()}
     pictures = {number: look for number, look in looks.items() if isinstance(look, Picture)}
     causes = {number: look for number, look in looks.items() if isinstance(look, str)}

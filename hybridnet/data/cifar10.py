@@ -85,6 +85,7 @@ _HINT = f"data.root=<folder with train/<class> and test/<class>, or with {ARCHIV
 
 
 def _in_folders(root: Path) -> Iterator[tuple[str, str, str]]:
+    root = root.resolve()  # not every picture, which would take a second
     for split in ("train", "test"):
         for file in sorted((root / split).glob("*/*")):
-            yield str(file.resolve()), file.parent.name, split
+            yield str(file), file.parent.name, split

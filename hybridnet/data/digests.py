@@ -7,10 +7,10 @@ import re
 import stat
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from hybridnet.data.threads import in_threads
 from hybridnet.files import read_json, write_json
 
 # A file that is changed again within the clock's resolution looks unchanged: of one that was as young as this when it
@@ -29,8 +29,7 @@ def content_digests(files: Sequence[Path], *, memory: Path) -> list[str | OSErro
     known = _read(memory)
     settled = int((time.time() - SETTLED_SECONDS) * 1e9)
     distinct = list(dict.fromkeys(map(str, files)))
-    with ThreadPoolExecutor() as pool:
-        found = dict(zip(distinct, pool.map(lambda file: _entry(file, known.get(file)), distinct), strict=True))
+    found = dict(zip(distinct, in_threads(lambda file: _entry(file, known.get(file)), distinct), strict=True))
     entries = {
         file: entry for file, entry in found.items() if not isinstance(entry, OSError) and max(entry[1:3]) < settled
     }

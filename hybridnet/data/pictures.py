@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from hybridnet.data.image import open_rgb
 from hybridnet.data.listing import files_below
 from hybridnet.data.rows import listing, read_records
 from hybridnet.data.table import is_safe
+from hybridnet.data.threads import in_threads
 from hybridnet.errors import Fault, InputError
 
 
@@ -112,8 +112,7 @@ def read_table(path: Path, option: str, required: Sequence[str]) -> tuple[dict[s
 
 def read_pictures(named: Iterable[Named]) -> Iterator[Picture | Fault]:
     """Each file decoded, in threads and in order; a Fault for what is damaged or no JPEG, PNG, WebP, BMP or TIFF."""
-    with ThreadPoolExecutor() as pool:
-        yield from pool.map(_read, named)
+    return in_threads(_read, named)
 
 
 def _read(named: Named) -> Picture | Fault:

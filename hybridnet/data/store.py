@@ -20,7 +20,6 @@ import shutil
 import threading
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,6 +32,7 @@ from hybridnet.data.copies import THUMBNAIL, find_copies, thumbnail
 from hybridnet.data.decoded import Entry, LivePictures, Pictures, Reduction, StoredPictures, map_pixels
 from hybridnet.data.digests import content_digests
 from hybridnet.data.progress import Track
+from hybridnet.data.threads import in_threads
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import in_bytes, locked, read_json, try_lock, write_json
 
@@ -152,10 +152,9 @@ def _is_verified(pixels: Path, entries: Sequence[Entry]) -> bool:
         pixels = mapped[entry.offset : entry.offset + entry.num_bytes]
         return bool(entry.cause) or zlib.crc32(pixels) == entry.checksum
 
-    with ThreadPoolExecutor() as pool:
-        if not all(pool.map(is_intact, entries)):
-            log.info(f"the decoded pictures in {pixels.parent} are damaged; they are decoded again")
-            return False
+    if not all(in_threads(is_intact, entries)):
+        log.info(f"the decoded pictures in {pixels.parent} are damaged; they are decoded again")
+        return False
     _remember(pixels, identity)
     return True
 
@@ -209,12 +208,13 @@ def _decode(
     folder: Path,
     memory: Path,
 ) -> dict[str, Entry]:
-    """Decode every picture, in threads: Pillow's decoders release the interpreter's lock."""
+    """Decode every picture, in threads."""
     files = list(sources.values())
     writing = threading.Lock()
     thumbnails = np.zeros((len(files), THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)
 
-    def decode(number: int, planned: Entry) -> Entry:
+    def decode(numbered: tuple[int, Entry]) -> Entry:
+        number, planned = numbered
         if planned.cause:
             return planned
         try:
@@ -230,14 +230,13 @@ def _decode(
                 stream.write(pixels)
         return planned._replace(checksum=zlib.crc32(pixels))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        planned = _placed(list(pool.map(lambda file: _planned(reduction, file), files)))
-        num_bytes = sum(entry.num_bytes for entry in planned)
-        if stream:
-            _require_room(folder.parent, num_bytes)
-            log.info(f"decoding {len(files):,} pictures once, {in_bytes(num_bytes)} in {folder}")
-        with closing(pool.map(decode, range(len(files)), planned)) as decoded:  # if it is stopped, the rest is not done
-            entries = list(track(decoded, "Decoding pictures", len(files)))
+    planned = _placed(list(in_threads(lambda file: _planned(reduction, file), files)))
+    num_bytes = sum(entry.num_bytes for entry in planned)
+    if stream:
+        _require_room(folder.parent, num_bytes)
+        log.info(f"decoding {len(files):,} pictures once, {in_bytes(num_bytes)} in {folder}")
+    with closing(in_threads(decode, enumerate(planned))) as decoded:  # if it is stopped, the rest is not done
+        entries = list(track(decoded, "Decoding pictures", len(files)))
     if stream:
         stream.truncate(num_bytes)
     _require_unchanged(sources, memory)

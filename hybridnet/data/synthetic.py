@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from PIL import Image
 
 from hybridnet.data.progress import Track
 from hybridnet.data.source import Source, Table
+from hybridnet.data.threads import in_threads
 from hybridnet.settings import Count, checked
 
 COARSE = 16  # pixels of the pattern that is scaled up: a JPEG of plain noise would be five times a photo's size
@@ -58,6 +57,5 @@ class Synthetic(Source):
             return path, str(number % self.num_classes), "train" if number < self.num_train else "valid"
 
         num_pictures = self.num_train + self.num_valid
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            rows = list(track(pool.map(write, range(num_pictures)), "Writing pictures", num_pictures))
+        rows = list(track(in_threads(write, range(num_pictures)), "Writing pictures", num_pictures))
         return Table(rows, {str(index): index for index in range(self.num_classes)})

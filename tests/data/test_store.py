@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridnet.data import digests, store
+from hybridnet.data import digests, store, threads
 from hybridnet.data.decoded import LivePictures, Reduction
 from hybridnet.data.image import load_reduced
 from hybridnet.data.store import Store, open_store
@@ -891,9 +891,9 @@ def test_an_interrupted_build_stops_and_leaves_nothing(
     left, load = threading.Event(), Reduction.load
 
     class Pool(ThreadPoolExecutor):
-        def __exit__(self, *error: Any) -> None:
+        def shutdown(self, **options: Any) -> None:
             left.set()
-            super().__exit__(*error)
+            super().shutdown(**options)
 
     def slow(self: Reduction, file: Path) -> np.ndarray:
         if loads:
@@ -901,7 +901,8 @@ def test_an_interrupted_build_stops_and_leaves_nothing(
         return load(self, file)
 
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    monkeypatch.setattr(store, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(threads, "BLOCK", 1)
     monkeypatch.setattr(Reduction, "load", slow)
 
     def interrupt(items: Iterable[Any], description: str, total: int) -> Iterator[Any]:

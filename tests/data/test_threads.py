@@ -1,0 +1,39 @@
+"""The same work on many items."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+
+import pytest
+
+from hybridnet.data.threads import BLOCK, in_threads
+
+
+@pytest.mark.parametrize("number", [0, 1, BLOCK, 5 * BLOCK + 3])
+def test_results_are_in_the_order_of_the_items(number: int) -> None:
+    assert list(in_threads(lambda n: n * n, range(number))) == [n * n for n in range(number)]
+
+
+def test_threads_share_the_work() -> None:
+    """Each of two blocks waits for the other one."""
+    both = threading.Barrier(2, timeout=30)
+
+    def wait(number: int) -> int:
+        return both.wait() and number if number % BLOCK == 0 else number
+
+    assert len(list(in_threads(wait, range(2 * BLOCK)))) == 2 * BLOCK
+
+
+def test_an_error_is_raised_in_its_place() -> None:
+    found = in_threads(lambda n: 1 // (n - 2 * BLOCK), range(3 * BLOCK))
+    assert [next(found) for _ in range(2 * BLOCK)]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+def test_the_rest_is_not_done_when_nobody_wants_it() -> None:
+    done: list[int] = []
+    with closing(in_threads(done.append, range(10_000 * BLOCK))) as found:
+        next(found)
+    assert len(done) < 10_000 * BLOCK
