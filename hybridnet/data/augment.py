@@ -1,4 +1,4 @@
-"""Random changes of the training pictures: crop, flips, rotation, colour, and mixing two pictures."""
+"""Random changes of the training pictures: crop, flips, rotation, shift, colour, and mixing two pictures."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Changes:
         flips: bool (B, 2), whether to mirror left-right and top-bottom.
         colour: float32 (B, 3, 4), affine map of RGB in [0, 1].
         angles: float32 (B,), counter-clockwise rotation in degrees.
+        shifts: float32 (B, 2), to the right and down, as shares of width and height.
         blends: float32 (B,), the share of a picture's own pixels; the rest is its partner's (mixup). 1 for none.
         patches: float32 (B, 4), left, top, right and bottom, as shares of width and height, of the part that is
             replaced by the partner's (CutMix). All 0 for none.
@@ -32,6 +33,7 @@ class Changes:
     flips: np.ndarray
     colour: np.ndarray
     angles: np.ndarray
+    shifts: np.ndarray
     blends: np.ndarray
     patches: np.ndarray
 
@@ -48,6 +50,8 @@ class Augment:
         horizontal_flip: probability of a mirrored picture.
         vertical_flip: probability of a picture upside down.
         rotation: largest angle in degrees, to either side; what lies outside is filled by reflection.
+        shift: largest way to any side, as a share of width and height; filled by reflection. CIFAR's usual padding by 4
+            of 32 pixels and random crop is 0.125.
         brightness, contrast, saturation: the factor is drawn from [1 - x, 1 + x] (never below 0).
         mixup: alpha of the Beta distribution that the partner's share is drawn from; 0 for none.
         cutmix: alpha of the Beta distribution that the patch's area is drawn from; 0 for none.
@@ -65,6 +69,7 @@ class Augment:
         horizontal_flip: Probability,
         vertical_flip: Probability,
         rotation: NonNegative,
+        shift: Probability,
         brightness: NonNegative,
         contrast: NonNegative,
         saturation: NonNegative,
@@ -79,7 +84,7 @@ class Augment:
             raise ValueError(f"rotation ({rotation}) must be <= 180 degrees")
         self.scale, self.ratio = scale, ratio
         self.flips = np.array([horizontal_flip, vertical_flip])
-        self.rotation = rotation
+        self.rotation, self.shift = rotation, shift
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
         self.mixup, self.cutmix = _BetaDistribution(mixup), _BetaDistribution(cutmix)
 
@@ -93,11 +98,13 @@ class Augment:
         """
         tries, rest = randoms[:, : 4 * CROP_TRIES].reshape(-1, CROP_TRIES, 4), randoms[:, 4 * CROP_TRIES :].T
         blends, patches = self._draw_mixing(*rest[6:11])
+        shifts = self.shift * (2 * rest[11:13].T - 1)
         return Changes(
             boxes=self._draw_boxes(tries, sizes, aspect=aspect),
             flips=self.flips > rest[:2].T,
             colour=self._draw_colour(*rest[2:5]),
             angles=(self.rotation * (2 * rest[5] - 1)).astype(np.float32),
+            shifts=shifts.astype(np.float32),
             blends=blends,
             patches=patches,
         )
@@ -141,7 +148,7 @@ class Augment:
         return own.astype(np.float32), np.stack([left, top, left + side, top + side], axis=-1).astype(np.float32)
 
 
-NUM_RANDOMS = 4 * CROP_TRIES + 11
+NUM_RANDOMS = 4 * CROP_TRIES + 13
 
 
 class _BetaDistribution:

@@ -58,6 +58,7 @@ class Batch:
         labels: int64 (B,).
         num_images: B, or, of a batch of which other processes have other parts, that of all of it.
         angles: float32 (B,), counter-clockwise rotation in degrees; None where nothing is rotated.
+        shifts: int64 (B, 2), pixels to the right and down; None where nothing is shifted.
         mixing: None where nothing is mixed.
     """
 
@@ -66,6 +67,7 @@ class Batch:
     labels: Tensor
     num_images: int
     angles: Tensor | None = None
+    shifts: Tensor | None = None
     mixing: Mixing | None = None
     crops: Crops | None = None
 
@@ -144,6 +146,27 @@ def rotated(images: Tensor, angles: Tensor) -> Tensor:
     pixels = images.permute(0, 3, 1, 2).float()
     turned = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return turned.round_().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def shifted(images: Tensor, shifts: Tensor) -> Tensor:
+    """Shift every picture; what comes in from outside is its mirror image.
+
+    Args:
+        shifts: int64 (B, 2), pixels to the right and down, at most the picture's width and height.
+
+    Shape:
+        uint8 (B, H, W, 3) -> uint8 (B, H, W, 3).
+    """
+    b, h, w = images.shape[:3]
+    columns, rows = (_mirrored(n, shift) for n, shift in zip((w, h), shifts.T, strict=True))
+    return images[torch.arange(b, device=images.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _mirrored(size: int, shift: Tensor) -> Tensor:
+    """Which of `size` places comes to each place, (B, size)."""
+    places = torch.arange(size, device=shift.device) - shift[:, None]
+    places = torch.where(places < 0, -1 - places, places)
+    return torch.where(places < size, places, 2 * size - 1 - places)
 
 
 def mixed(images: Tensor, mixing: Mixing) -> Tensor:

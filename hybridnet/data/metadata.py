@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hybridnet.data import table
 from hybridnet.data.augment import Augment, Size
-from hybridnet.data.batch import Batch, mixed, rotated
+from hybridnet.data.batch import Batch, mixed, rotated, shifted
 from hybridnet.data.decoded import Pictures
 from hybridnet.data.loader import Loader
 from hybridnet.data.preprocessing import Preprocessing
@@ -211,6 +211,8 @@ class MetadataImages:
         if batch.images is None:
             batch = batch.to(self._resident.pixels.device)
         images = self._resident.cut(batch.crops) if batch.images is None else batch.images
+        if batch.shifts is not None:
+            images = shifted(images, batch.shifts)
         if batch.angles is not None:
             images = rotated(images, batch.angles)
         inputs = self.normalize(images, batch.colour, dtype)

@@ -12,6 +12,7 @@ from torch import Tensor
 from hybridnet.data.batch import Crops
 from hybridnet.data.decoded import Pictures
 
+ALIGNMENT = 8  # pixels; products of other widths run at half the speed
 LARGEST_SHARE = 0.5  # of the device's free memory; the rest is the model's
 BLOCK = 128  # pictures that are copied to the device at a time
 
@@ -22,16 +23,19 @@ class ResidentPictures:
     Args:
         parts: where they are read from; rows are counted through all of them.
         device: where they are kept.
+
+    Attributes:
+        pixels: uint8 (N, H, 3, W), in the order in which two matrix products resize without a copy between them.
     """
 
     def __init__(self, parts: Sequence[Pictures], *, device: torch.device) -> None:
-        shape = (len(_sizes(parts)), *_largest(parts), 3)
-        self.pixels = torch.empty(shape, dtype=torch.uint8, device=device)
+        height, width = _largest(parts)
+        self.pixels = torch.empty((len(_sizes(parts)), height, 3, width), dtype=torch.uint8, device=device)
         pictures = (part[index] for part in parts for index in range(len(part.sizes)))
         for rows in self.pixels.split(BLOCK):
             block = np.zeros(rows.shape, dtype=np.uint8)
             for place, picture in zip(block, pictures, strict=False):
-                place[: picture.shape[0], : picture.shape[1]] = picture
+                place[: picture.shape[0], :, : picture.shape[1]] = picture.transpose(0, 2, 1)
             rows.copy_(torch.from_numpy(block))
 
     @staticmethod
@@ -48,14 +52,15 @@ class ResidentPictures:
         left, top, right, bottom = crops.boxes.T
         height, width = crops.size
         dtype = torch.float32 if self.pixels.device.type == "cpu" else torch.float16  # holds 0 to 255 exactly
-        rows = _filters(top, bottom, height, self.pixels.shape[1], flip=crops.flips[:, 1], dtype=dtype)
-        columns = _filters(left, right, width, self.pixels.shape[2], flip=crops.flips[:, 0], dtype=dtype)
         pixels = self.pixels[crops.rows].to(dtype)
-        b, h, w, c = pixels.shape
-        low = torch.bmm(rows, pixels.view(b, h, w * c)).view(b, height, w, c)
-        cut = torch.bmm(low.transpose(2, 3).reshape(b, height * c, w), columns.transpose(1, 2))
-        cut = cut.view(b, height, c, width).transpose(2, 3)  # (B, height, width, 3)
-        return cut.round_().clamp_(0, 255).to(torch.uint8)
+        b, h, c, w = pixels.shape
+        columns = _filters(left, right, width, w, flip=crops.flips[:, 0], dtype=dtype)
+        rows = _filters(top, bottom, height, h, flip=crops.flips[:, 1], dtype=dtype)
+        narrow = torch.bmm(pixels.view(b, h * c, w), columns.transpose(1, 2))  # (B, H · 3, width)
+        cut = torch.bmm(rows, narrow.view(b, h, c * width)).view(b, height, c, width)
+        # Means of 0 to 255, whose rounding errors are far below a half: they cannot leave that range.
+        result = torch.empty((b, height, width, c), dtype=torch.uint8, device=cut.device)
+        return result.copy_(cut.round_().transpose(2, 3))
 
 
 def _sizes(parts: Sequence[Pictures]) -> np.ndarray:
@@ -63,7 +68,7 @@ def _sizes(parts: Sequence[Pictures]) -> np.ndarray:
 
 
 def _largest(parts: Sequence[Pictures]) -> tuple[int, int]:
-    height, width = _sizes(parts).max(axis=0).tolist()
+    height, width = (-(-_sizes(parts).max(axis=0) // ALIGNMENT) * ALIGNMENT).tolist()
     return height, width
 
 

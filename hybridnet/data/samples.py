@@ -59,6 +59,7 @@ class ImageSamples(Samples):
             labels=torch.from_numpy(self.labels[indices]),
             num_images=request.num_images,
             angles=torch.from_numpy(changes.angles) if changes.angles.any() else None,
+            shifts=_shifts(changes, size) if changes.shifts.any() else None,
             mixing=_mixing(changes, size) if (changes.blends < 1).any() or changes.patches.any() else None,
             crops=None if self.first_row is None else self._crops(indices, changes, size),
         )
@@ -75,6 +76,7 @@ class ImageSamples(Samples):
             flips=np.zeros((len(whole), 2), dtype=bool),
             colour=np.tile(np.eye(3, 4, dtype=np.float32), (len(whole), 1, 1)),
             angles=np.zeros(len(whole), dtype=np.float32),
+            shifts=np.zeros((len(whole), 2), dtype=np.float32),
             blends=np.ones(len(whole), dtype=np.float32),
             patches=np.zeros((len(whole), 4), dtype=np.float32),
         )
@@ -102,6 +104,11 @@ class ImageSamples(Samples):
     def _crops(self, indices: np.ndarray, changes: Changes, size: Size) -> Crops:
         rows = torch.from_numpy(self.first_row + indices)
         return Crops(rows, torch.from_numpy(changes.boxes), torch.from_numpy(changes.flips), size)
+
+
+def _shifts(changes: Changes, size: Size) -> torch.Tensor:
+    """In whole pixels, which keep the picture sharp."""
+    return torch.from_numpy(np.rint(changes.shifts * size[::-1]).astype(np.int64))
 
 
 def _mixing(changes: Changes, size: Size) -> Mixing:

@@ -17,9 +17,13 @@ from hybridnet.data.augment import CROP_TRIES, NUM_RANDOMS, Augment, Changes, ce
 
 DRAWS = 4000
 PRESETS = sorted((Path(__file__).parents[2] / "conf" / "data" / "augment").glob("*.yaml"))
-SCALARS = ("horizontal_flip", "vertical_flip", "rotation", "brightness", "contrast", "saturation", "mixup", "cutmix")
+SCALARS = (
+    *("horizontal_flip", "vertical_flip", "rotation", "shift"),
+    *("brightness", "contrast", "saturation", "mixup", "cutmix"),
+)
 # Where the numbers behind the crops' are used.
-FLIPS, COLOUR, ANGLE, MIXING = (4 * CROP_TRIES + np.arange(*part) for part in ((0, 2), (2, 5), (5, 6), (6, 11)))
+PARTS = ((0, 2), (2, 5), (5, 6), (6, 11), (11, 13))
+FLIPS, COLOUR, ANGLE, MIXING, SHIFT = (4 * CROP_TRIES + np.arange(*part) for part in PARTS)
 
 
 def augment(**settings: Any) -> Augment:
@@ -181,7 +185,7 @@ def test_none_takes_the_largest_centred_box_of_another_picture(
     assert drawn(preset("none"), size=size, aspect=aspect, num=50).boxes.tolist() == [list(expected)] * 50
 
 
-# Flips and rotation
+# Flips, rotation and shift
 
 
 @pytest.mark.parametrize(("horizontal", "vertical"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
@@ -205,6 +209,16 @@ def test_angles(rotation: float) -> None:
     if rotation:
         assert_evenly_spread(angles, -rotation, rotation)
     assert np.abs(angles).max() <= rotation
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.125, 1.0])
+def test_shifts(shift: float) -> None:
+    right, down = drawn(augment(shift=shift)).shifts.T
+    for shifts in (right, down):
+        assert shifts.dtype == np.float32 and np.abs(shifts).max() <= shift
+        if shift:
+            assert_evenly_spread(shifts, -shift, shift)
+    assert not shift or abs(np.corrcoef(right, down)[0, 1]) < 0.07  # 4 σ
 
 
 # Colour
@@ -325,12 +339,12 @@ def test_no_mixing_is_exactly_neutral() -> None:
 def test_every_change_has_its_own_numbers() -> None:
     """Changing one number changes one kind of change."""
     change = augment(scale=(0.3, 1.0), ratio=(0.7, 1.4), mixup=1.0, cutmix=1.0,
-                     **dict.fromkeys(SCALARS[:2], 0.5), **dict.fromkeys(SCALARS[2:6], 0.5))  # fmt: skip
+                     **dict.fromkeys(SCALARS[:2], 0.5), **dict.fromkeys(SCALARS[2:7], 0.5))  # fmt: skip
     numbers = randoms(200)
     sizes = np.tile((60, 80), (200, 1))
     before = vars(change.draw(numbers, sizes, aspect=1.0))
     parts = {"boxes": np.arange(4), "flips": FLIPS, "colour": COLOUR, "angles": ANGLE, "blends": MIXING[:2]}
-    parts["patches"] = MIXING[2:]
+    parts |= {"patches": MIXING[2:], "shifts": SHIFT}
     for name, columns in parts.items():
         for column in columns:
             others = numbers.copy()
@@ -357,6 +371,7 @@ def test_every_change_has_its_own_numbers() -> None:
         ({"vertical_flip": -0.1}, "vertical_flip: must be >= 0 and <= 1, got -0.1"),
         ({"rotation": 180.5}, r"rotation \(180.5\) must be <= 180 degrees"),
         ({"rotation": -1}, "rotation: must be >= 0, got -1"),
+        ({"shift": 1.5}, "shift: must be >= 0 and <= 1, got 1.5"),
         ({"brightness": -0.1, "contrast": "much"}, "brightness: must be >= 0, got -0.1; contrast: expected a number"),
         ({"saturation": float("nan")}, "saturation: expected a number, got nan"),
         ({"mixup": -0.2}, "mixup: must be >= 0, got -0.2"),
@@ -378,7 +393,7 @@ def test_preset_builds_as_written(file: Path) -> None:
     written = yaml.safe_load(file.read_text(encoding="utf-8"))
     written.pop("_target_")
     assert set(written) == {"scale", "ratio", *SCALARS}
-    found = {name: getattr(change, name) for name in ("rotation", "brightness", "contrast", "saturation")}
+    found = {name: getattr(change, name) for name in ("rotation", "shift", "brightness", "contrast", "saturation")}
     found |= {name: list(getattr(change, name)) for name in ("scale", "ratio")}
     found |= {"horizontal_flip": change.flips[0], "vertical_flip": change.flips[1]}
     found |= {"mixup": change.mixup.alpha, "cutmix": change.cutmix.alpha}

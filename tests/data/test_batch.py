@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hybridnet.data.batch import Batch, Crops, Mixing, Normalize, mixed, rotated
+from hybridnet.data.batch import Batch, Crops, Mixing, Normalize, mixed, rotated, shifted
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 B, H, W = 2, 5, 7
@@ -34,7 +34,8 @@ def complete() -> Batch:
     crops = Crops(
         torch.tensor([4, 1]), torch.tensor([[0, 0, 9, 9], [2, 3, 4, 5]]), torch.eye(2, dtype=torch.bool), (H, W)
     )
-    return Batch(pixels(B, H, W), colours(), torch.tensor([2, 0]), 2, torch.tensor([10.0, -20.0]), mixing, crops)
+    moves = {"angles": torch.tensor([10.0, -20.0]), "shifts": torch.tensor([[1, 0], [-2, 3]])}
+    return Batch(pixels(B, H, W), colours(), torch.tensor([2, 0]), 2, **moves, mixing=mixing, crops=crops)
 
 
 def tensors(part: Batch | Mixing | Crops, name: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -200,6 +201,26 @@ def test_each_picture_has_its_own_angle() -> None:
         assert torch.equal(together[number : number + 1], alone)
 
 
+# Shift
+
+
+def test_shift_by_hand() -> None:
+    """Two columns to the right and a row up; three to the left and two down; three down."""
+    rows, columns = torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij")
+    picture = torch.stack([rows, columns, rows + columns], dim=2).to(torch.uint8)
+    found = shifted(picture.expand(3, 3, 4, 3), torch.tensor([[2, -1], [-3, 2], [0, 3]]))
+    columns, rows = [[1, 0, 0, 1], [3, 3, 2, 1], [0, 1, 2, 3]], [[1, 2, 2], [1, 0, 0], [2, 1, 0]]
+    assert found[:, 0, :, 1].tolist() == columns
+    assert found[:, :, 0, 0].tolist() == rows
+    assert torch.equal(found[..., 2], found[..., 0] + found[..., 1])
+
+
+def test_a_shift_by_the_whole_picture_is_its_mirror_image() -> None:
+    images = pixels(2, 5, 7)
+    found = shifted(images, torch.tensor([[7, 0], [0, -5]]))
+    assert torch.equal(found, torch.stack([images[0].flip(1), images[1].flip(0)]))
+
+
 # Mixing
 
 
@@ -277,7 +298,7 @@ def test_a_moved_batch_has_every_field() -> None:
     found = batch.to(torch.device("cpu"))
     assert len(found) == len(batch) == B
     before, after = dict(tensors(batch)), dict(tensors(found))
-    assert len(before) == 10 and set(after) == set(before)
+    assert len(before) == 11 and set(after) == set(before)
     assert found.crops.size == (H, W)
     for name, tensor in before.items():
         assert after[name].dtype == tensor.dtype and torch.equal(after[name], tensor), name
@@ -286,7 +307,7 @@ def test_a_moved_batch_has_every_field() -> None:
 def test_to_moves_every_tensor() -> None:
     """The device without memory shows which tensors went there."""
     found = dict(tensors(complete().to(torch.device("meta"))))
-    assert len(found) == 10
+    assert len(found) == 11
     assert {name for name, tensor in found.items() if tensor.device.type != "meta"} == set()
 
 
@@ -296,13 +317,13 @@ def test_pin_memory_takes_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
     batch = complete()
     found = dict(tensors(batch.pin_memory()))
-    assert len(pinned) == len(found) == 10
+    assert len(pinned) == len(found) == 11
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors(batch))
 
 
 def test_what_is_absent_stays_absent() -> None:
     batch = Batch(None, colours(), torch.tensor([2, 0]), num_images=2).to(torch.device("cpu"))
-    assert [batch.images, batch.angles, batch.mixing, batch.crops] == [None] * 4
+    assert [batch.images, batch.angles, batch.shifts, batch.mixing, batch.crops] == [None] * 5
 
 
 @pytest.mark.gpu
@@ -318,5 +339,6 @@ def test_gpu_equals_cpu() -> None:
     torch.testing.assert_close(found.cpu().double(), by_hand(batch.images, batch.colour), rtol=0, atol=3e-6)
     turned = rotated(moved.images, moved.angles).cpu().int() - rotated(batch.images, batch.angles).int()
     assert turned.abs().max() <= 1
+    assert torch.equal(shifted(moved.images, moved.shifts).cpu(), shifted(batch.images, batch.shifts))
     torch.testing.assert_close(mixed(found, moved.mixing).cpu(), mixed(found.cpu(), batch.mixing))
     torch.testing.assert_close(moved.targets(4).cpu(), batch.targets(4))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hybridnet.data.augment import Augment
-from hybridnet.data.batch import Batch, mixed, rotated
+from hybridnet.data.batch import Batch, mixed, rotated, shifted
 from hybridnet.data.image import ORIENTATION
 from hybridnet.data.metadata import MetadataImages
 from hybridnet.errors import InputError
@@ -31,6 +31,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         "horizontal_flip",
         "vertical_flip",
         "rotation",
+        "shift",
         "brightness",
         "contrast",
         "saturation",
@@ -487,12 +488,14 @@ def test_colour_changes_reach_the_input(make_folder: MakeFolder, noise: Callable
     np.testing.assert_allclose(data.to_input(batch, torch.float32)[0].permute(1, 2, 0), expected, atol=2e-6)
 
 
-def test_rotation_and_mixing_reach_the_input(make_folder: MakeFolder, build: Build) -> None:
-    """In this order: rotated on its own, normalised, mixed."""
-    changes = ["data.augment.rotation=40", "data.augment.mixup=0.5", "data.augment.cutmix=1"]
+def test_shift_rotation_and_mixing_reach_the_input(make_folder: MakeFolder, build: Build) -> None:
+    """In this order: shifted and rotated on its own, normalised, mixed."""
+    changes = ["data.augment.rotation=40", "data.augment.mixup=0.5", "data.augment.cutmix=1", "data.augment.shift=0.2"]
     data = build(make_folder(), *UNCHANGED, *changes)
     batch = data.first_train_batch()
-    alone = data.normalize(rotated(batch.images, batch.angles), batch.colour, torch.float32)
+    turned = rotated(shifted(batch.images, batch.shifts), batch.angles)
+    assert not torch.equal(turned, rotated(batch.images, batch.angles))
+    alone = data.normalize(turned, batch.colour, torch.float32)
     found = data.to_input(batch, torch.float32)
     assert torch.equal(found, mixed(alone, batch.mixing))
     assert not torch.equal(found, alone)
@@ -502,10 +505,11 @@ def test_rotation_and_mixing_reach_the_input(make_folder: MakeFolder, build: Bui
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(14))
 
 
-def test_validation_is_neither_rotated_nor_mixed(make_folder: MakeFolder, build: Build) -> None:
-    data = build(make_folder(), *RANDOM, "data.augment.rotation=40", "data.augment.mixup=0.5", "data.augment.cutmix=1")
+def test_validation_is_neither_moved_nor_mixed(make_folder: MakeFolder, build: Build) -> None:
+    changes = ["data.augment.rotation=40", "data.augment.mixup=0.5", "data.augment.cutmix=1", "data.augment.shift=0.2"]
+    data = build(make_folder(), *RANDOM, *changes)
     batch = next(data.valid_batches())
-    assert batch.angles is None and batch.mixing is None
+    assert batch.angles is None and batch.shifts is None and batch.mixing is None
     assert data.targets(batch).tolist() == torch.eye(3)[batch.labels].tolist()
 
 

@@ -77,10 +77,10 @@ def test_values_by_hand() -> None:
 
 
 def test_memory_that_is_needed(in_memory: Callable) -> None:
-    """The largest height and the largest width, for every picture."""
+    """The largest height and the largest width, up to a multiple of 8, for every picture."""
     parts = [in_memory(*TRAIN), in_memory(*VALID)]
-    assert ResidentPictures.num_bytes(parts) == 6 * 90 * 90 * 3
-    assert ResidentPictures(parts, device=CPU).pixels.nbytes == 6 * 90 * 90 * 3
+    assert ResidentPictures.num_bytes(parts) == 6 * 96 * 96 * 3
+    assert ResidentPictures(parts, device=CPU).pixels.nbytes == 6 * 96 * 96 * 3
 
 
 @pytest.mark.gpu

@@ -892,6 +892,7 @@ def test_an_interrupted_build_stops_and_leaves_nothing(
 
     class Pool(ThreadPoolExecutor):
         def shutdown(self, **options: Any) -> None:
+            super().shutdown(**options | {"wait": False})
             left.set()
             super().shutdown(**options)
 
