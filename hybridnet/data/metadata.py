@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 ORDER = 0  # of the random streams
+# A GPU answers small batches slowly, and keeps nothing of them for a backward pass.
+VALID_BATCH_SIZE, VALID_FACTOR = 256, 4  # up to so many pictures, and so many times the training's
 
 
 class MetadataImages:
@@ -283,9 +285,12 @@ class MetadataImages:
             first_row=first_row if self._resident else None,
         )
         num_workers = 0 if self._resident and self.num_workers == "auto" else self.num_workers
+        batch_size = self.batch_size
+        if augment is None and device.type != "cpu":
+            batch_size = max(batch_size, min(VALID_FACTOR * batch_size, VALID_BATCH_SIZE))
         return Loader(
             samples,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             num_workers=num_workers,
             pin_memory=self.pin_memory,
             is_ahead=device.type != "cpu",
