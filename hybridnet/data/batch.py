@@ -101,26 +101,31 @@ class Normalize:
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
-        self._rows: dict[tuple[int, torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+        self._constants: dict[tuple[int, torch.device, torch.dtype], tuple[Tensor, ...]] = {}
 
     def __call__(self, images: Tensor, colour: Tensor, dtype: torch.dtype) -> Tensor:
         b, h, w, _ = images.shape
         block = math.gcd(h * w, BLOCK)
+        scale, shift, low, high = self._constants_for(w, images.device, dtype)
         eye = torch.eye(block, device=images.device)
-        matrix = torch.einsum("ij,bdc->bicjd", eye, colour[:, :, :3]).reshape(b, 3 * block, 3 * block)
-        offset = 255 * colour[:, None, :, 3].repeat(1, 1, block)
+        # The scale is part of the product: one pass less, and one rounding less.
+        matrix = torch.einsum("ij,bdc,d->bicjd", eye, colour[:, :, :3], scale).reshape(b, 3 * block, 3 * block)
+        offset = (255 * scale * colour[:, :, 3] + shift)[:, None].repeat(1, 1, block)
         pixels = images.reshape(b, h * w // block, 3 * block).to(dtype)
-        coloured = torch.baddbmm(offset.to(dtype), pixels, matrix.to(dtype)).clamp_(0, 255)
-        scale, shift = self._scale_and_shift(w, images.device, dtype)
-        return torch.addcmul(shift, coloured.view(b * h, w * 3), scale).view(b, h, w, 3).permute(0, 3, 1, 2)
+        result = torch.baddbmm(offset.to(dtype), pixels, matrix.to(dtype)).view(b * h, w * 3)
+        return torch.clamp(result, low, high, out=result).view(b, h, w, 3).permute(0, 3, 1, 2)
 
-    def _scale_and_shift(self, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """For one row of a picture at a time: three columns alone would not fill a vector register."""
+    def _constants_for(self, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Scale and shift of each channel; the least and the largest values of one row of a picture.
+
+        Of a whole row, for three columns alone would not fill a vector register.
+        """
         key = (width, device, dtype)
-        if key not in self._rows:  # copying them to a GPU waits for it
-            rows = (1 / (255 * self.std)).repeat(width), (-self.mean / self.std).repeat(width)
-            self._rows[key] = rows[0].to(device, dtype), rows[1].to(device, dtype)
-        return self._rows[key]
+        if key not in self._constants:  # copying them to a GPU waits for it
+            scale, shift = 1 / (255 * self.std), -self.mean / self.std
+            ends = (end.repeat(width).to(device, dtype) for end in (shift, 255 * scale + shift))
+            self._constants[key] = scale.to(device), shift.to(device), *ends
+        return self._constants[key]
 
     def undo(self, images: Tensor) -> Tensor:
         """The pictures that the model sees, for people: (B, 3, H, W) -> uint8 (B, H, W, 3)."""
