@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,9 +82,27 @@ class Batch:
         """The same on `device`; does not wait for the copy."""
         return _mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them, in the order of the fields."""
+        found: list[Tensor] = []
+        _mapped(self, lambda tensor: found.append(tensor) or tensor)
+        return found
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Batch:
+        """The same with others in their place."""
+        others = iter(tensors)
+        return _mapped(self, lambda tensor: next(others))
+
+    @property
+    def layout(self) -> Hashable:
+        """All that is in no tensor: which fields there are, and the size of the crops."""
+        return _layout(self)
+
     def targets(self, num_classes: int) -> Tensor:
         """The share of each class in each picture, (B, num_classes)."""
-        own = F.one_hot(self.labels, num_classes).float()
+        # F.one_hot would read the labels, to check them.
+        own = torch.zeros(len(self), num_classes, device=self.labels.device).scatter_(1, self.labels[:, None], 1.0)
         return own if self.mixing is None else own.flip(0).lerp(own, self.mixing.shares[:, None])
 
 
@@ -195,3 +213,12 @@ def _mapped(part: Batch | Mixing | Crops, change: Callable[[Tensor], Tensor]) ->
             value = _mapped(value, change)
         found[field.name] = value
     return type(part)(**found)
+
+
+def _layout(part: Batch | Mixing | Crops) -> Hashable:
+    fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    return tuple(
+        (name, _layout(value) if dataclasses.is_dataclass(value) else value)
+        for name, value in fields.items()
+        if not isinstance(value, Tensor)
+    )

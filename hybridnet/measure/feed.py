@@ -14,6 +14,7 @@ from hybridnet import config
 from hybridnet.measure.rounds import Spread
 from hybridnet.run import NoRecorder
 from hybridnet.trainer.checkpoints import Checkpoints
+from hybridnet.trainer.inputs import Inputs
 from hybridnet.trainer.state import Training
 from hybridnet.trainer.step import Step
 from hybridnet.trainer.supervised import Batch, Data, Trainer, nothing
@@ -68,12 +69,12 @@ def measure_feed(
     """
     optimizer = config.build(cfg.optimizer)(model)
     training = trainer.begin(model, optimizer=optimizer, scheduler=config.build(cfg.scheduler)(optimizer, 10**6))
-    step = trainer.make_step(training)
+    step, inputs = trainer.make_step(training), trainer.make_inputs()
     whole = max(1, data.steps_per_epoch - 1)  # batches; the last one of an epoch may be short
     batch = next(iter(data.train_batches(1, first=0))).to(trainer.device)
 
     def seconds_of(fed: Data) -> float:
-        return _seconds_per_image(trainer, training, step, fed)
+        return _seconds_per_image(trainer, training, step, inputs, fed)
 
     few = min(whole, 6)
     seconds_of(_OneBatch(data, few, batch))
@@ -93,11 +94,12 @@ def measure_feed(
     )
 
 
-def _seconds_per_image(trainer: Trainer, training: Training, step: Step, data: Any) -> float:
+def _seconds_per_image(trainer: Trainer, training: Training, step: Step, inputs: Inputs, data: Any) -> float:
     recorder, state = NoRecorder(), training.state
     before, start = state.num_images, time.perf_counter()
     checkpoints = Checkpoints(training, recorder, nothing, minutes=math.inf)
-    trainer.train_epoch(training, step, data, recorder=recorder, checkpoints=checkpoints)  # waits for the device
+    # Waits for the device.
+    trainer.train_epoch(training, step, inputs, data, recorder=recorder, checkpoints=checkpoints)
     duration = time.perf_counter() - start
     state.epoch, state.batch = state.epoch + 1, 0
     training.totals.reset()

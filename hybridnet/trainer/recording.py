@@ -77,15 +77,17 @@ class Recorded:
     Args:
         function: whose results are tensors.
         graphs: record it.
+        name: of the function, in messages.
         is_optional: where it cannot be recorded, go on without and say so, instead of raising.
 
     Raises:
         TrainingError: when called, if it cannot be recorded.
     """
 
-    def __init__(self, function: Callable[..., Outputs], graphs: Graphs, *, is_optional: bool) -> None:
+    def __init__(self, function: Callable[..., Outputs], graphs: Graphs, *, name: str, is_optional: bool) -> None:
         self.function = function
         self.graphs = graphs
+        self.name = name
         self.is_optional = is_optional
         self._num_calls: Counter[Any] = Counter()
         self._recordings: dict[Any, _Recording] = {}
@@ -112,7 +114,7 @@ class Recorded:
             cause = str(error).strip().partition("\n")[0]
             hint = "trainer.compile=off carries the operations out one by one"
             if not self.is_optional:
-                raise TrainingError(Fault("step that cannot be recorded", "this model", cause, hint)) from error
-            log.warning(f"the step cannot be recorded as a CUDA graph and is carried out as it is written: {cause}")
+                raise TrainingError(Fault(f"{self.name} that cannot be recorded", "this model", cause, hint)) from error
+            log.warning(f"the {self.name} cannot be recorded as a CUDA graph and is made as it is written: {cause}")
             self._is_possible = False
         return self._is_possible

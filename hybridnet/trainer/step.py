@@ -59,7 +59,7 @@ class Step:
         self._update = self.eager
         if self.compilation.records:
             graphs = CudaGraphs(self.training.device)
-            self._update = Recorded(self.eager, graphs, is_optional=self.compilation.is_optional)
+            self._update = Recorded(self.eager, graphs, name="step", is_optional=self.compilation.is_optional)
 
     def __call__(self, inputs: Tensor, targets: Tensor, loss_weights: Tensor) -> tuple[Tensor, Tensor]:
         """One update; see `Update`."""

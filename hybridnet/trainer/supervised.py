@@ -20,6 +20,7 @@ from hybridnet.trainer.clock import Clock
 from hybridnet.trainer.compilation import CompileMode, find_compilation
 from hybridnet.trainer.device import find_device, find_precision, is_out_of_memory, prepare_memory, set_determinism
 from hybridnet.trainer.gradients import Gradients
+from hybridnet.trainer.inputs import Inputs
 from hybridnet.trainer.metrics import Evaluation
 from hybridnet.trainer.randomness import offset_seed
 from hybridnet.trainer.ranks import Ranks, never_empty
@@ -228,6 +229,10 @@ class Trainer:
         """What updates the weights of a training."""
         return Step(training, self.gradients, clip_norm=self.clip_norm, compilation=self.compilation)
 
+    def make_inputs(self) -> Inputs:
+        """What makes the steps' inputs and targets."""
+        return Inputs(lambda data, batch: (self.input(data, batch), data.targets(batch)), self.compilation, self.device)
+
     def is_finished(self, state: State) -> bool:
         """Whether the last epoch is done, or the monitored metric has not improved for `patience` epochs."""
         return state.epoch >= self.epochs or state.epoch - state.best_epoch >= self.patience
@@ -242,12 +247,12 @@ class Trainer:
         is_hopeless: Callable[[State], bool],
     ) -> State:
         """The epochs that are left."""
-        state, step = training.state, self.make_step(training)
+        state, step, inputs = training.state, self.make_step(training), self.make_inputs()
         # Several ranks have different numbers of batches to validate, and cannot agree between them.
         after_batch = checkpoints.between_steps if self.ranks.num == 1 else nothing
         while not (self.is_finished(state) or is_hopeless(state)):
             checkpoints.stop_if_asked()
-            row = self.train_epoch(training, step, data, recorder=recorder, checkpoints=checkpoints)
+            row = self.train_epoch(training, step, inputs, data, recorder=recorder, checkpoints=checkpoints)
             model = training.average.model
             self.ranks.share_buffers(model)
             row |= self.evaluate(model, data, guarded=checkpoints.guarded, after_batch=after_batch).summary()
@@ -264,7 +269,14 @@ class Trainer:
         return state
 
     def train_epoch(
-        self, training: Training, step: Step, data: Data, *, recorder: Recorder, checkpoints: Checkpoints
+        self,
+        training: Training,
+        step: Step,
+        inputs: Inputs,
+        data: Data,
+        *,
+        recorder: Recorder,
+        checkpoints: Checkpoints,
     ) -> dict[str, float]:
         """What is left of an epoch; returns its number, mean loss and accuracy, and the last step's rates."""
         state, model = training.state, training.model
@@ -274,9 +286,9 @@ class Trainer:
         batches = data.train_batches(state.epoch + 1, first=state.batch)
         for host_batch in clock.timed(checkpoints.guarded(batches)):
             batch = host_batch.to(self.device)
-            inputs, targets = never_empty(self.input(data, batch), data.targets(batch))
+            images, targets = never_empty(*inputs(data, batch))
             share = self.ranks.share(len(batch), batch.num_images)
-            loss_tensor, logits = step(inputs, targets, loss_weights * share)
+            loss_tensor, logits = step(images, targets, loss_weights * share)
             state.rates = rates(training.scheduler)
             state.step += 1
             state.batch += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -319,6 +319,38 @@ def test_pin_memory_takes_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     found = dict(tensors(batch.pin_memory()))
     assert len(pinned) == len(found) == 11
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors(batch))
+
+
+def test_a_batch_is_its_tensors_and_its_layout() -> None:
+    batch, other = complete(), complete()
+    for tensor in other.tensors:
+        tensor.zero_()
+    assert len(batch.tensors) == 11 and hash(batch.layout) == hash(other.layout) and batch.layout == other.layout
+    again = other.with_tensors(batch.tensors)
+    assert [*map(id, again.tensors)] == [*map(id, batch.tensors)] and again.layout == batch.layout
+    assert (again.num_images, again.crops.size) == (2, (H, W))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda batch: setattr(batch, "mixing", None),
+        lambda batch: setattr(batch, "shifts", None),
+        lambda batch: setattr(batch, "crops", None),
+        lambda batch: setattr(batch.crops, "size", (H + 1, W)),
+    ],
+)
+def test_what_changes_the_work_changes_the_layout(change: Callable[[Batch], None]) -> None:
+    batch = complete()
+    change(batch)
+    assert batch.layout != complete().layout
+
+
+@pytest.mark.parametrize("mixing", [None, Mixing(torch.ones(3), torch.zeros(3, 4), torch.tensor([0.75, 1.0, 0.5]))])
+def test_targets_by_hand(mixing: Mixing | None) -> None:
+    batch = Batch(None, colours()[:3], torch.tensor([1, 0, 3]), num_images=3, mixing=mixing)
+    alone, shared = torch.eye(4)[[1, 0, 3]].tolist(), [[0, 0.75, 0, 0.25], [1, 0, 0, 0], [0, 0.5, 0, 0.5]]
+    assert batch.targets(4).tolist() == (shared if mixing else alone)
 
 
 def test_what_is_absent_stays_absent() -> None:

@@ -14,6 +14,10 @@ from hybridnet.data.batch import Batch, Crops
 from hybridnet.data.metadata import MetadataImages
 from hybridnet.data.resident import ResidentPictures
 from hybridnet.data.samples import resized
+from hybridnet.trainer import inputs
+from hybridnet.trainer.compilation import Compilation
+from hybridnet.trainer.inputs import Inputs
+from tests.trainer.replaying import CpuGraphs
 
 CPU = torch.device("cpu")
 TRAIN, VALID = [(20, 30), (64, 48), (1, 1), (33, 90)], [(90, 17), (5, 60)]
@@ -98,8 +102,7 @@ def test_gpu_equals_the_host(size: tuple[int, int], in_memory: Callable) -> None
 # As the data uses them
 
 
-def inputs(data: MetadataImages, batch: Batch) -> torch.Tensor:
-    """In grey levels."""
+def in_grey_levels(data: MetadataImages, batch: Batch) -> torch.Tensor:
     return data.to_input(batch, torch.float32) * data.normalize.std.view(3, 1, 1) * 255
 
 
@@ -129,7 +132,7 @@ def test_resident_batches_are_the_hosts(
         for one, other in zip(ours, theirs, strict=True):
             assert one.images is None and other.crops is None
             assert torch.equal(one.labels, other.labels) and torch.equal(one.colour, other.colour)
-            difference = (inputs(resident, one) - inputs(host, other)).abs()
+            difference = (in_grey_levels(resident, one) - in_grey_levels(host, other)).abs()
             assert difference.max() < 1.01 and difference.mean() < 0.4
 
 
@@ -144,6 +147,38 @@ def test_resident_with_rotation_and_mixing(make_folder: Callable, build: Callabl
     assert one.mixing is not None and one.angles is not None
     assert torch.equal(resident.to_input(one, torch.float32), host.to_input(other, torch.float32))
     assert torch.equal(resident.targets(one), host.targets(other))
+
+
+CHANGES = ["data.augment.rotation=30", "data.augment.shift=0.2", "data.augment.mixup=0.4", "data.augment.cutmix=1"]
+
+
+@pytest.mark.parametrize("changes", [[], CHANGES], ids=["plain", "moved and mixed"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_inputs_can_be_recorded(
+    device: str, changes: list[str], make_folder: Callable, build: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a CUDA graph, over epochs of two sizes with a short last batch each; the stand-in refuses to wait."""
+    settings = ["data.progressive=[[6,8]]", "data.image_size=[12,16]", "trainer.epochs=10", "data.batch_size=4"]
+    data = build(make_folder(), *settings, *changes, "data.resident=true")
+    data.setup(device=torch.device(device))
+    if device == "cpu":
+        monkeypatch.setattr(inputs, "CudaGraphs", CpuGraphs)
+    work = []
+
+    def make(data: MetadataImages, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        work.append(batch)
+        return data.to_input(batch, torch.float32), data.targets(batch)
+
+    records = Compilation(compiles=False, records=True, is_optional=False)
+    recorded = Inputs(make, records, torch.device(device))
+    num_batches = 0
+    for epoch in range(1, 11):
+        for batch in data.train_batches(epoch):
+            there = batch.to(torch.device(device))
+            for found, expected in zip(recorded(data, there), make(data, there), strict=True):
+                assert torch.equal(found, expected)
+            num_batches += 1
+    assert len(work) < 2 * num_batches - 10, "it was not recorded"
 
 
 def test_auto_is_off_without_a_gpu(make_folder: Callable, build: Callable) -> None:

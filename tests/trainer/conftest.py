@@ -57,6 +57,15 @@ class TinyBatch:
     def to(self, device: torch.device) -> TinyBatch:
         return TinyBatch(self.images.to(device), self.labels.to(device))
 
+    layout = None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.images, self.labels]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> TinyBatch:
+        return TinyBatch(*tensors)
+
 
 class TinyData:
     """23 random pictures of 3 classes in batches of 5: the last batch has 3.

@@ -29,7 +29,7 @@ class Counting:
 def test_replays_do_what_calls_do() -> None:
     function, plain = Counting(), Counting()
     graphs = CpuGraphs(CPU)
-    recorded = Recorded(function, graphs, is_optional=False)
+    recorded = Recorded(function, graphs, name="step", is_optional=False)
     for number in range(1, 9):
         x, y = torch.full((5, 3), 1.0 * number), torch.full((3,), 0.5 * number)
         for found, expected in zip(recorded(x, y), plain(x, y), strict=True):
@@ -40,7 +40,7 @@ def test_replays_do_what_calls_do() -> None:
 
 def test_every_shape_has_a_recording_of_its_own() -> None:
     function, plain, graphs = Counting(), Counting(), CpuGraphs(CPU)
-    recorded = Recorded(function, graphs, is_optional=False)
+    recorded = Recorded(function, graphs, name="step", is_optional=False)
     for size in [5, 2] * (NUM_WARM_UPS + 2):
         x, y = torch.randn(size, 3), torch.randn(3)
         for found, expected in zip(recorded(x, y), plain(x, y), strict=True):
@@ -50,7 +50,7 @@ def test_every_shape_has_a_recording_of_its_own() -> None:
 
 def test_another_memory_format_is_another_shape() -> None:
     """The recording reads its own copies of the inputs, whose strides are those it was made with."""
-    recorded = Recorded(lambda x: (x.contiguous().view(-1) + 0,), CpuGraphs(CPU), is_optional=False)
+    recorded = Recorded(lambda x: (x.contiguous().view(-1) + 0,), CpuGraphs(CPU), name="step", is_optional=False)
     x = torch.randn(2, 3, 4, 5)
     for _ in range(NUM_WARM_UPS + 2):
         for given in (x, x.contiguous(memory_format=torch.channels_last)):
@@ -58,7 +58,7 @@ def test_another_memory_format_is_another_shape() -> None:
 
 
 def test_the_inputs_are_copied() -> None:
-    recorded = Recorded(lambda x: (x + 1,), CpuGraphs(CPU), is_optional=False)
+    recorded = Recorded(lambda x: (x + 1,), CpuGraphs(CPU), name="step", is_optional=False)
     for number in range(NUM_WARM_UPS + 3):
         given = torch.tensor([float(number)])
         assert recorded(given)[0].item() == number + 1
@@ -75,18 +75,18 @@ class Unwilling(CpuGraphs):
 
 def test_what_cannot_be_recorded_goes_on_without_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     graphs = Unwilling(CPU)
-    recorded = Recorded(lambda x: (x + 1,), graphs, is_optional=True)
+    recorded = Recorded(lambda x: (x + 1,), graphs, name="step", is_optional=True)
     with caplog.at_level(logging.WARNING):
         assert [recorded(torch.tensor(1.0 * n))[0].item() for n in range(9)] == [1.0 + n for n in range(9)]
     assert graphs.num_tries == 1
     assert caplog.messages == [
-        "the step cannot be recorded as a CUDA graph and is carried out as it is written: "
+        "the step cannot be recorded as a CUDA graph and is made as it is written: "
         "operation not permitted when stream is capturing"
     ]
 
 
 def test_what_was_asked_for_and_cannot_be_done_is_an_error() -> None:
-    recorded = Recorded(lambda x: (x + 1,), Unwilling(CPU), is_optional=False)
+    recorded = Recorded(lambda x: (x + 1,), Unwilling(CPU), name="step", is_optional=False)
     for _ in range(NUM_WARM_UPS):
         recorded(torch.ones(2))
     with pytest.raises(TrainingError, match=r"cannot be recorded in this model: operation not .*\n.*compile=off"):
@@ -94,7 +94,7 @@ def test_what_was_asked_for_and_cannot_be_done_is_an_error() -> None:
 
 
 def test_the_stand_in_notices_a_number_that_is_read() -> None:
-    recorded = Recorded(lambda x: (x * x.sum().item(),), CpuGraphs(CPU), is_optional=False)
+    recorded = Recorded(lambda x: (x * x.sum().item(),), CpuGraphs(CPU), name="step", is_optional=False)
     for _ in range(NUM_WARM_UPS):
         recorded(torch.ones(2))
     with pytest.raises(AssertionError, match="would wait for a GPU"):
@@ -106,7 +106,7 @@ def test_replays_on_a_gpu_do_what_calls_do() -> None:
     device = torch.device("cuda")
     function, plain = Counting(), Counting()
     function.total, plain.total = function.total.to(device), plain.total.to(device)
-    recorded = Recorded(function, CudaGraphs(device), is_optional=False)
+    recorded = Recorded(function, CudaGraphs(device), name="step", is_optional=False)
     for size in [5, 2] * (NUM_WARM_UPS + 3):
         x, y = torch.randn(size, 3, device=device), torch.randn(3, device=device)
         for found, expected in zip(recorded(x, y), plain(x, y), strict=True):

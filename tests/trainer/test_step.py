@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hybridnet.trainer import inputs, supervised
 from hybridnet.trainer import step as step_module
-from hybridnet.trainer import supervised
 from hybridnet.trainer.compilation import Compilation
 from hybridnet.trainer.device import find_precision
 from hybridnet.trainer.gradients import Gradients
@@ -68,6 +68,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[CpuGraphs]:
         return made[-1]
 
     monkeypatch.setattr(step_module, "CudaGraphs", make)
+    monkeypatch.setattr(inputs, "CudaGraphs", CpuGraphs)
     monkeypatch.setattr(supervised, "find_compilation", lambda *_, **__: RECORDS)
     return made
 
@@ -209,7 +210,7 @@ def test_the_scaler_of_fp16_is_recorded_too(make_training: Callable, clip_norm: 
         training = make_training(Staged(), make_optimizer=adamw, scaler=scaler)
         step = Step(training, gradients(), clip_norm=clip_norm, compilation=OFF)
         step.begin_epoch([])
-        update = Recorded(step.eager, CpuGraphs(CPU), is_optional=False) if replays else step.eager
+        update = Recorded(step.eager, CpuGraphs(CPU), name="step", is_optional=False) if replays else step.eager
         generator = torch.Generator().manual_seed(1)
         torch.manual_seed(2)  # for dropout
         for number in range(12):
