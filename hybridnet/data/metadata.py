@@ -57,7 +57,7 @@ class MetadataImages:
         num_epochs: of the training, which `progressive` divides.
         center_crop: share of the picture, along the side that limits it, that evaluation looks at.
         mean, std: of each colour channel in [0, 1], for normalisation; the defaults in the yaml are ImageNet's.
-        batch_size: pictures per step.
+        batch_size: pictures per step; validation on a GPU looks at up to four times as many at once.
         num_workers: `auto` for the threads that are fastest here, 0 for none, else the number of worker processes.
         pin_memory: page-locked memory for batches, which only a GPU has a use for; `auto` is on where there is one.
         train_limit, valid_limit: use at most so many samples, every class keeping its share; null for all.
