@@ -50,7 +50,7 @@ class Inputs:
         """The model's input and the targets, which the next call may overwrite."""
         if self._graphs is None or not hasattr(batch, "with_tensors"):
             return self.make(data, batch)
-        key = (data.to_input, data.targets, batch.layout)
+        key = (data.to_input, batch.layout)
         if key not in self._recorded:
             template = batch.with_tensors([tensor[:0] for tensor in batch.tensors])  # it need not keep this batch
 

@@ -44,8 +44,10 @@ def splits(folder: Path) -> dict[str, Counter[int]]:
     return {name: Counter(split.labels.tolist()) for name, split in found.items()}
 
 
-def test_local_copy(copy: Path, tmp_path: Path) -> None:
-    data = cifar10(tmp_path / "c", f"data.root={copy}", "data.valid=0.2")
+@pytest.mark.parametrize("root", ["absolute", "relative"])
+def test_local_copy(root: str, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = cifar10(tmp_path / "c", f"data.root={copy if root == 'absolute' else copy.name}", "data.valid=0.2")
     data.setup()
     assert data.classes == CLASSES
     every = {name: dict.fromkeys(range(10), count) for name, count in (("train", 4), ("valid", 1), ("test", 2))}
