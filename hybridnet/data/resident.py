@@ -12,7 +12,7 @@ from torch import Tensor
 from hybridnet.data.batch import Crops
 from hybridnet.data.decoded import Pictures
 
-ALIGNMENT = 8  # pixels; products of other widths run at half the speed
+ALIGNMENT = 8  # pixels; the products of tensor cores want sides that are a multiple of it
 LARGEST_SHARE = 0.5  # of the device's free memory; the rest is the model's
 BLOCK = 128  # pictures that are copied to the device at a time
 
