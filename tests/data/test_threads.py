@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import closing
 
@@ -15,8 +16,9 @@ def test_results_are_in_the_order_of_the_items(number: int) -> None:
     assert list(in_threads(lambda n: n * n, range(number))) == [n * n for n in range(number)]
 
 
-def test_threads_share_the_work() -> None:
+def test_threads_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of two blocks waits for the other one."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     both = threading.Barrier(2, timeout=30)
 
     def wait(number: int) -> int:
