@@ -80,7 +80,8 @@ class ResNet(Backbone):
 
     def forward(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
         if start == 0:
-            x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+            # The same numbers and gradients as with the ReLU first, on a map of a quarter of the size.
+            x = self.relu(self.maxpool(self.bn1(self.conv1(x))))
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4)[start:stop]:
             x = layer(x)
         return x
