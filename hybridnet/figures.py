@@ -15,9 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from hybridnet.files import replacing
 
@@ -84,12 +85,7 @@ def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], ti
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
     colours = ScalarMappable(Normalize(0, 1), "Blues")
-    axes.imshow(colours.to_rgba(shares, bytes=True), interpolation="nearest")
-    if num_classes <= 30:
-        size = 10 if num_classes <= 12 else 7
-        for row, column in np.ndindex(counts.shape):
-            colour = "white" if shares[row, column] > 0.55 else "#222222" if counts[row, column] else "#BBBBBB"
-            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=size)
+    axes.set(xlim=(-0.5, num_classes - 0.5), ylim=(num_classes - 0.5, -0.5))
     ticks = range(num_classes) if has_ticks else []
     names = classes if has_ticks else []
     axes.set_xticks(ticks, names, rotation=math.degrees(angle), ha="right" if angle else "center")
@@ -100,7 +96,26 @@ def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], ti
     axes.set_title(title, fontsize=11)
     place = ((left + side + bar_gap) / width, (bottom + 0.125 * side) / height, bar / width, 0.75 * side / height)
     figure.colorbar(colours, cax=figure.add_axes(place), label="Share of the label's pictures")
-    save(figure, path)
+    picture = _drawn(figure)
+    box = tuple(round(DPI * inches) for inches in (left, top, left + side, top + side))
+    cells = Image.fromarray(colours.to_rgba(shares, bytes=True)).convert("RGB")
+    picture.paste(cells.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.NEAREST), box)
+    if num_classes <= 30:
+        _write_counts(picture, counts, shares, box=box, size=10 if num_classes <= 12 else 7)
+    _write(picture, path)
+
+
+def _write_counts(
+    picture: Image.Image, counts: np.ndarray, shares: np.ndarray, *, box: tuple[int, int, int, int], size: float
+) -> None:
+    """A number in each cell of the matrix in `box`; texts of matplotlib would take ten times as long."""
+    draw, font = ImageDraw.Draw(picture), ImageFont.truetype(findfont("DejaVu Sans"), size * DPI / 72)
+    left, top, right, bottom = box
+    num_classes = len(counts)
+    for row, column in np.ndindex(counts.shape):
+        colour = "white" if shares[row, column] > 0.55 else "#222222" if counts[row, column] else "#BBBBBB"
+        centre = left + (column + 0.5) * (right - left) / num_classes, top + (row + 0.5) * (bottom - top) / num_classes
+        draw.text(centre, f"{counts[row, column]}", fill=colour, font=font, anchor="mm")
 
 
 def _width(text: str, size: float) -> float:
