@@ -60,7 +60,7 @@ def train(cfg: DictConfig) -> float:
 def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
     """`train` in a folder that is this run's: from the beginning, or from the checkpoint that lies there."""
     from hybridnet import environment, experiment, resume
-    from hybridnet.checkpoint import load_checkpoint, load_weights
+    from hybridnet.checkpoint import load_weights, require_saved
     from hybridnet.console import Display, track
     from hybridnet.files import shortened
     from hybridnet.results import Results
@@ -130,7 +130,7 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
         )
         ranks.of_first((config.resolved(cfg), checkpoint, fingerprint))
         with interruption.deferred():
-            state = trainer.fit(
+            state, evaluation = trainer.fit(
                 model,
                 data,
                 optimizer=optimizer,
@@ -140,16 +140,15 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
                 is_hopeless=hopeless(cfg, run.folder),
                 checkpoint=checkpoint,
             )
-        results.draw_training(state, data, title=name)  # while the last epoch is written
+        ranks.leave()
+        # While the last epoch is written:
+        results.draw_training(state, data, title=name)
+        results.draw_confusion(evaluation, data.classes, title=name)
     if not trainer.is_finished(state):
         run.outcome = "pruned"
         log.info(f"pruned after epoch {state.epoch}: others did better; resume={shortened(run.folder)} goes on")
 
-    # What is reported is what was saved: the figures come from best_model.pt as it lies on the disk.
-    weights = ranks.of_first(load_checkpoint(run.folder / "best_model.pt")["model"])
-    load_weights(model, weights, source="best_model.pt")
-    evaluation = trainer.evaluate(model, data)
-    ranks.leave()
+    require_saved(model, run.folder / "best_model.pt")  # what is reported is what was saved
     results.write_predictions(evaluation, paths=data.valid.paths, classes=data.classes)
     metrics = results.write_metrics(
         state,
@@ -159,7 +158,6 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
         num_leaked=data.num_leaked,
         monitor=cfg.monitor,
     )
-    results.draw_confusion(evaluation, data.classes, title=name)
     results.print_summary(metrics)
     if trainer.plot:
         results.show_curves()
@@ -243,8 +241,6 @@ def follow() -> None:
                 stop=interruption.pending,
                 checkpoint=checkpoint,
             )
-        load_weights(model, ranks.of_first(None), source="rank 0")
-        trainer.evaluate(model, data)
         ranks.leave()
 
 

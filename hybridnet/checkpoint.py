@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import Fault, InputError, TrainingError
 from hybridnet.files import replacing
 
 log = logging.getLogger(__name__)
@@ -22,13 +22,15 @@ LAST, PREVIOUS = "last.pt", "previous.pt"  # in a run folder: the state to conti
 IS_FOLDER = 0x10
 
 
-def save_checkpoint(path: Path, content: dict[str, Any], *, previous: Path | None = None) -> None:
-    """Write tensors and plain types, whole or not at all; `previous` keeps what `path` was before.
+def save_checkpoint(
+    path: Path, content: dict[str, Any], *, previous: Path | None = None, is_read_soon: bool = True
+) -> None:
+    """Write tensors and plain types, whole or not at all; see `replacing`.
 
     Raises:
         OSError: if the disk is full, or the file cannot be written for another reason.
     """
-    with replacing(path, previous=previous) as stream:
+    with replacing(path, previous=previous, is_read_soon=is_read_soon) as stream:
         watched = _WatchedStream(stream)
         try:
             torch.save(content, watched)
@@ -122,6 +124,20 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str
         hint = "use the model settings that it was trained with"
         raise InputError(Fault("wrong checkpoint", source, cause, hint))
     model.load_state_dict(weights)
+
+
+def require_saved(model: nn.Module, path: Path) -> None:
+    """Read a checkpoint again, and compare its weights with the model's.
+
+    Raises:
+        InputError: if it cannot be read.
+        TrainingError: if they differ.
+    """
+    saved = load_checkpoint(path)["model"]
+    own = model.state_dict()
+    if saved.keys() != own.keys() or not all(torch.equal(saved[name], own[name].cpu()) for name in own):
+        cause = "it does not hold the weights that were evaluated"
+        raise TrainingError(Fault("damaged checkpoint", str(path), cause, "the disk or the memory may be faulty"))
 
 
 def best_model_file(path: Path) -> Path:

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from hybridnet.direct import DirectFile
+
 try:
     import fcntl
     import resource
@@ -23,19 +25,22 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextmanager
-def replacing(path: Path, *, previous: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(
+    path: Path, *, previous: Path | None = None, is_read_soon: bool = True
+) -> Iterator[BinaryIO | DirectFile]:
     """Open a temporary file beside `path` that takes its place when the block ends without an exception.
 
     Args:
         path: of the file.
         previous: keeps what `path` was before, if given; in the same folder.
+        is_read_soon: without it the file goes past the page cache, which is faster for large ones.
 
     Raises:
         OSError: if the file cannot be written; names `path` also where the system does not, as with a full disk.
     """
     temporary = _temporary(path)
     try:
-        with temporary.open("wb") as stream:
+        with temporary.open("wb") if is_read_soon else DirectFile(temporary) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -345,7 +345,7 @@ class Recorder:
 
     def _write_last(self, checkpoint: Mapping[str, Any]) -> None:
         content = {**self.recipe, **self.identity, **checkpoint}
-        save_checkpoint(self.folder / LAST, content, previous=self.folder / PREVIOUS)
+        save_checkpoint(self.folder / LAST, content, previous=self.folder / PREVIOUS, is_read_soon=False)
 
     def _write_rest(self, state: State, checkpoint: Mapping[str, Any], *, is_best: bool) -> None:
         if is_best:

@@ -17,8 +17,16 @@ import torch
 from torch import nn
 
 from hybridnet import checkpoint
-from hybridnet.checkpoint import best_model_file, load_checkpoint, load_last, load_weights, save_checkpoint, snapshot
-from hybridnet.errors import InputError, Stopped
+from hybridnet.checkpoint import (
+    best_model_file,
+    load_checkpoint,
+    load_last,
+    load_weights,
+    require_saved,
+    save_checkpoint,
+    snapshot,
+)
+from hybridnet.errors import InputError, Stopped, TrainingError
 from hybridnet.files import replacing
 
 CONTENT = {"model": {"weight": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(7)}, "state": {"epoch": 3}}
@@ -430,6 +438,19 @@ def test_a_line_without_a_difference_says_none(change: dict[str, Any], lines: tu
         f"it was saved by another model\n  missing in the file: {lines[0]}"
         f"\n  not in this model:   {lines[1]}\n  of another shape:    {lines[2]}"
     )
+
+
+def test_what_was_saved_is_compared_with_the_model(tmp_path: Path) -> None:
+    path, model = tmp_path / "best_model.pt", nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    save_checkpoint(path, {"model": model.state_dict()})
+    require_saved(model, path)
+    model[1].running_var[1] = 1.0000001
+    with pytest.raises(TrainingError, match="does not hold the weights that were evaluated"):
+        require_saved(model, path)
+    with pytest.raises(TrainingError, match="does not hold the weights"):
+        require_saved(model[0], path)
+    with pytest.raises(InputError, match="missing checkpoint"):
+        require_saved(model, tmp_path / "other.pt")
 
 
 def test_the_best_model_of_a_run_folder(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hybridnet.errors import Fault, TrainingError
 from hybridnet.trainer.average import WeightAverage
-from hybridnet.trainer.metrics import RunningTotals
+from hybridnet.trainer.metrics import Evaluation, RunningTotals
 from hybridnet.trainer.randomness import offset_seed, random_states, restore_random_states
 from hybridnet.trainer.ranks import Ranks
 
@@ -74,6 +74,7 @@ class Training:
         state: how far the training is.
         totals: sums over the epoch in progress.
         best: weights and buffers of the best epoch, on the CPU.
+        best_evaluation: their answers on the validation pictures; None where they come from a checkpoint.
         input_shape: (B, 3, H, W) of the largest batch so far; zeros before the first.
     """
 
@@ -100,6 +101,7 @@ class Training:
         self.state = State()
         self.totals = RunningTotals(device, ranks)
         self.best: dict[str, Tensor] = {}
+        self.best_evaluation: Evaluation | None = None
         self.input_shape = (0, 0, 0, 0)
 
     def read(self) -> tuple[float, float]:
@@ -120,8 +122,9 @@ class Training:
         rates = [f"{name} {rate:.3g}" for name, rate in zip(names, self.state.rates, strict=True)]
         return f"learning rates: {', '.join(rates)}"
 
-    def keep_best(self) -> None:
-        """Take a copy of the weights that were evaluated."""
+    def keep_best(self, evaluation: Evaluation) -> None:
+        """Take a copy of the weights that were evaluated, and their answers."""
+        self.best_evaluation = evaluation
         weights = self.average.model.state_dict()
         self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
 

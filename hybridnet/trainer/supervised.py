@@ -167,7 +167,7 @@ class Trainer:
         stop: Stop = nothing,
         is_hopeless: Callable[[State], bool] = never,
         checkpoint: Mapping[str, Any] | None = None,
-    ) -> State:
+    ) -> tuple[State, Evaluation]:
         """Train until the last epoch, or until the monitored metric has not improved for `patience` epochs.
 
         The model must be on the device already, or the optimizer would hold other parameters.
@@ -181,15 +181,23 @@ class Trainer:
             is_hopeless: asked before every epoch; if so, the training ends here, as after its last epoch.
             checkpoint: continue here: bit for bit what would have followed, on the same machine's CPU.
 
+        Returns:
+            How far it came, and the best epoch's answers; the model then has that epoch's weights.
+
         Raises:
             TrainingError: if a loss is not finite, of which nothing is saved, or the memory is full.
         """
         training = self.begin(model, optimizer=optimizer, scheduler=scheduler, checkpoint=checkpoint)
         checkpoints = Checkpoints(training, recorder, stop, minutes=self.checkpoint_minutes)
         try:
-            return self.train_epochs(
+            state = self.train_epochs(
                 training, data, recorder=recorder, checkpoints=checkpoints, is_hopeless=is_hopeless
             )
+            training.model.load_state_dict(training.best)
+            if training.best_evaluation is None:  # that epoch was before this part of the run
+                asked = checkpoints.stop_if_asked if self.ranks.num == 1 else nothing
+                training.best_evaluation = self.evaluate(training.model, data, after_batch=asked)
+            return state, training.best_evaluation
         except Exception as error:
             if is_out_of_memory(error):
                 raise self.gradients.out_of_memory(error, training) from error
@@ -255,7 +263,8 @@ class Trainer:
             row = self.train_epoch(training, step, inputs, data, recorder=recorder, checkpoints=checkpoints)
             model = training.average.model
             self.ranks.share_buffers(model)
-            row |= self.evaluate(model, data, guarded=checkpoints.guarded, after_batch=after_batch).summary()
+            evaluation = self.evaluate(model, data, guarded=checkpoints.guarded, after_batch=after_batch)
+            row |= evaluation.summary()
             if not math.isfinite(row["valid_loss"]):
                 where = f"epoch {state.epoch + 1}, validation"
                 raise TrainingError(Fault("loss that is not finite", where, f"it is {row['valid_loss']}", ADVICE))
@@ -264,7 +273,7 @@ class Trainer:
             training.totals.reset()
             if state.best_epoch == 0 or self.is_better(row, state.best_row):
                 state.best_epoch = state.epoch
-                training.keep_best()
+                training.keep_best(evaluation)
             checkpoints.epoch()
         return state
 

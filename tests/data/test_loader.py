@@ -354,7 +354,7 @@ def history_of(data: MetadataImages) -> tuple[list[dict[str, float]], list[list[
     settings = ["trainer.epochs=3", "trainer.device=cpu", "trainer.precision=float32", "trainer.log_every=1"]
     trainer = config.build(config.compose("train", settings).trainer)
     recorder = Recorder()
-    state = trainer.fit(model, data, optimizer=optimizer, scheduler=scheduler, recorder=recorder)
+    state, _ = trainer.fit(model, data, optimizer=optimizer, scheduler=scheduler, recorder=recorder)
     assert state.history[0]["train_loss"] != state.history[2]["train_loss"]
     return state.history, [weights.flatten().tolist() for weights in recorder.weights.values()]
 

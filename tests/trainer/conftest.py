@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hybridnet.checkpoint import save_checkpoint
 from hybridnet.trainer.average import WeightAverage
+from hybridnet.trainer.metrics import Evaluation
 from hybridnet.trainer.ranks import ALONE
 from hybridnet.trainer.state import State, Training
 from hybridnet.trainer.supervised import Trainer
@@ -142,6 +143,7 @@ class Fitted(NamedTuple):
     state: State
     recorder: Recorder
     model: nn.Module
+    evaluation: Evaluation
     optimizer: Optimizer
 
 
@@ -179,7 +181,7 @@ def fit_tiny(
     trainer = trainer_class(**SETTINGS | settings)
     model = (model or make_model()).to(trainer.device, memory_format=trainer.memory_format)
     optimizer, recorder = make_optimizer(model), recorder or Recorder()
-    state = trainer.fit(
+    state, evaluation = trainer.fit(
         model,
         data or TinyData(),
         optimizer=optimizer,
@@ -188,7 +190,7 @@ def fit_tiny(
         stop=stop,
         checkpoint=checkpoint,
     )
-    return Fitted(state, recorder, model, optimizer)
+    return Fitted(state, recorder, model, evaluation, optimizer)
 
 
 def build_training(

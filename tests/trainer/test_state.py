@@ -12,8 +12,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.errors import TrainingError
+from hybridnet.trainer.metrics import Evaluation
 from hybridnet.trainer.ranks import Ranks
 from hybridnet.trainer.state import State, Training, jump
+
+ANSWERS = Evaluation(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
 
 
 def cosine(num_steps: int) -> Callable[[int], float]:
@@ -86,7 +89,7 @@ def test_all_that_changes_is_saved_and_loaded(
     options = {"make_optimizer": two_groups(), "factor": cosine(20), "ema_decay": ema_decay}
     one = trained(make_training(noisy_model(), **options))
     one.state.history, one.state.best_epoch = [{"epoch": 1, "valid_acc": 0.1 + 0.2}], 1
-    one.keep_best()
+    one.keep_best(ANSWERS)
     content = saved(one, tmp_path)
     names = {"model", "average", "best", "optimizer", "scheduler", "scaler", "state", "totals", "random", "others"}
     assert set(content) == names
@@ -104,7 +107,7 @@ def test_right_after_the_best_epoch_its_weights_are_saved_once(
     """They are then those of the model, or of the average; after the next step they are not."""
     training = trained(make_training(noisy_model(), ema_decay=ema_decay))
     training.state.epoch, training.state.batch, training.state.best_epoch = 2, 0, 2
-    training.keep_best()
+    training.keep_best(ANSWERS)
     content = training.state_dict()
     owner = content["average" if ema_decay else "model"]
     assert all(tensor.data_ptr() == owner[name].data_ptr() for name, tensor in content["best"].items())
@@ -135,7 +138,7 @@ def test_what_is_loaded_is_not_changed_by_going_on(
     training = make_training(noisy_model(), ema_decay=0.9)
     training.load_state_dict(content)
     trained(training).state.history.append({"epoch": 1})
-    training.keep_best()
+    training.keep_best(ANSWERS)
     assert differences(content, load_checkpoint(tmp_path / "a.pt")) == []
 
 
@@ -258,7 +261,7 @@ def test_the_best_weights_are_a_copy_of_those_that_are_evaluated(
     ema_decay: float, noisy_model: Callable, make_training: Callable, differences: Callable
 ) -> None:
     training = trained(make_training(noisy_model(), ema_decay=ema_decay))
-    training.keep_best()
+    training.keep_best(ANSWERS)
     evaluated = {name: tensor.clone() for name, tensor in training.average.model.state_dict().items()}
     assert differences(training.best, evaluated) == []
     trained(training)

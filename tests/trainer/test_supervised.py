@@ -235,7 +235,7 @@ def test_an_evaluation_afterwards_says_what_the_history_says(
     precision: str, fit: Callable, tiny_data: type, settings: dict[str, Any]
 ) -> None:
     """The weights are those of the last epoch; a batch is given in the precision and the layout of the training."""
-    state, _, model, _ = fit(epochs=2, precision=precision)
+    state, _, model, *_ = fit(epochs=2, precision=precision)
     seen = []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     evaluation = Trainer(**settings | {"precision": precision}).evaluate(model, tiny_data())
@@ -305,6 +305,32 @@ class _Scripted(Trainer):
 
 def scripted(*script: float) -> type[Trainer]:
     return type("Scripted", (_Scripted,), {"script": list(script)})
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"ema_decay": 0.9}, pytest.param({"device": "cuda"}, marks=pytest.mark.gpu)], ids=str
+)
+@pytest.mark.parametrize("best", [1, 2, 3])
+def test_in_the_end_the_model_is_the_best_one_and_its_answers_are_there(
+    fit: Callable, tiny_data: type, differences: Callable, best: int, options: dict[str, Any]
+) -> None:
+    """Also of a run that was finished before, whose answers are asked for anew."""
+
+    class Choosing(Trainer):
+        def is_better(self, row: dict[str, float], _: dict[str, float]) -> bool:
+            return row["epoch"] <= best
+
+    data, options = tiny_data(), options | {"trainer_class": Choosing, "epochs": 3}
+    fitted = fit(data=data, **options)
+    last = fitted.recorder.checkpoints[-1]
+    again = fit(data=data, checkpoint=last, **options)
+    assert again.recorder.steps == []
+    for state, _, model, evaluation, _ in (fitted, again):
+        assert state.best_epoch == best
+        assert differences({name: t.cpu() for name, t in model.state_dict().items()}, last["best"]) == []
+        logits = model.eval()(data.images.to(next(model.parameters()).device)).cpu()
+        assert torch.allclose(evaluation.logits, logits, atol=1e-5)
+        assert evaluation.labels.tolist() == data.labels.tolist()
 
 
 @pytest.mark.parametrize("monitor", ["valid_acc", "valid_loss", "valid_macro_f1"])
@@ -379,6 +405,7 @@ ALL = PLAIN | {
     "patience": 1,
     "epochs": 9,
 }
+NUM_VALID_BATCHES = 5
 NUM_QUESTIONS = 3 * (1 + 5 + 5)  # at the beginning of an epoch, after each of its steps, after each validation batch
 
 
@@ -478,10 +505,10 @@ def test_a_run_that_is_stopped_before_its_first_step_saves_nothing(begin: Callab
 def test_a_finished_run_is_not_continued(begin: Callable, tmp_path: Path) -> None:
     begin(1, **PLAIN)
     recorder, stop = begin(2, checkpoint=tmp_path / "last.pt", **PLAIN)
-    assert stop.num_asked == 0 and recorder.steps == []
+    assert stop.num_asked == NUM_VALID_BATCHES and recorder.steps == []
     begin(1, **ALL)
     recorder, stop = begin(2, checkpoint=tmp_path / "last.pt", **ALL)  # its patience is at an end, not its epochs
-    assert stop.num_asked == 0 and recorder.steps == []
+    assert stop.num_asked == NUM_VALID_BATCHES and recorder.steps == []
 
 
 def test_steps_are_shown_once_and_speed_is_measured_anew(begin: Callable, tmp_path: Path) -> None:
@@ -521,7 +548,7 @@ def test_the_average_is_what_is_evaluated_and_kept(
 ) -> None:
     """By hand: after step n the average moves by 1 - d to the weights, d = min(0.52, (1 + n) / (10 + n))."""
     data = tiny_data()
-    state, recorder, model, optimizer = fit(
+    state, recorder, model, _, optimizer = fit(
         model, data, make_optimizer=lambda model: named(Watched, model, lr=0.1), ema_decay=0.52, epochs=2
     )
     average = optimizer.weights[0]
@@ -531,7 +558,7 @@ def test_the_average_is_what_is_evaluated_and_kept(
     average_now = recorder.checkpoints[1]["average"]
     found = torch.cat([average_now[name].double().flatten() for name, _ in model.named_parameters()])
     assert torch.allclose(found, average, rtol=1e-5, atol=1e-6)
-    assert (found - optimizer.flat()).abs().max() > 0.01
+    assert (found - optimizer.weights[-1]).abs().max() > 0.01
     best = recorder.checkpoints[0]["best"]
     assert differences(best, dict(recorder.checkpoints[0]["average"])) == []
     model.load_state_dict(best)
