@@ -63,8 +63,9 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
     from hybridnet.checkpoint import load_weights, require_saved
     from hybridnet.console import Display, track
     from hybridnet.files import shortened
+    from hybridnet.recorder import Recorder
     from hybridnet.results import Results
-    from hybridnet.run import Recorder, log
+    from hybridnet.run import log
     from hybridnet.trainer.randomness import seed_everything
 
     blueprint = experiment.blueprint(cfg)
@@ -206,7 +207,7 @@ def follow() -> None:
     from hybridnet import experiment
     from hybridnet.checkpoint import load_weights
     from hybridnet.errors import Fault, InputError
-    from hybridnet.run import NoRecorder
+    from hybridnet.recorder import NoRecorder
     from hybridnet.signals import Interruption
     from hybridnet.trainer.randomness import seed_everything
     from hybridnet.trainer.ranks import Ranks

@@ -250,7 +250,7 @@ def _sweep(
     function: Callable[[DictConfig], float], config_name: str, arguments: argparse.Namespace, *, check: Check
 ) -> None:
     """Run many jobs; ends the process with an error if one has failed."""
-    from hybridnet.sweep import multirun
+    from hybridnet.sweep import launcher, multirun
 
     with _rare_collections():
         jobs, grid = multirun.plan(config_name, arguments.overrides, config_dirs=_config_dirs(arguments), check=check)
@@ -265,12 +265,12 @@ def _sweep(
     try:
         ended = multirun.run(function, jobs, grid, start=start)
     except KeyboardInterrupt:
-        print(f"the sweep goes on with {multirun.how_to_continue(folder)}")
+        print(f"the sweep goes on with {launcher.how_to_continue(folder)}")
         raise
     _report(folder)
     failed = [job for job in ended if job.status == "failed"]
     if failed:
-        raise TrainingError(*(multirun.fault_of(job) for job in failed))
+        raise TrainingError(*(launcher.fault_of(job) for job in failed))
 
 
 def _report(folder: Path) -> None:

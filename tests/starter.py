@@ -124,7 +124,7 @@ def hold_at(place: str, count: int, held: Path, go: Path) -> Callable[[str], Non
                 time.sleep(0.005)
 
     from hybridnet.data.metadata import MetadataImages
-    from hybridnet.run import Recorder
+    from hybridnet.recorder import Recorder
 
     _before(MetadataImages, "setup", lambda *_: passing("setup"))
     _before(Recorder, "step", lambda *_: passing("step"))

@@ -12,7 +12,7 @@ from torch import nn
 
 from hybridnet import config
 from hybridnet.measure.rounds import Spread
-from hybridnet.run import NoRecorder
+from hybridnet.recorder import NoRecorder
 from hybridnet.trainer.checkpoints import Checkpoints
 from hybridnet.trainer.inputs import Inputs
 from hybridnet.trainer.state import Training

@@ -1,6 +1,6 @@
 """Starts a sweep: all jobs are checked before the first one, and what is done already is left out.
 
-Hydra's sweepers and launchers do the rest; between the two stands `LedgerLauncher`, which knows what is done.
+Hydra's sweepers and launchers do the rest; between the two stands `LedgerLauncher`.
 """
 
 from __future__ import annotations
@@ -9,23 +9,20 @@ import functools
 import hashlib
 import importlib.util
 import os
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from hybridnet import config, signals
 from hybridnet.config import Multirun
-from hybridnet.errors import Fault, InputError, Stopped, TrainingError
-from hybridnet.files import shortened
+from hybridnet.errors import Fault, InputError, Stopped
 from hybridnet.sweep import search
+from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped
 from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned, write_sweep
 
 Check = Callable[..., Any]
@@ -33,19 +30,6 @@ Function = Callable[[DictConfig], float]  # trains; returns the best of the moni
 
 EXTRAS = {"optuna": "optuna", "joblib": "joblib", "ray": "ray", "submitit": "slurm"}  # part of a plugin's name: extra
 OF_A_START = ("sweep", "resume")  # of a sweep's start, not of its jobs
-MAX_DEATHS = 2  # of a job's process, after which the job has failed
-
-
-class SweepStopped(BaseException):
-    """A job has failed, and none shall start after that. Not an `Exception`: nothing shall catch it on its way."""
-
-
-class _Failed(JobReturn):
-    """Raises the job's error without Hydra's own line about it."""
-
-    @property
-    def return_value(self) -> Any:
-        raise self._return_value
 
 
 class Jobs:
@@ -118,72 +102,6 @@ class Jobs:
         of_job = [text for key, text in zip(keys, overrides, strict=True) if key not in OF_A_START]
         swept = [text for key, text in zip(keys, overrides, strict=True) if key in self.multirun.swept]
         return Planned(identity, of_job, swept, config.slug(",".join(sorted(swept))))
-
-
-class LedgerLauncher(Launcher):
-    """Gives those jobs of a batch that are not done to another launcher, each with its own folder.
-
-    The others answer from the ledger. A launcher that fails as a whole, because a process of its was killed, is called
-    again for what is left.
-
-    Args:
-        launcher: runs the jobs.
-        ledger: of the sweep.
-        jobs: knows each job's identity.
-        is_search: whether the sweeper wants to know which jobs have failed; a grid would end with the first.
-    """
-
-    def __init__(self, launcher: Launcher, ledger: Ledger, jobs: Jobs, *, is_search: bool) -> None:
-        self.launcher = launcher
-        self.ledger = ledger
-        self.jobs = jobs
-        self.is_search = is_search
-        self._num_launched = 0
-
-    def setup(self, **_: Any) -> None:
-        """The other launcher was set up before."""
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run what is not done of a batch; returns one result for each of its jobs."""
-        planned = [self.jobs.planned(overrides) for overrides in job_overrides]
-        commands = {p.identity: list(o) for p, o in zip(planned, job_overrides, strict=True)}
-        before = {job.identity: job for job in self.ledger.add(planned) if not job.is_done}
-        todo, num_started = list(before.values()), 0
-        while todo:
-            try:
-                self._start([[*commands[job.identity], *_of_start(job)] for job in todo])
-                break
-            except Exception as error:
-                num_before = num_started
-                todo, num_started = self._left(before, error)
-                if num_started == num_before:
-                    raise  # it is not because of a job
-        if (self.ledger.folder / STOP).exists():
-            raise SweepStopped
-        return [self._result(job, o) for job, o in zip(self.ledger.add(planned), job_overrides, strict=True)]
-
-    def _start(self, commands: Sequence[Sequence[str]]) -> None:
-        first = self._num_launched
-        self._num_launched += len(commands)
-        self.launcher.launch(commands, initial_job_idx=first)
-
-    def _left(self, before: Mapping[str, Job], error: Exception) -> tuple[list[Job], int]:
-        """After the launcher has failed as a whole: the jobs to start again, and how many attempts there were."""
-        left, num_started = [], 0
-        for job in (job for job in self.ledger.jobs() if job.identity in before):
-            num_attempts = job.attempt - before[job.identity].attempt
-            num_started += num_attempts
-            if job.status == "interrupted" and num_attempts >= MAX_DEATHS:
-                replace(job, status="failed", error=f"its process has ended: {error}").write()
-            elif not (job.is_done or (job.status == "failed" and num_attempts)):
-                left.append(job)
-        return left, num_started
-
-    def _result(self, job: Job, overrides: Sequence[str]) -> JobReturn:
-        if job.is_done or not self.is_search:
-            value = job.value if job.is_done else float("nan")
-            return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=value)
-        return _Failed(overrides=overrides, status=JobStatus.FAILED, _return_value=TrainingError(fault_of(job)))
 
 
 def plan(
@@ -270,19 +188,6 @@ def run(
         if is_left:
             _launch(function, jobs, ledger, lambda job: start(job, overrides))
         return ledger.jobs()
-
-
-def how_to_continue(folder: Path) -> str:
-    """The command that goes on with a sweep."""
-    return f"python train.py resume={shlex.quote(str(shortened(folder.resolve())))}"
-
-
-def fault_of(job: Job) -> Fault:
-    """Why a job has failed, and what to do about it."""
-    why = str(job.error).partition("\n")[0].removeprefix("error: ")
-    log = shortened(job.folder.resolve()) / "train.log"
-    hint = f"{log} has the traceback; {how_to_continue(job.folder.parent)} tries it again"
-    return Fault("failed job", job.name, why, hint)
 
 
 def _require_installed(target: str) -> None:
@@ -374,8 +279,3 @@ def _job(function: Function, *, shares_gpus: bool) -> Function:
             os._exit(stopped.exit_code)  # or a worker would wait for the next job of a sweep that has ended
 
     return job
-
-
-def _of_start(job: Job) -> list[str]:
-    """Go on with what the job's folder holds, or begin there."""
-    return [f"hydra.sweep.subdir={config.quoted(job.folder.name)}", "resume=auto"]

@@ -1,23 +1,19 @@
-"""Sweeps as a user types them, and the launcher that keeps the ledger."""
+"""Sweeps as a user types them."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
 
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
-from hybridnet.sweep.ledger import Attempt, Job, Ledger, Planned, read_job
-from hybridnet.sweep.multirun import LedgerLauncher, SweepStopped, _require_installed
+from hybridnet.sweep.ledger import Job, Ledger
+from hybridnet.sweep.multirun import _require_installed
 from tests.conftest import Command, content
 
 Run = Callable[..., tuple[int, str, str]]
@@ -164,94 +160,3 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:
         _require_installed("hydra_plugins.nowhere_ray.launcher.Launcher")
     with pytest.raises(InputError, match="hint: install what provides hydra_plugins.other"):
         _require_installed("hydra_plugins.other.launcher.Launcher")
-
-
-class Fragile(Launcher):
-    """Runs jobs whose process dies as often as is said, and takes all others of the batch with it."""
-
-    def __init__(self, deaths: dict[str, int], *, error: bool = True) -> None:
-        self.deaths = deaths
-        self.batches: list[list[str]] = []
-
-    def setup(self, **_: object) -> None: ...
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        self.batches.append([overrides[0] for overrides in job_overrides])
-        for name, subdir, resume in job_overrides:
-            assert resume == "resume=auto"
-            folder = self.folder / subdir.partition("=")[2].strip("'")
-            if self.deaths.get(name, 0):
-                self.deaths[name] -= 1
-                job = read_job(folder)
-                replace(job, status="running", attempt=job.attempt + 1).write()
-                raise RuntimeError("a worker was killed")
-            with Attempt(folder) as attempt:
-                (folder / "status.json").write_text(json.dumps({"status": "complete"}))
-                attempt.value = float(len(name))
-        return []
-
-
-class Names:
-    """Knows jobs by their only override."""
-
-    @staticmethod
-    def planned(overrides: Sequence[str]) -> Planned:
-        return Planned(overrides[0], list(overrides), list(overrides), overrides[0])
-
-
-def _launcher(folder: Path, deaths: dict[str, int], *, is_search: bool = False) -> LedgerLauncher:
-    inner = Fragile(deaths)
-    inner.folder = folder
-    return LedgerLauncher(inner, Ledger(folder), Names(), is_search=is_search)
-
-
-def test_a_process_that_is_killed_takes_no_other_job_with_it(tmp_path: Path) -> None:
-    launcher = _launcher(tmp_path, {"bb": 1, "ccc": 9})
-    returns = launcher.launch([["a"], ["bb"], ["ccc"], ["dddd"]], initial_job_idx=0)
-    jobs = _jobs(tmp_path)
-    assert [(job.status, job.attempt) for job in jobs] == [
-        ("complete", 1),
-        ("complete", 2),
-        ("failed", 2),
-        ("complete", 1),
-    ]
-    assert jobs[2].error == "its process has ended: a worker was killed"
-    assert [result.return_value for result in returns[:2]] == [1.0, 2.0] and returns[3].return_value == 4.0
-    assert returns[2].return_value != returns[2].return_value, "a grid goes on: no value, and no error"
-    again = launcher.launch([["a"], ["dddd"]], initial_job_idx=4)
-    assert [result.return_value for result in again] == [1.0, 4.0]
-    assert launcher.launcher.batches[-1] == ["dddd"], "what is done is not started again"
-
-
-def test_a_process_may_be_killed_in_every_batch(tmp_path: Path) -> None:
-    launcher = _launcher(tmp_path, {"a": 1, "bb": 1}, is_search=True)
-    for name in ("a", "bb"):
-        (result,) = launcher.launch([[name]], initial_job_idx=0)
-        assert result.return_value == len(name)
-    assert [(job.status, job.attempt) for job in _jobs(tmp_path)] == [("complete", 2)] * 2
-
-
-def test_a_search_is_told_of_a_failure(tmp_path: Path) -> None:
-    launcher = _launcher(tmp_path, {"bb": 9}, is_search=True)
-    (result,) = launcher.launch([["bb"]], initial_job_idx=0)
-    with pytest.raises(Exception, match=r"failed job in 0 \(bb\): its process has ended"):
-        _ = result.return_value
-
-
-def test_a_launcher_that_starts_nothing_is_not_asked_again(tmp_path: Path) -> None:
-    launcher = _launcher(tmp_path, {})
-
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("no cluster")
-
-    launcher.launcher.launch = fail
-    with pytest.raises(RuntimeError, match="no cluster"):
-        launcher.launch([["a"]], initial_job_idx=0)
-    assert [job.status for job in _jobs(tmp_path)] == ["pending"]
-
-
-def test_no_further_batch_starts_after_a_stop(tmp_path: Path) -> None:
-    launcher = _launcher(tmp_path, {})
-    (tmp_path / ".stop").touch()
-    with pytest.raises(SweepStopped):
-        launcher.launch([["a"]], initial_job_idx=0)

@@ -1,0 +1,74 @@
+"""Composes the configuration, finds every fault in it before any data are read, and builds what it describes.
+
+The only package besides the entry points that imports hydra or omegaconf. Neither torch nor the data packages are
+imported here: a misspelt override is answered before they are.
+"""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from hybridnet.config.building import ALLOWED_TARGETS, build, build_modules, find_faults
+from hybridnet.config.composition import (
+    Known,
+    Multirun,
+    compose,
+    expand,
+    multirun,
+    sample_values,
+    taken_apart,
+    trust_jobs,
+)
+from hybridnet.config.content import (
+    as_written,
+    flat,
+    identity,
+    keys,
+    nested_yaml,
+    plain,
+    replaced,
+    resolved,
+    select,
+    top_level,
+    with_values,
+)
+from hybridnet.config.overrides import group_choices, keys_of, merged, quoted, slug
+from hybridnet.config.run_files import hydra_files, read_overrides, saved, saved_settings
+from hybridnet.config.session import CONF_DIR
+
+__all__ = [
+    "ALLOWED_TARGETS",
+    "CONF_DIR",
+    "DictConfig",
+    "Known",
+    "Multirun",
+    "as_written",
+    "build",
+    "build_modules",
+    "compose",
+    "expand",
+    "find_faults",
+    "flat",
+    "group_choices",
+    "hydra_files",
+    "identity",
+    "keys",
+    "keys_of",
+    "merged",
+    "multirun",
+    "nested_yaml",
+    "plain",
+    "quoted",
+    "read_overrides",
+    "replaced",
+    "resolved",
+    "sample_values",
+    "saved",
+    "saved_settings",
+    "select",
+    "slug",
+    "taken_apart",
+    "top_level",
+    "trust_jobs",
+    "with_values",
+]

@@ -1,0 +1,86 @@
+"""From a composed configuration to what it describes, and the faults that can be seen before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hybridnet import binding
+from hybridnet.errors import Fault, FaultsError, InputError
+
+ALLOWED_TARGETS = ("hybridnet.", "torch.", "torchvision.", "timm.")
+
+
+def build(node: DictConfig | Mapping[str, Any], *, extra_targets: Sequence[str] = (), **arguments: Any) -> Any:
+    """Instantiate a node with a `_target_`; keys that only feed interpolations (`heads`) are left out.
+
+    Args:
+        node: its own and every nested `_target_` must be allowed.
+        extra_targets: prefixes that are allowed besides those of the project and of the node's configuration.
+        arguments: plain values that are known only now, such as the number of classes.
+
+    Raises:
+        InputError: if a target is not allowed or cannot be imported.
+        ValueError: if the target refuses a setting.
+        FaultsError: of the target.
+    """
+    container = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    faults = list(binding.target_faults(container, allowed=(*_allowed(node), *extra_targets)))
+    if faults:
+        raise InputError(*faults)
+    try:
+        return instantiate(binding.without_knobs(container), _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause and not isinstance(cause, ValueError | FaultsError):
+            cause = cause.__cause__
+        if cause:
+            raise cause from error
+        raise
+
+
+def build_modules(node: Mapping[str, Any], *, extra_targets: Sequence[str] = (), **arguments: Any) -> Any:
+    """`build` for a node from a file: every target must be a torch module class, so that nothing else can run.
+
+    A package that `extra_targets` names is imported; nothing in the file can name one.
+
+    Raises:
+        InputError: if a target is something else.
+    """
+    if faults := list(binding.module_faults(node, extra_targets=extra_targets)):
+        raise InputError(*faults)
+    return build(node, extra_targets=extra_targets, **arguments)
+
+
+def find_faults(cfg: DictConfig) -> dict[str, Fault]:
+    """Every key of the composed configuration that its target does not take, that is missing, or of a wrong value.
+
+    Returns:
+        The fault of each key. Where a value comes from a knob by interpolation, the key is the knob's.
+    """
+    known = cfg.copy()
+    for key in binding.references(OmegaConf.to_container(cfg, resolve=False)):
+        # What others refer to must be there: `~trainer.epochs` is missing, not a broken reference of the data's.
+        if OmegaConf.select(known, key, default=binding.MISSING, throw_on_resolution_failure=False) == binding.MISSING:
+            OmegaConf.update(known, key, binding.MISSING, force_add=True)
+    raw = OmegaConf.to_container(known, resolve=False)
+    for key in binding.missing_keys(raw):
+        OmegaConf.update(known, key, binding.PLACEHOLDER)  # a reference to a missing value could not be resolved
+    try:
+        resolved = OmegaConf.to_container(known, resolve=True)
+    except OmegaConfBaseException as error:
+        key = str(error.full_key) if error.full_key else "the configuration"
+        return {key: Fault("broken reference", key, str(error).splitlines()[0])}
+    found = {fault.where: fault for fault in binding.target_faults(resolved, allowed=_allowed(cfg))}
+    return found or binding.setting_faults(raw, resolved)
+
+
+def _allowed(cfg: Any) -> tuple[str, ...]:
+    root = cfg._get_root() if isinstance(cfg, DictConfig) else {}
+    extra = root.get("extra_targets") if isinstance(root, DictConfig) and "extra_targets" in root else []
+    return (*ALLOWED_TARGETS, *(extra or []))

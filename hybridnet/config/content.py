@@ -1,0 +1,87 @@
+"""What is in a composed configuration, and copies of it with other values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hybridnet import binding
+
+
+def select(cfg: DictConfig, key: str) -> Any:
+    """The value at a dotted key, or None."""
+    return OmegaConf.select(cfg, key)
+
+
+def keys(cfg: DictConfig) -> list[str]:
+    """Every dotted key."""
+    return list(binding.all_keys(OmegaConf.to_container(cfg, resolve=False)))
+
+
+def identity(cfg: DictConfig, *, without: Sequence[str] = ()) -> str:
+    """The same for two configurations with the same keys, values and references, else another text.
+
+    Args:
+        cfg: the configuration.
+        without: keys at its top that do not count.
+    """
+    content = OmegaConf.to_container(cfg, resolve=False)
+    return repr({key: value for key, value in content.items() if key not in without})
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """The node as nested dictionaries and lists of plain values."""
+    return OmegaConf.to_container(node, resolve=True)
+
+
+def top_level(cfg: DictConfig) -> dict[str, Any]:
+    """The settings that belong to no part, in plain types; references in parts may be broken."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    return {key: value for key, value in raw.items() if not isinstance(value, dict)}
+
+
+def flat(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:
+    """The value at every dotted key, in plain types, and for each key that refers to another one: that key."""
+    values = dict(binding.leaves(OmegaConf.to_container(cfg, resolve=True)))
+    references = {}
+    for place, text in binding.leaves(OmegaConf.to_container(cfg, resolve=False)):
+        if isinstance(text, str) and (reference := binding.REFERENCE.fullmatch(text)):
+            # A reference to a whole node has several values.
+            below = [key for key in values if key == place or key.startswith((f"{place}.", f"{place}["))]
+            references |= {key: reference.group(1) + key.removeprefix(place) for key in below}
+    return values, references
+
+
+def as_written(cfg: DictConfig) -> dict[str, Any]:
+    """The value at every dotted key, in plain types; references stay as they are."""
+    return dict(binding.leaves(OmegaConf.to_container(cfg, resolve=False)))
+
+
+def resolved(cfg: DictConfig) -> DictConfig:
+    """A copy of `cfg` without references, which says the same in another process."""
+    plain = cfg.copy()
+    OmegaConf.resolve(plain)
+    return plain
+
+
+def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
+    """A copy of `cfg` with other values at some dotted keys."""
+    changed = cfg.copy()
+    for key, value in values.items():
+        OmegaConf.update(changed, key, value, force_add=True)
+    return changed
+
+
+def replaced(cfg: DictConfig, names: Iterable[str], *, by: DictConfig) -> DictConfig:
+    """A copy of `cfg` in which the keys `names` have the values that they have in `by`."""
+    return with_values(cfg, {key: OmegaConf.select(by, key) for key in names})
+
+
+def nested_yaml(values: Mapping[str, Any]) -> str:
+    """Values at dotted keys as a yaml of nested keys, or nothing."""
+    nested = OmegaConf.create({})
+    for key, value in values.items():
+        OmegaConf.update(nested, key, value, force_add=True)
+    return OmegaConf.to_yaml(nested) if values else ""

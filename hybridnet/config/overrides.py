@@ -1,0 +1,165 @@
+"""What is typed: overrides, which choose files of conf/ or set values, and the faults in them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
+
+from hybridnet.binding import nearest
+from hybridnet.config.session import CONF_DIR
+from hybridnet.errors import Fault, InputError
+
+
+def slug(text: str) -> str:
+    """`model.heads=2,model/backbone=resnet34` -> `heads=2,backbone=resnet34`, safe as the name of a folder."""
+    short = re.sub(r"(^|,)[^=,]*[./@]([^=,./@]+=)", r"\1\2", text)
+    return re.sub(r"[^\w=.,+-]+", "-", short)[:100]
+
+
+def quoted(text: str) -> str:
+    """As a value of an override, whatever characters it has: `'a=b, c'`."""
+    return "'" + re.sub(r"(\\*)(?='|\Z)", r"\1\1", text).replace("'", "\\'") + "'"
+
+
+def keys_of(overrides: Sequence[str]) -> list[str]:
+    """The key or group that each override sets."""
+    return [override.key_or_group for override in OverridesParser.create().parse_overrides(list(overrides))]
+
+
+def group_choices(overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> list[str]:
+    """Only those overrides that choose a file of conf/ (`model=ca`), without those that set a value."""
+    keys = [o.key_or_group for o in OverridesParser.create().parse_overrides(list(overrides))]
+    homes = [CONF_DIR, *map(Path, config_dirs)]
+    return [text for text, key in zip(overrides, keys, strict=True) if any((home / key).is_dir() for home in homes)]
+
+
+def merged(older: Sequence[str], newer: Sequence[str]) -> list[str]:
+    """Both lists of overrides; where both set a key, the newer one."""
+    keys_of = [override.key_or_group for override in parse(newer)]
+    kept = [text for text, override in zip(older, parse(older), strict=True) if override.key_or_group not in keys_of]
+    return [*kept, *newer]
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """As Hydra reads them, with the resolvers of the configuration it is over.
+
+    Raises:
+        InputError: for one that cannot be read.
+    """
+    hydra = GlobalHydra.instance()
+    parser = OverridesParser.create(hydra.config_loader() if hydra.is_initialized() else None)
+    parsed = []
+    for text in overrides:
+        try:
+            parsed += parser.parse_overrides([text])
+        except OverrideParseException as error:
+            cause = str(error).splitlines()[0]
+            hint = "overrides are written key=value; put a value with blanks or commas into quotes: 'key=\"a, b\"'"
+            raise InputError(Fault("unreadable override", text, cause, hint)) from error
+    return parsed
+
+
+def is_of_hydra(override: Override) -> bool:
+    """Whether it sets something of Hydra's own."""
+    return override.key_or_group.startswith(("hydra.", "hydra/"))
+
+
+def groups_of(overrides: Sequence[Override]) -> list[Override]:
+    """Those that choose a file of conf/, without those that set a value."""
+    loader = GlobalHydra.instance().config_loader()
+    place = tuple(source.path for source in loader.get_search_path().get_path())
+    return [override for override in overrides if _is_group(override.key_or_group, place)]
+
+
+@functools.cache  # Hydra looks through all its sources, 10 ms for each key of each job
+def _is_group(key: str, place: tuple[str, ...]) -> bool:
+    """Whether `key` names a folder of the configuration, in the search path `place` of Hydra as it is now."""
+    loader = GlobalHydra.instance().config_loader()
+    return bool(loader.list_groups(key) or loader.get_group_options(key))
+
+
+def choices_of(groups: Sequence[Override]) -> Iterator[str]:
+    """The choices as overrides, of a sweep the first one; without those of a file that does not exist."""
+    loader = GlobalHydra.instance().config_loader()
+    for override in groups:
+        options = loader.get_group_options(override.key_or_group)
+        values = _values(override)
+        if values and values[0] is not None and all(name in options for value in values for name in _names(value)):
+            chosen = f"[{','.join(values[0])}]" if isinstance(values[0], list) else values[0]
+            yield f"{override.get_key_element()}={chosen}"
+
+
+def _values(override: Override) -> list[Any]:
+    """The value of an override, or all of them in a sweep."""
+    if not override.is_sweep_override():
+        return [override.value()]
+    return [] if override.is_interval_sweep() else [text.strip("'\"") for text in override.sweep_string_iterator()]
+
+
+def _names(choice: Any) -> list[str]:
+    """The files that a choice of a group names: one, or several, as a list or as its text."""
+    if isinstance(choice, str):
+        names = choice[1:-1].split(",") if choice.startswith("[") else [choice]
+        return [name.strip(" '\"") for name in names if name.strip()]
+    return choice if isinstance(choice, list) else []
+
+
+def option_faults(groups: Sequence[Override]) -> list[Fault]:
+    """Files of conf/ that are chosen and do not exist."""
+    loader = GlobalHydra.instance().config_loader()
+    faults = []
+    for override in groups:
+        options = loader.get_group_options(override.key_or_group)
+        wrong = [name for value in _values(override) for name in _names(value) if name not in options]
+        faults += [_option_fault(override, name, options) for name in wrong]
+        if override.value() is None and not override.is_delete():
+            hint = f"leave it out, or choose from {', '.join(options)}"
+            faults.append(Fault("wrong value", f"{override.key_or_group}=null", "it names no file of conf", hint))
+    return faults
+
+
+def key_faults(overrides: Sequence[Override], keys: Sequence[str]) -> list[Fault]:
+    """Values that are set at none of the `keys` of the configuration."""
+    loader = GlobalHydra.instance().config_loader()
+    faults = []
+    for override in overrides:
+        key = override.key_or_group
+        if key.startswith("hydra"):
+            continue
+        group = key.replace(".", "/")
+        if group != key and isinstance(override.value(), str) and loader.get_group_options(group):
+            cause, hint = f"a file of conf/{group} is chosen with /", f"did you mean {group}={override.value()}?"
+            faults.append(Fault("wrong value", f"{key}={override.value()}", cause, hint))
+        elif key not in keys:
+            group, name = [*key.split("."), ""][:2]
+            is_left_out = name in loader.get_group_options(group)  # such as logger.mlflow.uri without logger=mlflow
+            faults += _unknown_key(override, keys, group_hint=f"choose {group}={name} too" if is_left_out else "")
+    return faults
+
+
+def _option_fault(override: Override, value: str, options: Sequence[str]) -> Fault:
+    group = override.key_or_group
+    match = nearest(value, list(options))
+    meant = f"did you mean {group}={match}? " if match else ""
+    return Fault(
+        "unknown option", f"{group}={value}", "no such file in conf", f"{meant}choose from {', '.join(options)}"
+    )
+
+
+def _unknown_key(override: Override, keys: Sequence[str], *, group_hint: str) -> list[Fault]:
+    key = override.key_or_group
+    match = nearest(key, keys)
+    parent, _, name = key.rpartition(".")
+    if override.is_add() and not (match and match.rpartition(".")[0] == parent):
+        return []  # a new key: whether its target takes it is seen when the configuration is bound
+    siblings = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == parent]
+    hint = f"did you mean {match}?" if match else f"choose from {', '.join(siblings)}" if siblings else group_hint
+    return [Fault("unknown key", key, f"{parent or 'the configuration'} has no '{name}'", hint)]

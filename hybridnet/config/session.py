@@ -1,0 +1,44 @@
+"""Hydra over conf/ and the folders of the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from hydra import initialize_config_dir
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+
+_PACKAGE = Path(__file__).parents[1]
+CONF_DIR = next((p for p in (_PACKAGE.parent / "conf", _PACKAGE / "conf") if p.is_dir()), _PACKAGE / "conf")
+
+
+@contextmanager
+def hydra_over(config_dirs: Sequence[str]) -> Iterator[None]:
+    """Hydra over conf/ and, before it, the user's own folders; what was initialised before comes back at the end."""
+    outer = GlobalHydra.instance().hydra  # of a search, whose jobs are composed while it runs
+    GlobalHydra.instance().clear()
+    with ExitStack() as on_exit:
+        on_exit.callback(lambda: setattr(GlobalHydra.instance(), "hydra", outer))
+        on_exit.enter_context(initialize_config_dir(str(CONF_DIR), version_base="1.3"))
+        if config_dirs:
+            search_path = create_config_search_path(str(CONF_DIR))
+            for folder in config_dirs:
+                search_path.prepend("command-line", f"file://{Path(folder).resolve()}")
+            GlobalHydra.instance().clear()
+            Hydra.create_main_hydra2(task_name="app", config_search_path=search_path)
+        _prefer_own_files()
+        yield
+
+
+def _prefer_own_files() -> None:
+    """Where conf/hydra has a file for a plugin, forget what the plugin has registered under the same name.
+
+    Hydra would merge the two and warn that it will not do so in future.
+    """
+    for file in (CONF_DIR / "hydra").glob("*/*.yaml"):
+        registered = ConfigStore.instance().repo.get("hydra", {}).get(file.parent.name, {})
+        registered.pop(file.name, None)

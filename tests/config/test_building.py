@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from hybridnet import config
+from hybridnet.errors import InputError
+
+
+def test_build_refuses_targets_elsewhere_even_when_nested() -> None:
+    with pytest.raises(InputError, match=r"target not allowed in trainer\.monitor\._target_"):
+        config.build({"trainer": {"monitor": {"_target_": "os.system", "command": "touch x"}}})
+
+
+def test_extra_targets_widen_what_is_allowed() -> None:
+    cfg = config.compose("train")
+    cfg.scheduler = {"_target_": "math.sqrt"}
+    assert "scheduler._target_" in config.find_faults(cfg)
+    cfg.extra_targets = ["math."]
+    assert "scheduler._target_" not in config.find_faults(cfg)
+
+
+def test_build_raises_what_the_target_raised() -> None:
+    node = {"_target_": "hybridnet.model.bot.SelfAttention", "channels": 30, "heads": 4, "reference_size": [7, 7]}
+    with pytest.raises(ValueError, match=r"channels \(30\) must be divisible by heads \(4\)"):
+        config.build(node)

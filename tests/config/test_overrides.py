@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+
+from hybridnet import config
+from hybridnet.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.epoch=3", "unknown key in trainer.epoch: trainer has no 'epoch'\nhint: did you mean trainer.epochs?"),
+        ("+trainer.epoch=3", "did you mean trainer.epochs?"),
+        ("epochs=3", "did you mean trainer.epochs?"),
+        ("model=hybird", "unknown option in model=hybird: no such file in conf\nhint: did you mean model=hybrid?"),
+        ("model/backbone=resnet81", "did you mean model/backbone=resnet18?"),
+        ("experiment=quik", "did you mean experiment=quick?"),
+        ("modle=plain", "did you mean model?"),
+        ("model.backbone=resnet50", "did you mean model/backbone=resnet50?"),
+        ("data.augment=gentle", "did you mean data/augment=gentle?"),
+        ("data.batch_size=[1", "unreadable override in data.batch_size=[1"),
+        ("optimizer.base_lr", "unreadable override in optimizer.base_lr"),
+        (
+            "logger=tensorbord",
+            "unknown option in logger=tensorbord: no such file in conf\nhint: did you mean logger=tens",
+        ),
+        (
+            "logger=[mlflow, 'wanb']",
+            "unknown option in logger=wanb: no such file in conf\nhint: did you mean logger=wandb?",
+        ),
+        (
+            "logger=null",
+            "wrong value in logger=null: it names no file of conf\nhint: leave it out, or choose from mlflow",
+        ),
+        (
+            "logger.mlflow.uri=a",
+            "unknown key in logger.mlflow.uri: logger.mlflow has no 'uri'\nhint: choose logger=mlflow",
+        ),
+    ],
+)
+def test_a_misspelt_override_names_the_nearest(override: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        config.compose("train", [override])
+    assert message in str(caught.value)
+
+
+def test_all_misspelt_overrides_are_named_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        config.compose("train", ["trainer.epoch=3", "optimizer.bas_lr=1", "scheduler=cosin"])
+    assert [fault.where for fault in caught.value.faults] == ["scheduler=cosin", "trainer.epoch", "optimizer.bas_lr"]
+
+
+def test_a_key_of_another_model_is_unknown() -> None:
+    with pytest.raises(InputError, match=r"model\.heads: model has no 'heads'"):
+        config.compose("train", ["model=plain", "model.heads=4"])
+
+
+def test_a_key_is_looked_up_in_the_groups_of_its_own_job() -> None:
+    known: config.Known = {}
+    config.compose("train", ["model=bot", "model.heads=4"], known=known)
+    with pytest.raises(InputError, match=r"error: unknown key in model\.heads: model has no 'heads'"):
+        config.compose("train", ["model=ca", "model.heads=4"], known=known)
+
+
+def test_only_choices_of_files_are_kept() -> None:
+    assert config.group_choices(["model=ca", "model.reduction=8", "model/backbone=resnet34"]) == [
+        "model=ca",
+        "model/backbone=resnet34",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "slug"),
+    [
+        ("model.heads=2,model.dropout=0.1", "heads=2,dropout=0.1"),
+        ("model/backbone=resnet34,seed=1", "backbone=resnet34,seed=1"),
+        ("data.metadata=/a b/c.csv", "metadata=-a-b-c.csv"),
+        ("x" * 300, "x" * 100),
+    ],
+)
+def test_the_slug_of_a_job_is_a_safe_folder_name(text: str, slug: str) -> None:
+    assert config.slug(text) == slug
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "both"),
+    [
+        ([], [], []),
+        (["a=1", "b.c=2"], ["d=3"], ["a=1", "b.c=2", "d=3"]),
+        (["a=1", "b.c=2", "d=4"], ["b.c=3", "a=0"], ["d=4", "b.c=3", "a=0"]),
+        (["+a=1", "~b", "++c=1"], ["a=2", "b=2", "c=2"], ["a=2", "b=2", "c=2"]),
+        (["a=1"], ["~a"], ["~a"]),
+        (["model=ca", "model.reduction=8"], ["model=bot"], ["model.reduction=8", "model=bot"]),
+        (["a.b=1", "a='x, y=z'"], ["a.bc=2"], ["a.b=1", "a='x, y=z'", "a.bc=2"]),
+    ],
+)
+def test_newer_overrides_replace_older_ones(older: list[str], newer: list[str], both: list[str]) -> None:
+    assert config.merged(older, newer) == both
+
+
+def test_an_unreadable_override_is_named_where_two_commands_are_merged() -> None:
+    with pytest.raises(InputError, match=r"unreadable override in data\.root=\[1: "):
+        config.merged(["seed=1"], ["data.root=[1"])
+
+
+def test_a_quoted_value_is_what_it_was() -> None:
+    texts = [
+        "a",
+        "a b",
+        "a=b, c",
+        "",
+        "'",
+        "\\",
+        "\\'",
+        "it's",
+        "a\\",
+        "a\\\\'b\\",
+        "\\\n",
+        '"',
+        "[1,2]",
+        "{a: 1}",
+        "null",
+        "1.5",
+    ]
+    texts += ["/run/ü (1)/x#y", "C:\\runs\\new", " a ", "~+@%:", "\ttab"]
+    cfg = config.compose("train", [f"resume_allow=[{','.join(map(config.quoted, texts))}]"])
+    assert list(cfg.resume_allow) == texts
+    for text in texts[::7]:
+        assert config.compose("train", [f"resume={config.quoted(text)}"]).resume == text

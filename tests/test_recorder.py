@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hybridnet import recorder as recorder_module
+from hybridnet.checkpoint import load_checkpoint
+from hybridnet.files import read_json
+from hybridnet.recorder import Recorder
+from hybridnet.trainer.state import State
+
+
+class _Display:
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+
+    def step(self, *values: float) -> None:
+        self.shown.append(values)
+
+    def epoch(self, row: dict[str, float], *, is_best: bool) -> None:
+        self.shown.append((row, is_best))
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    identity = {"settings": {"seed": 1}, "data": {"train": "abc"}}
+    return Recorder(tmp_path, _Display(), recipe={"format": 1, "label2id": {"a": 0}}, identity=identity)
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Nothing is written before it is set."""
+    event, write = threading.Event(), recorder_module.save_checkpoint
+    monkeypatch.setattr(recorder_module, "save_checkpoint", lambda *a, **k: (event.wait(), write(*a, **k)))
+    yield event
+    event.set()
+
+
+def _break_disk(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(recorder_module, "save_checkpoint", fail)
+
+
+def _checkpoint(state: State, best: float) -> dict[str, Any]:
+    return {"model": {"w": torch.tensor([best + 0.5])}, "best": {"w": torch.tensor([best])}, "state": dict(vars(state))}
+
+
+def _record(recorder: Recorder, epochs: int, *, best_epochs: list[int]) -> State:
+    state = State()
+    for epoch in range(1, epochs + 1):
+        state.epoch, state.best_epoch = epoch, best_epochs[epoch - 1]
+        state.history = [*state.history, {"epoch": epoch, "valid_acc": epoch / 8}]
+        recorder.epoch(state, _checkpoint(state, float(state.best_epoch)))
+    recorder.wait()
+    return state
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_epoch_is_recorded_in_all_files(recorder: Recorder, tmp_path: Path) -> None:
+    state = _record(recorder, 2, best_epochs=[1, 1])
+    assert _names(tmp_path) == ["best_model.pt", "history.csv", "history.json", "last.pt", "previous.pt"]
+    last, previous, best = (load_checkpoint(tmp_path / name) for name in ("last.pt", "previous.pt", "best_model.pt"))
+    assert last == {
+        "format": 1,
+        "label2id": {"a": 0},
+        "settings": {"seed": 1},
+        "data": {"train": "abc"},
+        "model": {"w": torch.tensor([1.5])},
+        "best": {"w": torch.tensor([1.0])},
+        "state": vars(state),
+    }
+    assert previous["state"]["epoch"] == 1
+    assert best == {"format": 1, "label2id": {"a": 0}, "model": {"w": torch.tensor([1.0])}, "metrics": state.history[0]}
+    assert read_json(tmp_path / "history.json") == state.history
+    assert (tmp_path / "history.csv").read_text() == "epoch,valid_acc\n1,0.125\n2,0.25\n"
+    assert recorder.display.shown == [(state.history[0], True), (state.history[1], False)]
+
+
+def test_the_best_model_is_written_when_it_has_changed(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `last.pt`, from which it can be made anew."""
+    written: list[str] = []
+    for name in ("save_checkpoint", "write_json", "write_text"):
+        function = getattr(recorder_module, name)
+        monkeypatch.setattr(
+            recorder_module, name, lambda path, *a, f=function, **k: (written.append(path.name), f(path, *a, **k))
+        )
+    _record(recorder, 3, best_epochs=[1, 1, 3])
+    history = ["history.json", "history.csv"]
+    with_best, without = ["last.pt", "best_model.pt", *history], ["last.pt", *history]
+    assert written == [*with_best, *without, *with_best]
+    assert load_checkpoint(tmp_path / "best_model.pt")["model"] == {"w": torch.tensor([3.0])}
+
+
+def test_within_an_epoch_only_the_state_is_recorded(recorder: Recorder, tmp_path: Path) -> None:
+    state = State(batch=5)
+    recorder.save(state, _checkpoint(state, 0.0))
+    assert _names(tmp_path) == ["last.pt"]
+    state.batch = 6
+    recorder.save(state, _checkpoint(state, 0.0))
+    assert load_checkpoint(tmp_path / "last.pt")["state"]["batch"] == 6
+    assert load_checkpoint(tmp_path / "previous.pt")["state"]["batch"] == 5
+    assert recorder.display.shown == []
+
+
+def test_an_epoch_is_written_while_the_next_one_trains(
+    recorder: Recorder, tmp_path: Path, slow_disk: threading.Event
+) -> None:
+    weights = torch.zeros(1)
+    state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
+    recorder.epoch(state, {"model": {"w": weights}, "best": {"w": weights}, "state": dict(vars(state))})
+    assert _names(tmp_path) == [] and recorder.display.shown == [(state.history[0], True)]
+    weights += 1
+    state.history.append({"epoch": 2})
+    slow_disk.set()
+    recorder.wait()
+    assert load_checkpoint(tmp_path / "best_model.pt")["model"] == {"w": torch.zeros(1)}
+    last = load_checkpoint(tmp_path / "last.pt")
+    assert last["model"] == {"w": torch.zeros(1)} and last["state"]["history"] == [{"epoch": 1, "valid_acc": 0.5}]
+
+
+NEXT: dict[str, Callable[[Recorder, State], None]] = {
+    "wait": lambda recorder, state: recorder.wait(),
+    "epoch": lambda recorder, state: recorder.epoch(state, _checkpoint(state, 2.0)),
+    "save": lambda recorder, state: recorder.save(state, _checkpoint(state, 2.0)),
+    "leave": lambda recorder, state: recorder.__exit__(None, None, None),
+}
+
+
+@pytest.mark.parametrize("what", NEXT)
+def test_whoever_comes_next_waits_for_the_epoch_that_is_being_written(
+    what: str, recorder: Recorder, tmp_path: Path, slow_disk: threading.Event
+) -> None:
+    state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
+    recorder.epoch(state, _checkpoint(state, 1.0))
+    threading.Timer(0.2, slow_disk.set).start()
+    NEXT[what](recorder, state)
+    assert slow_disk.is_set() and "best_model.pt" in _names(tmp_path)
+
+
+@pytest.mark.parametrize("what", NEXT)
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("No such thing")])
+def test_an_epoch_that_could_not_be_written_is_told(
+    what: str, error: Exception, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _break_disk(monkeypatch, error)
+    state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
+    recorder.epoch(state, _checkpoint(state, 1.0))
+    with pytest.raises(type(error), match="No s"):
+        NEXT[what](recorder, state)
+    recorder.__exit__(None, None, None)  # told once
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("No such thing")])
+def test_the_error_that_ends_a_run_is_not_hidden_behind_one_of_the_disk(
+    error: Exception, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _break_disk(monkeypatch, error)
+    state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
+    with pytest.raises(ZeroDivisionError), recorder:
+        recorder.epoch(state, _checkpoint(state, 1.0))
+        raise ZeroDivisionError
+    (message,) = caplog.messages
+    assert message == f"the last epoch could not be saved: {error}"
+
+
+def test_a_step_is_shown(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.step(2, 30, 0.5, 0.25, 100.0)
+    assert recorder.display.shown == [(2, 30, 0.5, 0.25, 100.0)]
+    assert _names(tmp_path) == []
+
+
+def test_before_a_run_goes_on_the_other_files_are_made_anew(
+    recorder: Recorder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    _record(recorder, 3, best_epochs=[1, 2, 2])
+    (tmp_path / "best_model.pt").write_bytes(b"of the epoch after")
+    (tmp_path / "history.json").unlink()
+    (tmp_path / "history.csv").unlink()
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    before = (tmp_path / "previous.pt").read_bytes()
+    state = State(epoch=2, batch=7, step=27, best_epoch=1, history=[{"valid_acc": 0.5}, {"valid_acc": 0.25}])
+    recorder.restore({**_checkpoint(state, 4.0), "data": {"train": "of the run as it began"}})
+    best = load_checkpoint(tmp_path / "best_model.pt")
+    assert best == {
+        "format": 1,
+        "label2id": {"a": 0},
+        "model": {"w": torch.tensor([4.0])},
+        "metrics": {"valid_acc": 0.5},
+    }
+    assert read_json(tmp_path / "history.json") == state.history
+    assert (tmp_path / "history.csv").read_text() == "valid_acc\n0.5\n0.25\n"
+    last = load_checkpoint(tmp_path / "last.pt")
+    assert last["data"] == {"train": "abc"}, "what was let through counts from here on"
+    assert (last["state"], last["model"], last["format"]) == (vars(state), {"w": torch.tensor([4.5])}, 1)
+    assert (tmp_path / "previous.pt").read_bytes() == before, "not the damaged one"
+    assert caplog.messages == ["continuing after epoch 2, batch 7 of the next one (step 27)"]
+
+
+def test_within_the_first_epoch_there_is_nothing_to_make_anew(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.restore({"state": vars(State(batch=3, step=3)), "best": {}})
+    assert _names(tmp_path) == ["last.pt"], "which may have been damaged"
