@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 import hybridnet
+from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.data import load_image
 from hybridnet.files import in_bytes
 from hybridnet.launch import _rare_collections, _report
@@ -259,6 +260,25 @@ def test_a_job_that_fails_leaves_its_traceback_and_the_others_run(
     says_how = f"continue with python train.py resume={failed.relative_to(tmp_path)}\n" in command.stdout
     assert says_how == has_checkpoint
     require_whole_files(failed)
+
+
+def test_what_is_reported_is_what_was_saved(start: Start, run: Run, tiny: list[str], tmp_path: Path) -> None:
+    """A weight of the best model is another one on the disk, as with faulty memory: no figures; the run can go on."""
+    options, folder = [*tiny, "trainer.epochs=1", "hydra.run.dir=run"], tmp_path / "run"
+    command = start(*options, hold=("rename history.csv", 1)).wait_until_held()
+    content = load_checkpoint(folder / "best_model.pt")
+    next(iter(content["model"].values()))[0] *= 1.0001
+    save_checkpoint(folder / "best_model.pt", content)
+    command.go_on()
+    assert command.wait() == 1
+    assert command.stderr == (
+        f"error: damaged checkpoint in {folder / 'best_model.pt'}: it does not hold the weights that were evaluated\n"
+        "hint: the disk or the memory may be faulty\n"
+    )
+    assert _json(folder / "status.json")["status"] == "failed"
+    assert not (folder / "metrics.json").exists()
+    assert run("resume=run")[0] == 0
+    assert _json(folder / "metrics.json")["valid_acc"] == _json(folder / "history.json")[0]["valid_acc"]
 
 
 def test_weights_of_an_earlier_run_are_taken_and_told(command: RunProcess, tmp_path: Path, small: list[str]) -> None:

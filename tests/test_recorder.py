@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from hybridnet import files
 from hybridnet import recorder as recorder_module
 from hybridnet.checkpoint import load_checkpoint
 from hybridnet.files import read_json
@@ -137,6 +138,18 @@ NEXT: dict[str, Callable[[Recorder, State], None]] = {
     "save": lambda recorder, state: recorder.save(state, _checkpoint(state, 2.0)),
     "leave": lambda recorder, state: recorder.__exit__(None, None, None),
 }
+
+
+def test_only_the_state_goes_past_the_page_cache(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best model is read again at the end."""
+    past, usual = [], files.DirectFile
+    monkeypatch.setattr(files, "DirectFile", lambda path: past.append(path.name) or usual(path))
+    _record(recorder, 2, best_epochs=[1, 2])
+    recorder.wait()
+    assert [name.split(".")[1] for name in past] == ["last", "last"]
+    assert "best_model.pt" in _names(tmp_path)
 
 
 @pytest.mark.parametrize("what", NEXT)

@@ -36,15 +36,15 @@ def keys_of(overrides: Sequence[str]) -> list[str]:
 
 def group_choices(overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> list[str]:
     """Only those overrides that choose a file of conf/ (`model=ca`), without those that set a value."""
-    keys = [o.key_or_group for o in OverridesParser.create().parse_overrides(list(overrides))]
     homes = [CONF_DIR, *map(Path, config_dirs)]
-    return [text for text, key in zip(overrides, keys, strict=True) if any((home / key).is_dir() for home in homes)]
+    typed = zip(overrides, keys_of(overrides), strict=True)
+    return [text for text, key in typed if any((home / key).is_dir() for home in homes)]
 
 
 def merged(older: Sequence[str], newer: Sequence[str]) -> list[str]:
     """Both lists of overrides; where both set a key, the newer one."""
-    keys_of = [override.key_or_group for override in parse(newer)]
-    kept = [text for text, override in zip(older, parse(older), strict=True) if override.key_or_group not in keys_of]
+    given = {override.key_or_group for override in parse(newer)}
+    kept = [text for text, override in zip(older, parse(older), strict=True) if override.key_or_group not in given]
     return [*kept, *newer]
 
 
