@@ -60,7 +60,7 @@ def train(cfg: DictConfig) -> float:
 def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
     """`train` in a folder that is this run's: from the beginning, or from the checkpoint that lies there."""
     from hybridnet import environment, experiment, resume
-    from hybridnet.checkpoint import load_weights, require_saved
+    from hybridnet.checkpoint import load_weights
     from hybridnet.console import Display, track
     from hybridnet.files import shortened
     from hybridnet.recorder import Recorder
@@ -142,14 +142,14 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
                 checkpoint=checkpoint,
             )
         ranks.leave()
-        # While the last epoch is written:
+        recorder.finish(model)
+        # While the last epoch is written and read back:
         results.draw_training(state, data, title=name)
         results.draw_confusion(evaluation, data.classes, title=name)
     if not trainer.is_finished(state):
         run.outcome = "pruned"
         log.info(f"pruned after epoch {state.epoch}: others did better; resume={shortened(run.folder)} goes on")
 
-    require_saved(model, run.folder / "best_model.pt")  # what is reported is what was saved
     results.write_predictions(evaluation, paths=data.valid.paths, classes=data.classes)
     metrics = results.write_metrics(
         state,

@@ -13,7 +13,7 @@ except ImportError:  # Windows
     fcntl = None
 
 BLOCK = 4096  # bytes; what disks and file systems take is a divisor of it
-BUFFER = 2**20
+BUFFER = 2**23  # few writes: after each, a thread waits until the others let it go on
 
 
 class DirectFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
@@ -53,8 +54,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{name} {old.get(name)}, now {new[name]}" for old, new, name in both if old.get(name) != new[name]]
 
 
+@functools.cache
 def _git_commit() -> str | None:
-    """The commit of the code, with `+changes` where the working tree differs; null outside a checkout."""
+    """The commit of the code that runs, with `+changes` where the working tree differs; null outside a checkout."""
     here = Path(__file__).parent
     try:
         commit = subprocess.run(

@@ -7,13 +7,12 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from matplotlib.textpath import TextPath
@@ -68,41 +67,50 @@ def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], ti
     Args:
         counts: integers (num_classes, num_classes); rows are labels, columns predictions.
     """
-    classes = [short(name, 40) for name in classes]
     num_classes = len(classes)
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    has_ticks = num_classes <= 60
-    tick_size = 10 if num_classes <= 20 else 6
-    longest = max(map(len, classes)) if has_ticks else 0
-    angle = math.radians(40) if longest > 3 else 0
-    # In inches. A layout engine would measure every text twice, which takes longer than to draw them.
-    side = min(14.5, 2 + 0.5 * num_classes)
-    label = max(_width(name, tick_size) for name in classes) if has_ticks else 0
-    left = 0.5 + max(label, label * math.cos(angle) - 0.5 * side / num_classes if angle else 0)
-    bottom = 0.5 + (label * math.sin(angle) if angle else 0) + 0.15
-    right, top, bar_gap, bar = 0.75, 0.4, 0.2, 0.2
-    width, height = left + side + bar_gap + bar + right, bottom + side + top
+    classes = [short(name, 40) for name in classes] if num_classes <= 60 else []
+    size = 10 if num_classes <= 20 else 6
+    longest = max((_width(name, size) for name in classes), default=0.0)
+    angle = math.radians(40) if max(map(len, classes), default=0) > 3 else 0
+    # In inches from the upper left corner. Only texts are matplotlib's: with axes it would take twice as long.
+    side = min(14.5, 1.6 + 0.4 * num_classes)
+    cell = side / num_classes
+    left, top = 0.5 + max(longest, longest * math.cos(angle) - cell / 2 if angle else 0), 0.4
+    right, bottom = left + side, top + side
+    bar = (right + 0.2, top + side / 8, right + 0.4, bottom - side / 8)
+    width, height = right + 1.15, bottom + 0.55 + longest * math.sin(angle)
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-    colours = ScalarMappable(Normalize(0, 1), "Blues")
-    axes.set(xlim=(-0.5, num_classes - 0.5), ylim=(num_classes - 0.5, -0.5))
-    ticks = range(num_classes) if has_ticks else []
-    names = classes if has_ticks else []
-    axes.set_xticks(ticks, names, rotation=math.degrees(angle), ha="right" if angle else "center")
-    axes.set_yticks(ticks, names)
-    axes.tick_params(length=0, labelsize=tick_size)
-    axes.set_xlabel("Prediction", **STYLE)
-    axes.set_ylabel("Label", **STYLE)
-    axes.set_title(title, fontsize=11)
-    place = ((left + side + bar_gap) / width, (bottom + 0.125 * side) / height, bar / width, 0.75 * side / height)
-    figure.colorbar(colours, cax=figure.add_axes(place), label="Share of the label's pictures")
+
+    def write(x: float, y: float, text: str, ha: str = "center", va: str = "center", **style: Any) -> None:
+        figure.text(x / width, 1 - y / height, text, ha=ha, va=va, rotation_mode="anchor", **style)
+
+    for number, name in enumerate(classes):
+        centre = (number + 0.5) * cell
+        write(left - 0.07, top + centre, name, ha="right", va="center_baseline", fontsize=size)
+        slanted = {"rotation": math.degrees(angle), "ha": "right"} if angle else {}
+        write(left + centre, bottom + 0.05, name, va="top", fontsize=size, **slanted)
+    for share in np.linspace(0, 1, 6):
+        write(bar[2] + 0.1, bar[3] - share * (bar[3] - bar[1]), f"{share:.1f}", ha="left", va="center_baseline")
+    write(bar[2] + 0.55, (top + bottom) / 2, "Share of the label's pictures", rotation=90, **STYLE)
+    write(0.22, (top + bottom) / 2, "Label", rotation=90, **STYLE)
+    write((left + right) / 2, height - 0.18, "Prediction", **STYLE)
+    write((left + right) / 2, top / 2, title, fontsize=11)
     picture = _drawn(figure)
-    box = tuple(round(DPI * inches) for inches in (left, top, left + side, top + side))
-    cells = Image.fromarray(colours.to_rgba(shares, bytes=True)).convert("RGB")
-    picture.paste(cells.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.NEAREST), box)
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    box = _paste_shares(picture, shares, (left, top, right, bottom))
+    _paste_shares(picture, np.linspace(1, 0, 256)[:, None], bar)
     if num_classes <= 30:
         _write_counts(picture, counts, shares, box=box, size=10 if num_classes <= 12 else 7)
     _write(picture, path)
+
+
+def _paste_shares(picture: Image.Image, shares: np.ndarray, box: tuple[float, ...]) -> tuple[int, int, int, int]:
+    """Put a framed image of `shares` (H, W) into `box`, given in inches; returns the box in pixels."""
+    left, top, right, bottom = (round(DPI * inches) for inches in box)
+    cells = Image.fromarray(colormaps["Blues"](shares, bytes=True)).convert("RGB")
+    picture.paste(cells.resize((right - left, bottom - top), Image.Resampling.NEAREST), (left, top))
+    ImageDraw.Draw(picture).rectangle((left, top, right, bottom), outline="black", width=2)
+    return left, top, right, bottom
 
 
 def _write_counts(
@@ -136,8 +144,10 @@ def plot_samples(
     columns = min(8, len(images))
     rows = math.ceil(len(images) / columns)
     height, width = images.shape[1:3]
-    cell_width, gap, label_height, title_height = 268, 12, 28 + 24 * lines, 64  # in pixels
+    is_small = width < 100  # then every pixel becomes a square, all of one size
+    cell_width = width * math.ceil(240 / width) if is_small else 268
     cell_height = round(cell_width * height / width)
+    gap, label_height, title_height = 12, 28 + 24 * lines, 64  # in pixels
     size = (columns * (cell_width + gap) + gap, rows * (cell_height + label_height) + title_height + gap)
     full_width, full_height = max(size[0], 3 * DPI), size[1]  # a title needs three inches
     figure = Figure(figsize=(full_width / DPI, full_height / DPI))
@@ -148,11 +158,11 @@ def plot_samples(
         top = title_height + label_height + row * (cell_height + label_height)
         places.append((left, top))
         centre, above = (left + cell_width / 2) / full_width, 1 - (top - 8) / full_height
-        shown = "\n".join(short(line, 24) for line in label.splitlines())
+        shown = "\n".join(short(line, cell_width // 11) for line in label.splitlines())
         figure.text(centre, above, shown, ha="center", va="bottom", fontsize=7)
     figure.text(0.5, 1 - 20 / full_height, title, ha="center", va="top", fontsize=10)
     picture = _drawn(figure)
-    resampling = Image.Resampling.NEAREST if width < 100 else Image.Resampling.BICUBIC
+    resampling = Image.Resampling.NEAREST if is_small else Image.Resampling.BICUBIC
     for place, image in zip(places, images, strict=True):  # axes for each of them would take ten times as long
         picture.paste(Image.fromarray(image).resize((cell_width, cell_height), resampling), place)
     _write(picture, path)

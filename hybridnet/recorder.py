@@ -8,7 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from hybridnet.checkpoint import LAST, PREVIOUS, save_checkpoint, snapshot
+from torch import nn
+
+from hybridnet.checkpoint import LAST, PREVIOUS, require_saved, save_checkpoint, snapshot
 from hybridnet.console import Display
 from hybridnet.files import csv_text, write_json, write_text
 from hybridnet.logger.trackers import NO_TRACKERS, Trackers
@@ -85,6 +87,13 @@ class Recorder:
         self.display.epoch(state.history[-1], is_best=is_best)
         self.trackers.epoch(state.history[-1])
 
+    def finish(self, model: nn.Module) -> None:
+        """After the last epoch: read `best_model.pt` back when it is written, and compare it with the model's weights.
+
+        On leaving this is done, and raises TrainingError if they differ: what is reported shall be what was saved.
+        """
+        self._writing = self._thread.submit(self._compare, self._writing, model)
+
     def wait(self) -> None:
         """Until the last epoch is written.
 
@@ -110,6 +119,11 @@ class Recorder:
     def _write_epoch(self, checkpoint: Mapping[str, Any], *, is_best: bool) -> None:
         self._write_last(checkpoint)
         self._write_rest(State(**checkpoint["state"]), checkpoint, is_best=is_best)
+
+    def _compare(self, writing: Future[None] | None, model: nn.Module) -> None:
+        if writing is not None:
+            writing.result()
+        require_saved(model, self.folder / "best_model.pt")
 
     def _write_last(self, checkpoint: Mapping[str, Any]) -> None:
         content = {**self.recipe, **self.identity, **checkpoint}

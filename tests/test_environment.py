@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,15 @@ def test_a_package_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch
     assert versions["numpy"] == "1.0"
 
 
+@pytest.fixture
+def nothing_asked_before() -> Iterator[None]:
+    """A process asks once: it goes on with the code that it has read."""
+    environment._git_commit.cache_clear()
+    yield
+    environment._git_commit.cache_clear()
+
+
+@pytest.mark.usefixtures("nothing_asked_before")
 @pytest.mark.parametrize(("changes", "commit"), [("", "0123abc"), (" M train.py\n", "0123abc+changes")])
 def test_the_commit_says_whether_the_code_was_changed(
     monkeypatch: pytest.MonkeyPatch, changes: str, commit: str
@@ -76,8 +86,11 @@ def test_the_commit_says_whether_the_code_was_changed(
 
     monkeypatch.setattr(subprocess, "run", git)
     assert environment._git_commit() == commit
+    monkeypatch.setattr(subprocess, "run", None)
+    assert environment._git_commit() == commit, "what is changed later is not what runs"
 
 
+@pytest.mark.usefixtures("nothing_asked_before")
 @pytest.mark.parametrize(
     "error",
     [FileNotFoundError("git"), subprocess.CalledProcessError(128, "git"), subprocess.TimeoutExpired("git", 5)],

@@ -81,7 +81,7 @@ MAY_IMPORT = {
     | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment", "hybridnet.figures"}
     | {"hybridnet.measure", "hybridnet.recorder", "hybridnet.trainer"},
     "hybridnet.recorder": SHARED
-    | {"hybridnet.checkpoint", "hybridnet.console", "hybridnet.logger", "hybridnet.trainer"},
+    | {"torch", "hybridnet.checkpoint", "hybridnet.console", "hybridnet.logger", "hybridnet.trainer"},
     "hybridnet.run": SHARED
     | {"torch", "hybridnet.checkpoint", "hybridnet.environment", "hybridnet.logger", "hybridnet.trainer"},
     "hybridnet.results": SHARED | {"torch", "hybridnet.console", "hybridnet.figures", "hybridnet.trainer"},

@@ -3,15 +3,18 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from hybridnet import files
 from hybridnet import recorder as recorder_module
 from hybridnet.checkpoint import load_checkpoint
+from hybridnet.errors import TrainingError
 from hybridnet.files import read_json
 from hybridnet.recorder import Recorder
 from hybridnet.trainer.state import State
@@ -150,6 +153,36 @@ def test_only_the_state_goes_past_the_page_cache(
     recorder.wait()
     assert [name.split(".")[1] for name in past] == ["last", "last"]
     assert "best_model.pt" in _names(tmp_path)
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["written", "being written"])
+@pytest.mark.parametrize("weight", [1.0, 2.0], ids=["the same", "others"])
+def test_at_the_end_the_best_model_is_read_back(
+    weight: float, written: bool, recorder: Recorder, slow_disk: threading.Event
+) -> None:
+    """On leaving; also of a run that goes on and has nothing left to train."""
+    state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
+    model = nn.ParameterDict({"w": torch.tensor([weight])})
+    if written:
+        slow_disk.set()
+    outcome = nullcontext() if weight == 1 else pytest.raises(TrainingError, match="weights that were evaluated")
+    with outcome, recorder:
+        recorder.epoch(state, _checkpoint(state, 1.0))
+        if written:
+            recorder.wait()
+        recorder.finish(model)
+        slow_disk.set()
+
+
+def test_a_best_model_that_was_not_written_is_not_read_back(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The disk's error is told, not that of the missing file."""
+    _break_disk(monkeypatch, OSError(errno.ENOSPC, "No space left"))
+    state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
+    with pytest.raises(OSError, match="No space left"), recorder:
+        recorder.epoch(state, _checkpoint(state, 1.0))
+        recorder.finish(nn.ParameterDict({"w": torch.ones(1)}))
 
 
 @pytest.mark.parametrize("what", NEXT)
