@@ -32,6 +32,7 @@ from hybridnet.config.content import (
     top_level,
     with_values,
 )
+from hybridnet.config.job_loader import JobLoader
 from hybridnet.config.overrides import group_choices, keys_of, merged, quoted, slug
 from hybridnet.config.run_files import hydra_files, read_overrides, saved, saved_settings
 from hybridnet.config.session import CONF_DIR
@@ -40,6 +41,7 @@ __all__ = [
     "ALLOWED_TARGETS",
     "CONF_DIR",
     "DictConfig",
+    "JobLoader",
     "Known",
     "Multirun",
     "as_written",

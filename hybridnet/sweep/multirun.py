@@ -10,12 +10,14 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from hybridnet import config, signals
@@ -241,12 +243,16 @@ def _what_follows(known: Sequence[Job], *, num_models: int) -> str:
 def _launch(function: Function, jobs: Jobs, ledger: Ledger, start: Callable[[Function], None]) -> None:
     """Run Hydra with the ledger between its sweeper and its launcher."""
     usual = Plugins.instantiate_launcher
+    in_this_process = jobs.multirun.launcher["_target_"].endswith(".BasicLauncher")
 
-    def instantiate_launcher(*arguments: Any, **options: Any) -> Launcher:
-        return LedgerLauncher(usual(*arguments, **options), ledger, jobs, is_search=is_search(jobs.multirun))
+    def instantiate_launcher(plugins: Plugins, hydra_context: HydraContext, **options: Any) -> Launcher:
+        if in_this_process:
+            hydra_context = replace(hydra_context, config_loader=config.JobLoader(hydra_context.config_loader))
+        launcher = usual(plugins, hydra_context=hydra_context, **options)
+        return LedgerLauncher(launcher, ledger, jobs, is_search=is_search(jobs.multirun))
 
     Plugins.instantiate_launcher = instantiate_launcher
-    if not jobs.multirun.launcher["_target_"].endswith(".BasicLauncher"):
+    if not in_this_process:
         signals.end_with_children()
     try:
         start(_job(function, shares_gpus="joblib" in jobs.multirun.launcher["_target_"]))

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
 
+from hybridnet.config import JobLoader, Multirun
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
+from hybridnet.sweep import multirun
+from hybridnet.sweep.launcher import LedgerLauncher
 from hybridnet.sweep.ledger import Job, Ledger
 from hybridnet.sweep.multirun import _require_installed
 from tests.conftest import Command, content
@@ -150,6 +155,29 @@ def test_what_is_wrong_with_a_sweep_is_said_before_it_starts(
     assert (code, output) == (2, "")
     assert error in said.splitlines(), said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("launcher", "is_ours"), [("core_plugins.basic_launcher.BasicLauncher", True), ("Joblib", False)]
+)
+def test_jobs_of_this_process_are_composed_in_short(
+    launcher: str, is_ours: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Other launchers take Hydra's loader to other processes."""
+    monkeypatch.setattr(multirun.signals, "end_with_children", lambda: None)
+    given: list[HydraContext] = []
+    monkeypatch.setattr(Plugins, "instantiate_launcher", lambda self, hydra_context, **_: given.append(hydra_context))
+    of_sweep = Multirun([], [], set(), tmp_path, {"_target_": "a.BasicSweeper"}, {"_target_": f"hydra.{launcher}"})
+    jobs = multirun.Jobs("train", of_sweep, config_dirs=[], check=lambda *_: None)
+    usual = HydraContext(config_loader="Hydra's", callbacks="the user's")
+
+    def start(_: object) -> None:
+        assert isinstance(Plugins.instance().instantiate_launcher(hydra_context=usual, config={}), LedgerLauncher)
+
+    with Ledger(tmp_path / "s") as ledger:
+        multirun._launch(lambda cfg: 0.0, jobs, ledger, start)
+    assert isinstance(given[0].config_loader, JobLoader) == is_ours
+    assert given[0].callbacks == "the user's" and (is_ours or given == [usual])
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:
