@@ -1,10 +1,11 @@
-"""What the data tests share: folders of small pictures with their table, and the data that conf/ builds from them."""
+"""What the data tests share: small pictures, folders of them with a table, their store, and data as conf/ builds."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from hybridnet import config
+from hybridnet.data.decoded import Reduction
 from hybridnet.data.metadata import MetadataImages
+from hybridnet.data.store import Store, open_store
 from hybridnet.files import write_json
+from tests.data.stores import REDUCTION, Noise, Open, untracked
 
 LABELS = ("leaf", "root", "stem")
 
@@ -101,3 +105,44 @@ def build() -> Callable[..., MetadataImages]:
         return data
 
     return make
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def open_in(cache: Path, tmp_path: Path) -> Open:
+    """`open_store` with everything but the files given."""
+
+    def call(files: Sequence[Path], reduction: Reduction = REDUCTION, **settings: Any) -> Store:
+        default = {"cache_dir": cache, "table": tmp_path / "metadata.csv", "keep_pixels": True, "track": untracked}
+        return open_store(files, reduction, **default | settings)
+
+    return call
+
+
+@pytest.fixture
+def files(tmp_path: Path, noise: Noise) -> list[Path]:
+    """Five pictures of different shapes, one of them a BMP in spite of its name."""
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, path in enumerate(paths):
+        Image.fromarray(noise(20 + 11 * number, 30 + 7 * number, seed=number)).save(
+            path, "BMP" if number == 1 else "PNG"
+        )
+    return paths
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were decoded."""
+    done: list[Path] = []
+    load = Reduction.load
+
+    def recorded(self: Reduction, file: Path) -> np.ndarray:
+        done.append(file)
+        return load(self, file)
+
+    monkeypatch.setattr(Reduction, "load", recorded)
+    return done
