@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "hybridnet.figures": SHARED | {"matplotlib", "numpy", "PIL"},
     "hybridnet.model": SHARED | {"torch", "hybridnet.model", "hybridnet.checkpoint"},
     "hybridnet.model.backbone.timm": SHARED | {"torch", "timm", "safetensors", "hybridnet.model.backbone"},
+    "hybridnet.model.backbone.timm_networks": SHARED | {"torch", "timm"},
     "hybridnet.optimizer": SHARED | {"torch", "hybridnet.optimizer"},
     "hybridnet.scheduler": SHARED | {"torch", "hybridnet.scheduler"},
     "hybridnet.trainer": SHARED | {"torch", "numpy", "hybridnet.trainer"},
