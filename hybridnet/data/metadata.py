@@ -19,6 +19,7 @@ from hybridnet.data.augment import Augment, Size
 from hybridnet.data.batch import Batch, mixed, rotated, shifted
 from hybridnet.data.decoded import Pictures
 from hybridnet.data.loader import Loader
+from hybridnet.data.order import Order
 from hybridnet.data.preprocessing import Preprocessing
 from hybridnet.data.progress import Track, silently
 from hybridnet.data.resident import LARGEST_SHARE, ResidentPictures
@@ -35,7 +36,6 @@ from hybridnet.settings import Count, Natural, Positive, Probability, Range, che
 log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
-ORDER = 0  # of the random streams
 # A GPU answers small batches slowly, and keeps nothing of them for a backward pass.
 VALID_BATCH_SIZE, VALID_FACTOR = 256, 4  # up to so many pictures, and so many times the training's
 
@@ -189,7 +189,7 @@ class MetadataImages:
     @property
     def steps_per_epoch(self) -> int:
         """Number of training batches."""
-        return -(-self._num_per_epoch // self.batch_size)
+        return -(-self._order.num // self.batch_size)
 
     def train_batches(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
         """The training batches of an epoch, shuffled and augmented, from batch number `first` on.
@@ -198,11 +198,11 @@ class MetadataImages:
             InputError: if a picture can no longer be read.
             TrainingError: if the system refuses memory or files, or a worker process ended.
         """
-        return self._train_loader.epoch(epoch, self._train_order(epoch), first, part=self._shard.of_each)
+        return self._train_loader.epoch(epoch, self._order.of(epoch), first, part=self._shard.of_each)
 
     def first_train_batch(self) -> Batch:
         """The first batch of the first epoch."""
-        return self._train_loader.samples.make(self._train_loader.requests(1, self._train_order(1))[0])
+        return self._train_loader.samples.make(self._train_loader.requests(1, self._order.of(1))[0])
 
     def valid_batches(self) -> Iterator[Batch]:
         """The validation batches, in the order of the table, every picture exactly once."""
@@ -245,21 +245,11 @@ class MetadataImages:
             for (name, split), digests in zip(splits.items(), self._digests, strict=True)
         }
 
-    @property
-    def _num_per_epoch(self) -> int:
-        # BatchNorm cannot normalise one value: a picture that is left over alone waits for another epoch.
-        num = len(self.train)
-        return num - 1 if self.batch_size > 1 and num > 1 and num % self.batch_size == 1 else num
-
-    def _train_order(self, epoch: int) -> np.ndarray:
-        rng = np.random.default_rng([ORDER, self.seed, epoch])
-        order = _balanced(self.train.labels, rng) if self.sampler == "balanced" else rng.permutation(len(self.train))
-        return order[: self._num_per_epoch]
-
     def _make_loaders(self, train: Pictures, valid: Pictures, device: torch.device) -> None:
         self._resident = None
         if self._is_resident(train, valid, device):
             self._resident = ResidentPictures([train, valid], device=device)
+        self._order = Order(self.train.labels, sampler=self.sampler, batch_size=self.batch_size, seed=self.seed)
         self._train_loader = self._loader(train, self.train, self.augment, device)
         self._valid_loader = self._loader(valid, self.valid, None, device)
 
@@ -314,15 +304,3 @@ def _fingerprint(classes: Sequence[str], digests: Sequence[str], labels: np.ndar
     content.update("".join(digests).encode("ascii"))
     content.update(labels.astype("<i8").tobytes())
     return content.hexdigest()
-
-
-def _balanced(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many places as there are samples, every class in as many of them; a class's samples take turns."""
-    classes = np.unique(labels)
-    shares = np.full(len(classes), len(labels) // len(classes)) + (np.arange(len(classes)) < len(labels) % len(classes))
-    drawn = []
-    for label, share in zip(rng.permutation(classes), shares, strict=True):
-        members = np.flatnonzero(labels == label)
-        rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
-        drawn.append(np.concatenate(rounds)[:share])
-    return rng.permutation(np.concatenate(drawn))

@@ -312,39 +312,6 @@ def unequal(write_pair: Callable[..., Path], noise: Callable[..., np.ndarray]) -
     return make
 
 
-BALANCED = [*UNCHANGED, "data.sampler=balanced"]
-
-
-@pytest.mark.parametrize("counts", [(12, 4, 2), (1, 1, 10), (12, 4, 3), (5, 5, 5)], ids=str)
-def test_balanced_sampler_takes_every_class_equally_often(
-    counts: tuple[int, int, int], unequal: Callable[..., Path], build: Build
-) -> None:
-    """An epoch stays as long as it was; the pictures of a class take turns."""
-    folder, num = unequal(*counts), sum(counts)
-    data = build(folder, *BALANCED, f"data.batch_size={num}")
-    assert data.steps_per_epoch == 1
-    members = np.split(np.arange(num), np.cumsum(counts)[:-1])
-    seen = set()
-    for epoch in range(1, 15):
-        times = np.bincount(numbers(data.train_batches(epoch), folder), minlength=num)
-        assert times.sum() == num
-        of_class = [times[part] for part in members]
-        assert {part.sum() for part in of_class} <= {num // 3, -(-num // 3)}
-        assert all(part.max() - part.min() <= 1 for part in of_class)
-        seen |= set(np.flatnonzero(times).tolist())
-    assert seen == set(range(num)), "what is left out of one epoch must come in another"
-
-
-def test_balanced_order_is_mixed_and_a_function_of_seed_and_epoch(unequal: Callable[..., Path], build: Build) -> None:
-    folder = unequal(12, 4, 2)
-    data, again, other = (build(folder, *BALANCED, f"seed={seed}") for seed in (1, 1, 2))
-    orders = [numbers(data.train_batches(epoch), folder) for epoch in (1, 2, 3)]
-    assert numbers(again.train_batches(3), folder) == orders[2]
-    assert len({tuple(order) for order in [*orders, numbers(other.train_batches(1), folder)]}) == 4
-    classes = np.digitize(orders[0], [12, 16])
-    assert (np.diff(classes) != 0).sum() > 5, "not one class after the other"
-
-
 def test_a_picture_that_comes_twice_in_an_epoch_is_changed_differently(
     unequal: Callable[..., Path], build: Build
 ) -> None:
