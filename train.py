@@ -37,12 +37,14 @@ def train(cfg: DictConfig) -> float:
     """Train one model in its own run folder; returns the best value of the monitored metric."""
     from hybridnet.run import RunFolder
     from hybridnet.signals import Interruption
+    from hybridnet.sweep.ledger import is_job
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     with (
         Interruption(of_several=of_several_processes()) as interruption,
         RunFolder(folder, is_continued=cfg.resume is not None) as run,
     ):
+        run.keeps_state = cfg.sweep.keep_states or not is_job(folder)
         if not cfg.verify_resume:
             return train_in(run, cfg, interruption)
         from hybridnet.verification import require_unused, verify_resume
@@ -77,6 +79,10 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
         interruption.end_if_blocked(SECONDS_UNTIL_HANDLED)
     checkpoint = resume.load_run(run.folder, settings, references, allow=cfg.resume_allow)
     if run.is_complete(trainer, checkpoint):
+        if checkpoint is None and (began := config.saved(run.folder)):
+            resume.require_same_settings(
+                config.flat(began)[0], settings, references, folder=run.folder, allow=cfg.resume_allow
+            )
         print(f"{shortened(run.folder)} holds a complete run: nothing is left to do")  # and its log stays as it is
         ranks.of_first(None)
         return run.metrics()[cfg.monitor]

@@ -52,6 +52,7 @@ class RunFolder:
 
     Attributes:
         outcome: of a run that ends without an error; `pruned` if it ended early because others did better.
+        keeps_state: whether a complete run can be trained longer; otherwise `last.pt` goes with its end.
 
     Raises:
         InputError: if another process works in the folder, it holds a run, or it cannot be written.
@@ -62,6 +63,7 @@ class RunFolder:
         self.folder = folder
         self.is_continued = is_continued
         self.outcome: Literal["complete", "pruned"] = "complete"
+        self.keeps_state = True
         self._has_begun = False
         self._trackers = NO_TRACKERS
         self._started = _now()
@@ -145,7 +147,8 @@ class RunFolder:
         """Whether a run ended here, has all its results, and `trainer` would not train any further.
 
         Raises:
-            InputError: if there are results, but no checkpoint to continue from.
+            InputError: if there are results, but no checkpoint to continue from; if a complete run shall be trained
+                longer, and its state was not kept.
         """
         try:
             has_ended = read_json(self.folder / "status.json")["status"] == "complete" and bool(self.metrics())
@@ -155,7 +158,16 @@ class RunFolder:
             return has_ended and trainer.is_finished(State(**checkpoint["state"]))
         if not has_ended:
             refuse_used_folder(self.folder)
+        elif not trainer.is_finished(self._reached()):
+            cause = "the run is complete, and its state was not kept (sweep.keep_states=false, or it was deleted)"
+            hint = "train longer in another folder: hydra.run.dir=<folder>"
+            raise InputError(Fault("missing state", str(self.folder / LAST), cause, hint))
         return has_ended
+
+    def _reached(self) -> State:
+        """How far a complete run came; without what only its checkpoint has."""
+        metrics = self.metrics()
+        return State(epoch=metrics["epochs"], best_epoch=metrics["best_epoch"])
 
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` has."""
@@ -197,7 +209,8 @@ class RunFolder:
         try:
             write_json(self.folder / "status.json", status)
             if status["status"] == "complete":  # the state before the last one is for a training that is cut off
-                (self.folder / PREVIOUS).unlink(missing_ok=True)
+                for name in [PREVIOUS] if self.keeps_state else [PREVIOUS, LAST]:
+                    (self.folder / name).unlink(missing_ok=True)
         except OSError as problem:
             if error is None:
                 self._trackers.end("failed", {})

@@ -455,7 +455,7 @@ def test_the_room_is_looked_for_without_leaving_anything(folder: Path) -> None:
     [
         ("complete", {"valid_acc": 1}, 3, True),
         ("complete", {"valid_acc": 1}, 2, False),  # more epochs are asked for
-        ("complete", {"valid_acc": 1}, None, True),  # its checkpoints were deleted to save room
+        ("complete", {"epochs": 3, "best_epoch": 2}, None, True),  # its state was not kept
         ("complete", {}, 3, False),
         ("complete", None, 3, False),
         ("running", {"valid_acc": 1}, 3, False),
@@ -482,14 +482,30 @@ def test_a_run_is_complete_if_all_was_done(
         assert run.is_complete(trainer, checkpoint) is expected
 
 
+def test_a_complete_run_without_its_state_cannot_be_trained_longer(folder: Path) -> None:
+    trainer = SimpleNamespace(is_finished=lambda state: state.epoch - state.best_epoch >= 2)
+    with RunFolder(folder, is_continued=True) as run:
+        (folder / "status.json").write_text('{"status": "complete"}')
+        write_json(folder / "metrics.json", {"epochs": 3, "best_epoch": 1})
+        assert run.is_complete(trainer, None)
+        write_json(folder / "metrics.json", {"epochs": 3, "best_epoch": 2})
+        with pytest.raises(
+            InputError, match=r"missing state in .*last\.pt: the run is complete, and its state was not"
+        ):
+            run.is_complete(trainer, None)
+
+
 @pytest.mark.parametrize("outcome", ["complete", "pruned"])
-def test_the_state_before_the_last_one_goes_with_the_end_of_the_training(outcome: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keeps_state", [True, False])
+def test_what_goes_with_the_end_of_the_training(keeps_state: bool, outcome: str, tmp_path: Path) -> None:
+    """The state before the last one, and the last one too if that is asked for."""
     with RunFolder(tmp_path) as run:
         run.begin({})
-        run.outcome = outcome
-        for name in ("last.pt", "previous.pt"):
+        run.outcome, run.keeps_state = outcome, keeps_state
+        for name in ("last.pt", "previous.pt", "best_model.pt"):
             (tmp_path / name).touch()
-    assert (tmp_path / "last.pt").exists()
+    assert (tmp_path / "best_model.pt").exists()
+    assert (tmp_path / "last.pt").exists() == (keeps_state or outcome == "pruned")
     assert (tmp_path / "previous.pt").exists() == (outcome == "pruned")
 
 
@@ -498,8 +514,10 @@ def test_a_training_that_is_cut_off_keeps_the_state_before_the_last_one(error: B
     with pytest.raises(type(error)), RunFolder(tmp_path) as run:
         run.begin({})
         (tmp_path / "previous.pt").touch()
+        run.keeps_state = False
+        (tmp_path / "last.pt").touch()
         raise error
-    assert (tmp_path / "previous.pt").exists()
+    assert (tmp_path / "previous.pt").exists() and (tmp_path / "last.pt").exists()
 
 
 @pytest.mark.parametrize("status", ["running", "complete"])

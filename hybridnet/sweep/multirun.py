@@ -9,7 +9,8 @@ import functools
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from omegaconf import DictConfig
 from hybridnet import config, signals
 from hybridnet.config import Multirun
 from hybridnet.errors import Fault, InputError, Stopped
+from hybridnet.files import in_bytes
 from hybridnet.sweep import search
 from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped
 from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned, write_sweep
 
 Check = Callable[..., Any]
+STATE_SIZE = 4  # times the weights: they, the best ones, and two moments of an optimizer such as AdamW
 Function = Callable[[DictConfig], float]  # trains; returns the best of the monitored metric
 
 EXTRAS = {"optuna": "optuna", "joblib": "joblib", "ray": "ray", "submitit": "slurm"}  # part of a plugin's name: extra
@@ -53,6 +56,7 @@ class Jobs:
         self._planned: dict[tuple[str, ...], Planned] = {}
         self.configurations: dict[str, DictConfig] = {}
         self.signatures: dict[str, str] = {}
+        self.model_bytes: dict[str, int] = {}
 
     def require_possible(self, overrides: Sequence[str]) -> Planned:
         """Check a job.
@@ -73,6 +77,7 @@ class Jobs:
         identity = resume.identity(settings, swept=self.multirun.swept)
         self.configurations[identity] = cfg
         self.signatures[identity] = trial.signature(model, cfg)
+        self.model_bytes[identity] = sum(tensor.nbytes for tensor in model.state_dict().values())
         self._planned[tuple(overrides)] = self._plan(identity, overrides)
         return self._planned[tuple(overrides)]
 
@@ -188,6 +193,11 @@ def run(
             what_follows = _what_follows(known, num_models=len(models))
         print(what_follows)
         if is_left:
+            sizes = [jobs.model_bytes[identity] for identity in todo]
+            if is_search(multirun):
+                sizes = [max(sizes)] * num_jobs
+            for line in _scarce_room(ledger.folder, sizes, keep_states=jobs.first.sweep.keep_states):
+                print(line)
             _launch(function, jobs, ledger, lambda job: start(job, overrides))
         return ledger.jobs()
 
@@ -238,6 +248,15 @@ def _what_follows(known: Sequence[Job], *, num_models: int) -> str:
     return (
         f"{len(jobs)} jobs{twice}: {stand}; distinct models: {num_models}; the first job will tell how long they take"
     )
+
+
+def _scarce_room(folder: Path, model_bytes: Sequence[int], *, keep_states: bool) -> Iterator[str]:
+    """A line where the disk may be full before the last job; with which the sweep would stop, and could go on."""
+    best = sum(model_bytes)
+    needed, free = best * (1 + STATE_SIZE * keep_states), shutil.disk_usage(folder).free
+    if needed > free:
+        less = f"; with sweep.keep_states=false {in_bytes(best)}" if keep_states else ""
+        yield f"the jobs leave up to {in_bytes(needed)}, {in_bytes(free)} are free{less}"
 
 
 def _launch(function: Function, jobs: Jobs, ledger: Ledger, start: Callable[[Function], None]) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -155,6 +156,38 @@ def test_what_is_wrong_with_a_sweep_is_said_before_it_starts(
     assert (code, output) == (2, "")
     assert error in said.splitlines(), said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_complete_jobs_may_leave_their_best_model_alone(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    command = ["-m", *tiny, "hydra.sweep.dir=s", "trainer.epochs=1"]
+    assert run(*command, "sweep.keep_states=false", "seed=1,2")[::2] == (0, "")
+    assert [job.status for job in _jobs(tmp_path / "s")] == ["complete"] * 2
+    assert len(list((tmp_path / "s").glob("*/best_model.pt"))) == 2 and not list((tmp_path / "s").glob("*/last.pt"))
+    code, output, _ = run("resume=s")
+    assert code == 0 and output.startswith("2 jobs: all are done, nothing is left to do")
+    assert run("resume=s/0_seed=1")[1] == "s/0_seed=1 holds a complete run: nothing is left to do\n"
+    code, _, error = run("resume=s/0_seed=1", "trainer.epochs=2")
+    place = tmp_path / "s" / "0_seed=1"
+    assert (
+        code == 2 and f"missing state in {place / 'last.pt'}: the run is complete, and its state was not kept" in error
+    )
+    code, _, error = run("resume=s/0_seed=1", "model.dropout=0.7")
+    assert code == 2 and f"error: changed settings in {place}: the run began with others\n  model.dropout: " in error
+    assert run(*command, "seed=3")[::2] == (0, "")
+    assert [path.parent.name for path in (tmp_path / "s").glob("*/last.pt")] == ["2"]
+
+
+@pytest.mark.parametrize(("keep_states", "needed"), [(True, "5 MB"), (False, "1 MB")])
+def test_a_disk_that_may_become_full_is_told(
+    keep_states: bool, needed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 10_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    assert list(multirun._scarce_room(tmp_path, [400_000, 600_000], keep_states=keep_states)) == []
+    free = 900_000
+    (line,) = multirun._scarce_room(tmp_path, [400_000, 600_000], keep_states=keep_states)
+    assert line.startswith(f"the jobs leave up to {needed}, 900 kB are free")
+    assert line.endswith("; with sweep.keep_states=false 1 MB") == keep_states
 
 
 @pytest.mark.parametrize(
