@@ -30,7 +30,7 @@ class Order:
         self.sampler = sampler
         self.seed = seed
         num = len(labels)
-        self.num = num - 1 if batch_size > 1 and num > 1 and num % batch_size == 1 else num
+        self.num = num - 1 if num > 1 and num % batch_size == 1 else num
 
     def of(self, epoch: int) -> np.ndarray:
         """Indices of the pictures of an epoch, (num,)."""

@@ -193,10 +193,7 @@ def run(
             what_follows = _what_follows(known, num_models=len(models))
         print(what_follows)
         if is_left:
-            sizes = [jobs.model_bytes[identity] for identity in todo]
-            if is_search(multirun):
-                sizes = [max(sizes)] * num_jobs
-            for line in _scarce_room(ledger.folder, sizes, keep_states=jobs.first.sweep.keep_states):
+            for line in _scarce_room(jobs, todo, num_jobs=num_jobs):
                 print(line)
             _launch(function, jobs, ledger, lambda job: start(job, overrides))
         return ledger.jobs()
@@ -250,10 +247,13 @@ def _what_follows(known: Sequence[Job], *, num_models: int) -> str:
     )
 
 
-def _scarce_room(folder: Path, model_bytes: Sequence[int], *, keep_states: bool) -> Iterator[str]:
-    """A line where the disk may be full before the last job; with which the sweep would stop, and could go on."""
-    best = sum(model_bytes)
-    needed, free = best * (1 + STATE_SIZE * keep_states), shutil.disk_usage(folder).free
+def _scarce_room(jobs: Jobs, todo: Sequence[str], *, num_jobs: int) -> Iterator[str]:
+    """A line where the disk may be full before the last job; a search's are not known yet, only their number."""
+    sizes = [jobs.model_bytes[identity] for identity in todo]
+    if is_search(jobs.multirun):
+        sizes = [max(jobs.model_bytes.values())] * num_jobs
+    best, keep_states = sum(sizes), jobs.first.sweep.keep_states
+    needed, free = best * (1 + STATE_SIZE * keep_states), shutil.disk_usage(jobs.multirun.folder).free
     if needed > free:
         less = f"; with sweep.keep_states=false {in_bytes(best)}" if keep_states else ""
         yield f"the jobs leave up to {in_bytes(needed)}, {in_bytes(free)} are free{less}"

@@ -45,6 +45,7 @@ def _plain(cfg: DictConfig) -> Any:
         ["~model.blocks.ca", "+model.blocks.ca={_target_: x, reduction: '${model.reduction}'}"],
         ["~pruner", "seed=1"],
         ["model={reduction: 8}", "model.reduction=4"],
+        ["model.reduction=4", "model={reduction: 8}"],
         ["hydra/job_logging=none", "hydra.job.name=x", "model/backbone=resnet34"],
         ["data.image_size=[64,96]", "data.augment=null"],
     ],
@@ -58,6 +59,14 @@ def test_a_job_is_what_hydra_composes(overrides: list[str], loader: ConfigLoader
         assert _plain(found) == _plain(expected)
         assert OmegaConf.is_struct(found) == OmegaConf.is_struct(expected)
         assert found.hydra.job.override_dirname == expected.hydra.job.override_dirname
+
+
+def test_the_time_is_that_of_the_sweep(loader: ConfigLoader) -> None:
+    """What was resolved once, for its folder, stays so."""
+    name = "hydra.job.name='${now:%H-%M-%S-%f}'"
+    master = loader.load_configuration("train", [name], run_mode=RunMode.MULTIRUN)
+    began = master.hydra.job.name
+    assert JobLoader(loader).load_sweep_config(master, ["seed=1"]).hydra.job.name == began
 
 
 def test_the_files_are_composed_once_for_each_choice(

@@ -177,17 +177,26 @@ def test_complete_jobs_may_leave_their_best_model_alone(run: Run, tiny: list[str
     assert [path.parent.name for path in (tmp_path / "s").glob("*/last.pt")] == ["2"]
 
 
-@pytest.mark.parametrize(("keep_states", "needed"), [(True, "5 MB"), (False, "1 MB")])
+@pytest.mark.parametrize(
+    ("sweeper", "keep_states", "needed", "best"),
+    [("Basic", True, "5 MB", "1 MB"), ("Basic", False, "1 MB", None), ("Optuna", True, "30 MB", "6 MB")],
+)
 def test_a_disk_that_may_become_full_is_told(
-    keep_states: bool, needed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sweeper: str, keep_states: bool, needed: str, best: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = 10_000_000
+    """For the jobs of a grid that are left, and for as many trials of a search, whatever was tried before."""
+    of_sweep = Multirun([], [], set(), tmp_path, {"_target_": f"hydra.x.{sweeper}Sweeper"}, {})
+    jobs = multirun.Jobs("train", of_sweep, config_dirs=[], check=lambda *_: None)
+    jobs.model_bytes = {"a": 400_000, "b": 600_000, "done": 600_000}
+    jobs.configurations = {"a": SimpleNamespace(sweep=SimpleNamespace(keep_states=keep_states))}
+    todo = [] if sweeper == "Optuna" else ["a", "b"]
+    free = 100_000_000
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
-    assert list(multirun._scarce_room(tmp_path, [400_000, 600_000], keep_states=keep_states)) == []
+    assert list(multirun._scarce_room(jobs, todo, num_jobs=10)) == []
     free = 900_000
-    (line,) = multirun._scarce_room(tmp_path, [400_000, 600_000], keep_states=keep_states)
-    assert line.startswith(f"the jobs leave up to {needed}, 900 kB are free")
-    assert line.endswith("; with sweep.keep_states=false 1 MB") == keep_states
+    less = f"; with sweep.keep_states=false {best}" if best else ""
+    line = f"the jobs leave up to {needed}, 900 kB are free{less}"
+    assert list(multirun._scarce_room(jobs, todo, num_jobs=10)) == [line]
 
 
 @pytest.mark.parametrize(
