@@ -41,7 +41,8 @@ class JobLoader:
         Raises:
             HydraException: for an override that cannot be applied.
         """
-        parsed = parse([*master_config.hydra.overrides.hydra, *sweep_overrides])
+        of_sweep = OmegaConf.to_container(master_config.hydra.overrides.hydra, resolve=False)  # a reference stays one
+        parsed = parse([*of_sweep, *sweep_overrides])
         groups = groups_of(parsed)
         choices = [override for override in parsed if override in groups and not isinstance(override.value(), dict)]
         typed = tuple(override.input_line for override in choices)

@@ -13,7 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from hybridnet.config import JobLoader
 from hybridnet.config.session import hydra_over
 
-OF_SWEEP = ["hydra.mode=MULTIRUN", "hydra.sweep.dir=a", "+hydra.job.env_set.A=b", "hydra/job_logging=none"]
+OF_SWEEP = [
+    *("hydra.mode=MULTIRUN", "hydra.sweep.dir=a", "+hydra.job.env_set.A=b", "hydra/job_logging=none"),
+    "hydra.sweep.subdir='${hydra.job.num}'",  # which only a job has
+]
 
 
 @pytest.fixture
