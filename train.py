@@ -149,9 +149,10 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
             )
         ranks.leave()
         recorder.finish(model)
-        # While the last epoch is written and read back:
-        results.draw_training(state, data, title=name)
-        results.draw_confusion(evaluation, data.classes, title=name)
+        # While the last epoch is written and read back. What draws would turn a signal's exception into one of its own.
+        with interruption.deferred():
+            results.draw_training(state, data, title=name)
+            results.draw_confusion(evaluation, data.classes, title=name)
     if not trainer.is_finished(state):
         run.outcome = "pruned"
         log.info(f"pruned after epoch {state.epoch}: others did better; resume={shortened(run.folder)} goes on")

@@ -247,6 +247,17 @@ def test_neither_is_one_with_worker_processes_which_end_with_it(
     assert outcome(folder) == outcome(reference)
 
 
+def test_a_signal_while_the_figures_are_drawn_waits_for_them(
+    start: Start, run: Run, tiny: list[str], tmp_path: Path, reference: Path
+) -> None:
+    """Raised within what draws, it came out as `Invalid bounding box` at times."""
+    folder = tmp_path / "run"
+    _kill(start(*tiny, "hydra.run.dir=run", hold=("sync training_plot.png", 1)), signal.SIGTERM, folder)
+    assert (folder / "confusion_matrix.png").exists() and not (folder / "metrics.json").exists()
+    assert run("resume=run")[::2] == (0, "")
+    assert outcome(folder) == outcome(reference)
+
+
 def test_a_second_ctrl_c_ends_at_once(start: Start, tiny: list[str], tmp_path: Path) -> None:
     command = start(*tiny, "hydra.run.dir=run", hold=("step", 6)).wait_until_held()
     command.send(signal.SIGINT)
