@@ -22,6 +22,15 @@ LAST, PREVIOUS = "last.pt", "previous.pt"  # in a run folder: the state to conti
 IS_FOLDER = 0x10
 
 
+def largest_sizes(model: nn.Module, *, has_average: bool) -> tuple[int, int]:
+    """How many bytes the weights of a model take, and the state of its training at most.
+
+    That is the weights, the best ones, their average, and two moments of an optimizer such as AdamW.
+    """
+    of_model = sum(tensor.nbytes for tensor in model.state_dict().values())
+    return of_model, of_model * (5 if has_average else 4)
+
+
 def save_checkpoint(
     path: Path, content: dict[str, Any], *, previous: Path | None = None, is_read_soon: bool = True
 ) -> None:

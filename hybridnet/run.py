@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from hybridnet.checkpoint import LAST, PREVIOUS
+from hybridnet.checkpoint import LAST, PREVIOUS, largest_sizes
 from hybridnet.environment import differences
 from hybridnet.errors import Fault, InputError, TrainingError
 from hybridnet.files import (
@@ -127,9 +127,7 @@ class RunFolder:
             tempfile.TemporaryFile(dir=self.folder).close()  # `begin` finds it out too late in a run that is continued
         except OSError as error:
             raise InputError(_unusable(self.folder, error)) from error
-        model_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
-        # The weights, the best ones, their average, and two moments of an optimizer such as AdamW.
-        checkpoint_bytes = model_bytes * (5 if trainer.ema_decay else 4)
+        model_bytes, checkpoint_bytes = largest_sizes(model, has_average=bool(trainer.ema_decay))
         if checkpoint_bytes > size_limit():
             cause = f"a checkpoint has {in_bytes(checkpoint_bytes)}, the limit of a file is {in_bytes(size_limit())}"
             hint = "raise it with ulimit -f unlimited, or train a smaller model"

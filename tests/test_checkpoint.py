@@ -19,6 +19,7 @@ from torch import nn
 from hybridnet import checkpoint
 from hybridnet.checkpoint import (
     best_model_file,
+    largest_sizes,
     load_checkpoint,
     load_last,
     load_weights,
@@ -456,3 +457,11 @@ def test_what_was_saved_is_compared_with_the_model(tmp_path: Path) -> None:
 def test_the_best_model_of_a_run_folder(tmp_path: Path) -> None:
     assert best_model_file(tmp_path) == tmp_path / "best_model.pt"
     assert best_model_file(tmp_path / "a.pt") == tmp_path / "a.pt"
+
+
+def test_a_state_is_never_larger_than_is_told() -> None:
+    """Buffers count as well."""
+    model = nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5))
+    num_bytes = 4 * (7 * 5 + 5 + 4 * 5) + 8
+    assert largest_sizes(model, has_average=False) == (num_bytes, 4 * num_bytes)
+    assert largest_sizes(model, has_average=True) == (num_bytes, 5 * num_bytes)

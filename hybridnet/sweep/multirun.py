@@ -30,7 +30,6 @@ from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped
 from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned, write_sweep
 
 Check = Callable[..., Any]
-STATE_SIZE = 4  # times the weights: they, the best ones, and two moments of an optimizer such as AdamW
 Function = Callable[[DictConfig], float]  # trains; returns the best of the monitored metric
 
 EXTRAS = {"optuna": "optuna", "joblib": "joblib", "ray": "ray", "submitit": "slurm"}  # part of a plugin's name: extra
@@ -56,7 +55,7 @@ class Jobs:
         self._planned: dict[tuple[str, ...], Planned] = {}
         self.configurations: dict[str, DictConfig] = {}
         self.signatures: dict[str, str] = {}
-        self.model_bytes: dict[str, int] = {}
+        self.sizes: dict[str, tuple[int, int]] = {}  # of the best model and of the state, in bytes
 
     def require_possible(self, overrides: Sequence[str]) -> Planned:
         """Check a job.
@@ -65,6 +64,7 @@ class Jobs:
             InputError: if it is impossible.
         """
         from hybridnet import resume
+        from hybridnet.checkpoint import largest_sizes
         from hybridnet.sweep import trial
 
         try:
@@ -77,7 +77,7 @@ class Jobs:
         identity = resume.identity(settings, swept=self.multirun.swept)
         self.configurations[identity] = cfg
         self.signatures[identity] = trial.signature(model, cfg)
-        self.model_bytes[identity] = sum(tensor.nbytes for tensor in model.state_dict().values())
+        self.sizes[identity] = largest_sizes(model, has_average=bool(config.select(cfg, "trainer.ema_decay")))
         self._planned[tuple(overrides)] = self._plan(identity, overrides)
         return self._planned[tuple(overrides)]
 
@@ -249,11 +249,12 @@ def _what_follows(known: Sequence[Job], *, num_models: int) -> str:
 
 def _scarce_room(jobs: Jobs, todo: Sequence[str], *, num_jobs: int) -> Iterator[str]:
     """A line where the disk may be full before the last job; a search's are not known yet, only their number."""
-    sizes = [jobs.model_bytes[identity] for identity in todo]
+    sizes = [jobs.sizes[identity] for identity in todo]
     if is_search(jobs.multirun):
-        sizes = [max(jobs.model_bytes.values())] * num_jobs
-    best, keep_states = sum(sizes), jobs.first.sweep.keep_states
-    needed, free = best * (1 + STATE_SIZE * keep_states), shutil.disk_usage(jobs.multirun.folder).free
+        sizes = [max(jobs.sizes.values())] * num_jobs
+    best, keep_states = sum(model for model, _ in sizes), jobs.first.sweep.keep_states
+    needed = best + keep_states * sum(state for _, state in sizes)
+    free = shutil.disk_usage(jobs.multirun.folder).free
     if needed > free:
         less = f"; with sweep.keep_states=false {in_bytes(best)}" if keep_states else ""
         yield f"the jobs leave up to {in_bytes(needed)}, {in_bytes(free)} are free{less}"

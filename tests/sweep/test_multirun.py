@@ -187,7 +187,7 @@ def test_a_disk_that_may_become_full_is_told(
     """For the jobs of a grid that are left, and for as many trials of a search, whatever was tried before."""
     of_sweep = Multirun([], [], set(), tmp_path, {"_target_": f"hydra.x.{sweeper}Sweeper"}, {})
     jobs = multirun.Jobs("train", of_sweep, config_dirs=[], check=lambda *_: None)
-    jobs.model_bytes = {"a": 400_000, "b": 600_000, "done": 600_000}
+    jobs.sizes = {"a": (400_000, 1_600_000), "b": (600_000, 2_400_000), "done": (600_000, 2_400_000)}
     jobs.configurations = {"a": SimpleNamespace(sweep=SimpleNamespace(keep_states=keep_states))}
     todo = [] if sweeper == "Optuna" else ["a", "b"]
     free = 100_000_000
