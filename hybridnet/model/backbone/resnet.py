@@ -58,7 +58,7 @@ class ResNet(Backbone):
         self.weights = weights
 
         imagenet = stem == "imagenet"
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False) if imagenet else nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+        self.conv1 = Conv(3, 64, 7, stride=2) if imagenet else Conv(3, 64, 3)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if imagenet else nn.Identity()
@@ -70,9 +70,6 @@ class ResNet(Backbone):
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             _stage(block_class, inputs[i], 64 * 2**i, num_blocks=layers[i], stride=1 if i == 0 else 2) for i in range(4)
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if stochastic_depth:
             _, *blocks = self._blocks()
             for number, block in enumerate(blocks, start=1):
@@ -113,6 +110,20 @@ class ResNet(Backbone):
         return (module for module in self.modules() if isinstance(module, BasicBlock | Bottleneck))
 
 
+class Conv(nn.Conv2d):
+    """A convolution without bias that keeps the map's size at stride 1, with He's initial weights from the outset.
+
+    Paper: He et al., "Delving Deep into Rectifiers", arXiv:1502.01852; normal, by the fan out.
+    """
+
+    def __init__(self, channels: int, outputs: int, kernel_size: int, *, stride: int = 1) -> None:
+        super().__init__(channels, outputs, kernel_size, stride, kernel_size // 2, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Draw the weights."""
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions and a shortcut; `attention` and `drop` are slots, empty in the published architecture."""
 
@@ -121,9 +132,9 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, width: int, *, stride: int) -> None:
         super().__init__()
         self.channels = width
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.conv1 = Conv(inputs, width, 3, stride=stride)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.conv2 = Conv(width, width, 3)
         self.bn2 = nn.BatchNorm2d(width)
         self.attention: nn.Module = nn.Identity()
         self.drop: nn.Module = nn.Identity()
@@ -143,11 +154,11 @@ class Bottleneck(nn.Module):
     def __init__(self, inputs: int, width: int, *, stride: int) -> None:
         super().__init__()
         self.channels = self.expansion * width
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.conv1 = Conv(inputs, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.conv2 = Conv(width, width, 3, stride=stride)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, self.channels, 1, bias=False)
+        self.conv3 = Conv(width, self.channels, 1)
         self.bn3 = nn.BatchNorm2d(self.channels)
         self.attention: nn.Module = nn.Identity()
         self.drop: nn.Module = nn.Identity()
@@ -183,4 +194,4 @@ def _stage(block: type[BasicBlock | Bottleneck], inputs: int, width: int, *, num
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    return nn.Sequential(Conv(inputs, outputs, 1, stride=stride), nn.BatchNorm2d(outputs))
