@@ -121,7 +121,14 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
     identity = {"settings": settings, "data": fingerprint}
     with (
         Display(epochs=trainer.epochs, steps_per_epoch=data.steps_per_epoch) as display,
-        Recorder(run.folder, display, recipe=recipe, identity=identity, trackers=trackers) as recorder,
+        Recorder(
+            run.folder,
+            display,
+            recipe=recipe,
+            identity=identity,
+            trackers=trackers,
+            final_epoch=None if run.keeps_state else trainer.epochs,
+        ) as recorder,
     ):
         if checkpoint is not None:
             load_weights(model, checkpoint["model"], source=str(run.folder / "last.pt"))
@@ -151,21 +158,21 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
         recorder.finish(model)
         # While the last epoch is written and read back. What draws would turn a signal's exception into one of its own.
         with interruption.deferred():
-            results.draw_training(state, data, title=name)
-            results.draw_confusion(evaluation, data.classes, title=name)
-    if not trainer.is_finished(state):
-        run.outcome = "pruned"
-        log.info(f"pruned after epoch {state.epoch}: others did better; resume={shortened(run.folder)} goes on")
+            results.draw(state, evaluation, data, title=name)
+        recorder.wait()
+        if not trainer.is_finished(state):
+            run.outcome = "pruned"
+            log.info(f"pruned after epoch {state.epoch}: others did better; resume={shortened(run.folder)} goes on")
 
-    results.write_predictions(evaluation, paths=data.valid.paths, classes=data.classes)
-    metrics = results.write_metrics(
-        state,
-        evaluation,
-        classes=data.classes,
-        num_parameters=num_parameters,
-        num_leaked=data.num_leaked,
-        monitor=cfg.monitor,
-    )
+        results.write_predictions(evaluation, paths=data.valid.paths, classes=data.classes)
+        metrics = results.write_metrics(
+            state,
+            evaluation,
+            classes=data.classes,
+            num_parameters=num_parameters,
+            num_leaked=data.num_leaked,
+            monitor=cfg.monitor,
+        )
     results.print_summary(metrics)
     if trainer.plot:
         results.show_curves()

@@ -182,7 +182,8 @@ def _draw(path: Path, rows: Sequence[Row], album: Album, names: Sequence[str], *
     for name, found in list(shown.items())[:MOST_CLASSES_SHOWN]:
         chosen = np.unique(np.linspace(0, len(found) - 1, SAMPLES).round().astype(int))
         tiles[name] = [thumbnail(metadata.parent / rows[found[place]].path, TILE) for place in chosen]
-    figures.plot_classes(path, tiles, title=f"{metadata.name}: up to {SAMPLES} pictures of each class", columns=SAMPLES)
+    title = f"{metadata.name}: up to {SAMPLES} pictures of each class"
+    figures.write(figures.plot_classes(tiles, title=title, columns=SAMPLES), path)
 
 
 def _lines(notes: Sequence[str], faults: Sequence[Fault], written: Sequence[Path]) -> list[str]:

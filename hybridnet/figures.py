@@ -1,4 +1,4 @@
-"""The pictures that a run leaves behind, good enough for a paper."""
+"""The pictures that a run leaves behind, good enough for a paper. What plots returns one, for `write`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DPI = 200
 STYLE = {"color": "#333333", "fontsize": 10}
 
 
-def plot_history(path: Path, history: Sequence[dict[str, float]], *, best_epoch: int, title: str) -> None:
+def plot_history(history: Sequence[dict[str, float]], *, best_epoch: int, title: str) -> Image.Image:
     """Loss, accuracy and learning rate by epoch; a dashed line marks the best epoch."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(11, 3.6))
@@ -58,10 +58,10 @@ def plot_history(path: Path, history: Sequence[dict[str, float]], *, best_epoch:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc=corner, fontsize=9, edgecolor="none", framealpha=0.85)
     figure.suptitle(title, fontsize=11)
-    save(figure, path)
+    return _drawn(figure)
 
 
-def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], title: str) -> None:
+def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) -> Image.Image:
     """Counts by label and prediction; the colour is the share of the label's pictures.
 
     Args:
@@ -101,7 +101,7 @@ def plot_confusion(path: Path, counts: np.ndarray, *, classes: Sequence[str], ti
     _paste_shares(picture, np.linspace(1, 0, 256)[:, None], bar)
     if num_classes <= 30:
         _write_counts(picture, counts, shares, box=box, size=10 if num_classes <= 12 else 7)
-    _write(picture, path)
+    return picture
 
 
 def _paste_shares(picture: Image.Image, shares: np.ndarray, box: tuple[float, ...]) -> tuple[int, int, int, int]:
@@ -132,8 +132,8 @@ def _width(text: str, size: float) -> float:
 
 
 def plot_samples(
-    path: Path, images: np.ndarray, *, labels: Sequence[str], title: str, limit: int = 32, lines: int = 1
-) -> None:
+    images: np.ndarray, *, labels: Sequence[str], title: str, limit: int = 32, lines: int = 1
+) -> Image.Image:
     """A grid of pictures with their labels.
 
     Args:
@@ -145,7 +145,7 @@ def plot_samples(
     rows = math.ceil(len(images) / columns)
     height, width = images.shape[1:3]
     is_small = width < 100  # then every pixel becomes a square, all of one size
-    cell_width = width * math.ceil(240 / width) if is_small else 268
+    cell_width = width * math.ceil(180 / width) if is_small else 268
     cell_height = round(cell_width * height / width)
     gap, label_height, title_height = 12, 28 + 24 * lines, 64  # in pixels
     size = (columns * (cell_width + gap) + gap, rows * (cell_height + label_height) + title_height + gap)
@@ -165,16 +165,13 @@ def plot_samples(
     resampling = Image.Resampling.NEAREST if is_small else Image.Resampling.BICUBIC
     for place, image in zip(places, images, strict=True):  # axes for each of them would take ten times as long
         picture.paste(Image.fromarray(image).resize((cell_width, cell_height), resampling), place)
-    _write(picture, path)
+    return picture
 
 
-def plot_reliability(
-    path: Path, *, counts: np.ndarray, confidences: np.ndarray, accuracies: np.ndarray, title: str
-) -> None:
+def plot_reliability(*, counts: np.ndarray, confidences: np.ndarray, accuracies: np.ndarray, title: str) -> Image.Image:
     """Accuracy against confidence, and below how many answers have which confidence.
 
     Args:
-        path: of the PNG.
         counts: answers in each bin of equal width from 0 to 1.
         confidences, accuracies: means of each bin.
         title: above the picture.
@@ -200,14 +197,13 @@ def plot_reliability(
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    save(figure, path)
+    return _drawn(figure)
 
 
-def plot_classes(path: Path, classes: Mapping[str, Sequence[np.ndarray]], *, title: str, columns: int) -> None:
+def plot_classes(classes: Mapping[str, Sequence[np.ndarray]], *, title: str, columns: int) -> Image.Image:
     """One row of pictures for each class, below its name.
 
     Args:
-        path: of the PNG.
         classes: by name, uint8 arrays (S, S, 3), all of one size; at most `columns` of them are shown.
         title: above the pictures.
         columns: of the figure.
@@ -224,7 +220,7 @@ def plot_classes(path: Path, classes: Mapping[str, Sequence[np.ndarray]], *, tit
         axes.axis("off")
         axes.set_title(short(name, 80), fontsize=9, loc="left", pad=3)
     figure.suptitle(title, fontsize=10)
-    save(figure, path)
+    return _drawn(figure)
 
 
 class Panel(NamedTuple):
@@ -241,7 +237,7 @@ class Panel(NamedTuple):
     is_bar: bool
 
 
-def plot_panels(path: Path, names: Sequence[str], panels: Sequence[Panel], *, title: str) -> None:
+def plot_panels(names: Sequence[str], panels: Sequence[Panel], *, title: str) -> Image.Image:
     """Things below each other, and beside them what was measured of each."""
     figure = Figure(figsize=(1.6 + 2.9 * len(panels), 1.5 + 0.36 * len(names)), layout="constrained")
     places = np.arange(len(names))
@@ -275,7 +271,7 @@ def plot_panels(path: Path, names: Sequence[str], panels: Sequence[Panel], *, ti
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9, frameon=False)
     figure.suptitle(title, fontsize=11)
-    save(figure, path)
+    return _drawn(figure)
 
 
 def show(path: Path) -> bool:
@@ -291,7 +287,14 @@ def short(name: str, limit: int) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """Draw a figure and write it as PNG."""
-    _write(_drawn(figure), path)
+    write(_drawn(figure), path)
+
+
+def write(picture: Image.Image, path: Path) -> None:
+    """Write a picture as PNG."""
+    with replacing(path) as stream:
+        # Flat areas: the search for other repetitions than runs would take longer and find nothing.
+        picture.save(stream, format="png", compress_type=zlib.Z_RLE)
 
 
 def _drawn(figure: Figure) -> Image.Image:
@@ -301,9 +304,3 @@ def _drawn(figure: Figure) -> Image.Image:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it; the rest is right
         canvas.draw()  # once, where savefig draws twice
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-
-
-def _write(picture: Image.Image, path: Path) -> None:
-    with replacing(path) as stream:
-        # Flat areas: the search for other repetitions than runs would take longer and find nothing.
-        picture.save(stream, format="png", compress_type=zlib.Z_RLE)

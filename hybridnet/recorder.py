@@ -31,6 +31,8 @@ class Recorder:
         recipe: what is needed beside the weights to use the model, in plain types.
         identity: what must be the same when the run is continued, in plain types.
         trackers: are told each epoch.
+        final_epoch: of a run that does not keep its state when it is complete. The state after this epoch is written
+            only where the run fails or is stopped before that.
     """
 
     def __init__(
@@ -41,12 +43,15 @@ class Recorder:
         recipe: Mapping[str, Any],
         identity: Mapping[str, Any],
         trackers: Trackers = NO_TRACKERS,
+        final_epoch: int | None = None,
     ) -> None:
         self.folder = folder
         self.display = display
         self.recipe = recipe
         self.identity = identity
         self.trackers = trackers
+        self.final_epoch = final_epoch
+        self._held: Mapping[str, Any] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="recorder")
         self._writing: Future[None] | None = None
 
@@ -57,6 +62,8 @@ class Recorder:
         self._thread.shutdown()
         try:
             self.wait()
+            if self._held and error is not None:
+                self._write_last(self._held)
         except Exception as problem:
             if error is None:
                 raise
@@ -73,24 +80,28 @@ class Recorder:
             OSError: if it, or the files of the epoch before, cannot be written.
         """
         self.wait()
+        self._held = None
         self._write_last(checkpoint)
 
     def epoch(self, state: State, checkpoint: dict[str, Any]) -> None:
         """Write `last.pt`, then the history and, if it has changed, `best_model.pt` from it: after this has returned.
 
+        After the final epoch of a run that does not keep its state, without `last.pt`.
+
         Raises:
             OSError: if the files of the epoch before cannot be written.
         """
         self.wait()
-        is_best = state.best_epoch == state.epoch
-        self._writing = self._thread.submit(self._write_epoch, snapshot(checkpoint), is_best=is_best)
+        is_best, content = state.best_epoch == state.epoch, snapshot(checkpoint)
+        self._held = content if state.epoch == self.final_epoch else None
+        self._writing = self._thread.submit(self._write_epoch, content, is_best=is_best, is_held=bool(self._held))
         self.display.epoch(state.history[-1], is_best=is_best)
         self.trackers.epoch(state.history[-1])
 
     def finish(self, model: nn.Module) -> None:
         """After the last epoch: read `best_model.pt` back when it is written, and compare it with the model's weights.
 
-        On leaving this is done, and raises TrainingError if they differ: what is reported shall be what was saved.
+        Waiting, or leaving, then raises TrainingError if they differ: what is reported shall be what was saved.
         """
         self._writing = self._thread.submit(self._compare, self._writing, model)
 
@@ -99,6 +110,7 @@ class Recorder:
 
         Raises:
             OSError: if it cannot be written.
+            TrainingError: if the best model was to be read back, and is another one.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -116,8 +128,9 @@ class Recorder:
             self._write_rest(state, checkpoint, is_best=True)
         log.info(f"continuing after epoch {state.epoch}, batch {state.batch} of the next one (step {state.step})")
 
-    def _write_epoch(self, checkpoint: Mapping[str, Any], *, is_best: bool) -> None:
-        self._write_last(checkpoint)
+    def _write_epoch(self, checkpoint: Mapping[str, Any], *, is_best: bool, is_held: bool) -> None:
+        if not is_held:
+            self._write_last(checkpoint)
         self._write_rest(State(**checkpoint["state"]), checkpoint, is_best=is_best)
 
     def _compare(self, writing: Future[None] | None, model: nn.Module) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,27 +74,19 @@ class Results:
         write_json(self.folder / "metrics.json", metrics)
         return metrics
 
-    def draw_training(self, state: State, data: Any, *, title: str) -> None:
-        """Draw the curves, and the first training batch as the model saw it."""
+    def draw(self, state: State, evaluation: Evaluation, data: Any, *, title: str) -> None:
+        """Draw the curves, the first training batch as the model saw it, and the confusion matrix.
+
+        Raises:
+            OSError: if a picture cannot be written.
+        """
         from hybridnet import figures  # matplotlib costs half a second: not before the first step
 
-        figures.plot_history(self.folder / "training_plot.png", state.history, best_epoch=state.best_epoch, title=title)
-        batch = data.first_train_batch()
-        images = data.normalize.undo(data.to_input(batch, torch.float32)).numpy()
-        labels = [data.classes[label] for label in batch.labels.tolist()]
-        figures.plot_samples(
-            self.folder / "samples.png", images, labels=labels, title="First training batch as the model sees it"
-        )
-
-    def draw_confusion(self, evaluation: Evaluation, classes: list[str], *, title: str) -> None:
-        """Draw the confusion matrix."""
-        from hybridnet import figures
-
-        accuracy = f"{evaluation.accuracy():.2%} of {len(evaluation.labels):,}"
-        counts = evaluation.confusion().numpy()
-        figures.plot_confusion(
-            self.folder / "confusion_matrix.png", counts, classes=classes, title=f"{title}: {accuracy}"
-        )
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="figures") as thread:  # compresses what is drawn
+            pictures = _pictures(state, evaluation, data, title=title)
+            written = [thread.submit(figures.write, picture, self.folder / name) for name, picture in pictures]
+        for future in written:
+            future.result()
 
     def print_summary(self, metrics: dict[str, Any]) -> None:
         """Print the table at the end of a run."""
@@ -135,6 +128,21 @@ def by_class(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, dict[s
     """Precision, recall, F1 and support of each class, by its label."""
     found = evaluation.per_class()
     return {label: {name: values[i].item() for name, values in found.items()} for i, label in enumerate(classes)}
+
+
+def _pictures(state: State, evaluation: Evaluation, data: Any, *, title: str) -> Iterator[tuple[str, Any]]:
+    """Name and content, one after the other."""
+    from hybridnet import figures
+
+    yield "training_plot.png", figures.plot_history(state.history, best_epoch=state.best_epoch, title=title)
+    batch = data.first_train_batch()
+    images = data.normalize.undo(data.to_input(batch, torch.float32)).numpy()
+    labels = [data.classes[label] for label in batch.labels.tolist()]
+    yield "samples.png", figures.plot_samples(images, labels=labels, title="First training batch as the model sees it")
+    accuracy = f"{evaluation.accuracy():.2%} of {len(evaluation.labels):,}"
+    counts = evaluation.confusion().numpy()
+    confusion = figures.plot_confusion(counts, classes=data.classes, title=f"{title}: {accuracy}")
+    yield "confusion_matrix.png", confusion
 
 
 def _peak_memory_bytes() -> int:

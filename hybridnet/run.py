@@ -155,7 +155,8 @@ class RunFolder:
         if checkpoint is not None:
             return has_ended and trainer.is_finished(State(**checkpoint["state"]))
         if not has_ended:
-            refuse_used_folder(self.folder)
+            if self.keeps_state:
+                refuse_used_folder(self.folder)  # one that keeps none may have been killed when it had nothing else
         elif not trainer.is_finished(self._reached()):
             cause = "the run is complete, and its state was not kept (sweep.keep_states=false, or it was deleted)"
             hint = "train longer in another folder: hydra.run.dir=<folder>"

@@ -108,6 +108,34 @@ def test_the_best_model_is_written_when_it_has_changed(
     assert load_checkpoint(tmp_path / "best_model.pt")["model"] == {"w": torch.tensor([3.0])}
 
 
+@pytest.mark.parametrize("error", [None, ValueError("some"), KeyboardInterrupt()])
+def test_a_state_that_will_not_be_kept_is_written_only_where_the_run_does_not_end(
+    error: BaseException | None, recorder: Recorder, tmp_path: Path
+) -> None:
+    recorder.final_epoch = 3
+    with nullcontext() if error is None else pytest.raises(type(error)), recorder:
+        state = _record(recorder, 3, best_epochs=[1, 1, 3])
+        assert load_checkpoint(tmp_path / "last.pt")["state"]["epoch"] == 2
+        assert load_checkpoint(tmp_path / "best_model.pt")["model"] == {"w": torch.tensor([3.0])}
+        assert read_json(tmp_path / "history.json") == state.history
+        if error:
+            raise error
+    last = load_checkpoint(tmp_path / "last.pt")
+    assert last["state"]["epoch"] == (2 if error is None else 3)
+    assert last["settings"] == {"seed": 1}
+
+
+def test_a_state_that_was_asked_for_is_the_last_one(recorder: Recorder, tmp_path: Path) -> None:
+    """Also of a run that does not keep its own."""
+    recorder.final_epoch = 1
+    with pytest.raises(ValueError, match="some"), recorder:
+        state = _record(recorder, 1, best_epochs=[1])
+        recorder.save(state, _checkpoint(state, 5.0))
+        raise ValueError("some")
+    assert load_checkpoint(tmp_path / "last.pt")["best"] == {"w": torch.tensor([5.0])}
+    assert not (tmp_path / "previous.pt").exists()
+
+
 def test_within_an_epoch_only_the_state_is_recorded(recorder: Recorder, tmp_path: Path) -> None:
     state = State(batch=5)
     recorder.save(state, _checkpoint(state, 0.0))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import sys
 from pathlib import Path
@@ -114,17 +115,18 @@ class _Data:
         return images
 
 
+def _state_of_one_epoch() -> State:
+    names = ("epoch", "train_loss", "valid_loss", "train_acc", "valid_acc", "lr", "head_lr")
+    return State(epoch=1, best_epoch=1, history=[dict.fromkeys(names, 1)])
+
+
 def test_the_figures_are_those_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, Any] = {}
-
-    def keep(path: Path, *content: Any, **options: Any) -> None:
-        drawn[path.name] = (*content, options)
-
     for name in ("plot_history", "plot_confusion", "plot_samples"):
-        monkeypatch.setattr(figures, name, keep)
+        monkeypatch.setattr(figures, name, lambda *content, **options: (*content, options))
+    monkeypatch.setattr(figures, "write", lambda content, path: drawn.update({path.name: content}))
     state = State(epoch=1, best_epoch=1, history=[{"epoch": 1}])
-    Results(tmp_path).draw_training(state, _Data(), title="hybrid")
-    Results(tmp_path).draw_confusion(_evaluation(), _Data.classes, title="hybrid")
+    Results(tmp_path).draw(state, _evaluation(), _Data(), title="hybrid")
     assert drawn["training_plot.png"] == ([{"epoch": 1}], {"best_epoch": 1, "title": "hybrid"})
     counts, options = drawn["confusion_matrix.png"]
     assert counts.tolist() == [[1, 0], [1, 1]]
@@ -136,14 +138,26 @@ def test_the_figures_are_those_of_the_run(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_figures_are_pictures(tmp_path: Path) -> None:
-    names = ("epoch", "train_loss", "valid_loss", "train_acc", "valid_acc", "lr", "head_lr")
-    state = State(epoch=1, best_epoch=1, history=[dict.fromkeys(names, 1)])
-    Results(tmp_path).draw_training(state, _Data(), title="hybrid")
-    Results(tmp_path).draw_confusion(_evaluation(), _Data.classes, title="hybrid")
+    Results(tmp_path).draw(_state_of_one_epoch(), _evaluation(), _Data(), title="hybrid")
     for name in ("training_plot.png", "confusion_matrix.png", "samples.png"):
         with Image.open(tmp_path / name) as image:
             assert image.format == "PNG"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_figure_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread writes them; the other figures are written all the same."""
+    usual = figures.write
+
+    def write(picture: Image.Image, path: Path) -> None:
+        if path.name == "samples.png":
+            raise OSError(errno.ENOSPC, "No space left", str(path))
+        usual(picture, path)
+
+    monkeypatch.setattr(figures, "write", write)
+    with pytest.raises(OSError, match="No space left"):
+        Results(tmp_path).draw(_state_of_one_epoch(), _evaluation(), _Data(), title="hybrid")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion_matrix.png", "training_plot.png"]
 
 
 @pytest.fixture

@@ -520,6 +520,16 @@ def test_a_training_that_is_cut_off_keeps_the_state_before_the_last_one(error: B
     assert (tmp_path / "previous.pt").exists() and (tmp_path / "last.pt").exists()
 
 
+@pytest.mark.parametrize("status", ["running", "stopped", "failed"])
+def test_a_run_that_keeps_no_state_may_begin_again(status: str, folder: Path) -> None:
+    """It was killed after its last epoch, and had saved no other one."""
+    with RunFolder(folder, is_continued=True) as run:
+        run.keeps_state = False
+        write_json(folder / "status.json", {"status": status})
+        (folder / "best_model.pt").touch()
+        assert not run.is_complete(SimpleNamespace(), None)
+
+
 @pytest.mark.parametrize("status", ["running", "complete"])
 @pytest.mark.parametrize("result", PRECIOUS)
 def test_results_without_a_checkpoint_are_not_overwritten(folder: Path, status: str, result: str) -> None:

@@ -54,23 +54,21 @@ def write(
     write_text(folder / "predictions.csv", csv_text(prediction_rows(evaluation, paths=pictures.paths, classes=classes)))
     write_json(folder / "metrics.json", metrics)
     title = f"{metrics['split']}: {evaluation.accuracy():.2%} of {len(pictures):,}"
-    figures.plot_confusion(
-        folder / "confusion_matrix.png", evaluation.confusion().numpy(), classes=classes, title=title
-    )
+    matrix = figures.plot_confusion(evaluation.confusion().numpy(), classes=classes, title=title)
+    figures.write(matrix, folder / "confusion_matrix.png")
     found = calibration.calibration(evaluation.probabilities, evaluation.labels)
-    figures.plot_reliability(
-        folder / "reliability.png",
+    diagram = figures.plot_reliability(
         counts=found.counts.numpy(),
         confidences=found.confidences.numpy(),
         accuracies=found.accuracies.numpy(),
         title=f"{title}, expected calibration error {found.expected_error:.3f}",
     )
+    figures.write(diagram, folder / "reliability.png")
     (folder / "mistakes.png").unlink(missing_ok=True)  # of an earlier evaluation
     worst = mistakes(evaluation)[:MOST_MISTAKES]
     if len(worst):
         confidences = evaluation.probabilities.amax(dim=1)
-        figures.plot_samples(
-            folder / "mistakes.png",
+        tiles = figures.plot_samples(
             np.stack([thumbnail(pictures.files[i], TILE) for i in worst]),
             labels=[
                 f"{classes[evaluation.labels[i]]}\n✗ {confidences[i]:.0%} {classes[evaluation.predictions[i]]}"
@@ -79,6 +77,7 @@ def write(
             title=f"The most confident mistakes of {metrics['split']}: label, and below it the prediction",
             lines=2,
         )
+        figures.write(tiles, folder / "mistakes.png")
 
 
 def mistakes(evaluation: Evaluation) -> list[int]:

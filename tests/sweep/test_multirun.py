@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from hybridnet.sweep import multirun
 from hybridnet.sweep.launcher import LedgerLauncher
 from hybridnet.sweep.ledger import Job, Ledger
 from hybridnet.sweep.multirun import _require_installed
-from tests.conftest import Command, content
+from tests.conftest import Command, content, outcome
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., Command]
@@ -158,9 +159,10 @@ def test_what_is_wrong_with_a_sweep_is_said_before_it_starts(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_complete_jobs_may_leave_their_best_model_alone(run: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_complete_jobs_leave_their_best_model_alone(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    """With `sweep.keep_states=true` also what is needed to go on."""
     command = ["-m", *tiny, "hydra.sweep.dir=s", "trainer.epochs=1"]
-    assert run(*command, "sweep.keep_states=false", "seed=1,2")[::2] == (0, "")
+    assert run(*command, "seed=1,2")[::2] == (0, "")
     assert [job.status for job in _jobs(tmp_path / "s")] == ["complete"] * 2
     assert len(list((tmp_path / "s").glob("*/best_model.pt"))) == 2 and not list((tmp_path / "s").glob("*/last.pt"))
     code, output, _ = run("resume=s")
@@ -173,8 +175,36 @@ def test_complete_jobs_may_leave_their_best_model_alone(run: Run, tiny: list[str
     )
     code, _, error = run("resume=s/0_seed=1", "model.dropout=0.7")
     assert code == 2 and f"error: changed settings in {place}: the run began with others\n  model.dropout: " in error
-    assert run(*command, "seed=3")[::2] == (0, "")
+    assert run(*command, "seed=3", "sweep.keep_states=true")[::2] == (0, "")
     assert [path.parent.name for path in (tmp_path / "s").glob("*/last.pt")] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("number", "epochs", "has_state", "goes_on"),
+    [(signal.SIGTERM, 1, True, ["1"]), (signal.SIGKILL, 1, False, []), (signal.SIGKILL, 2, True, ["1"])],
+)
+def test_a_job_that_is_cut_off_after_its_last_step_goes_on(
+    number: int,
+    epochs: int,
+    has_state: bool,
+    goes_on: list[str],
+    start: Start,
+    run: Run,
+    tiny: list[str],
+    tmp_path: Path,
+) -> None:
+    """Where it was stopped; a killed one after the epoch before, whose state lies there, or from its beginning."""
+    command = ["-m", *tiny, f"trainer.epochs={epochs}", "seed=1,2", "hydra.sweep.dir=s"]
+    start(*command, hold=("sync metrics.json", 1)).wait_until_held().send(number).wait()
+    job = tmp_path / "s" / "0_seed=1"
+    assert (job / "best_model.pt").exists() and (job / "last.pt").exists() == has_state
+    code, output, error = run("resume=s")
+    assert (code, error) == (0, "")
+    assert [job.status for job in _jobs(tmp_path / "s")] == ["complete"] * 2
+    assert re.findall(r"continuing after epoch (\d)", output) == goes_on
+    assert run(*tiny, f"trainer.epochs={epochs}", "seed=1", "hydra.run.dir=alone")[::2] == (0, "")
+    assert outcome(job) | {"files": set()} == outcome(tmp_path / "alone") | {"files": set()}
+    assert {path.name for path in (tmp_path / "s").glob("*/*.pt")} == {"best_model.pt"}
 
 
 @pytest.mark.parametrize(
