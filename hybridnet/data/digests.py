@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 import time
@@ -46,7 +47,7 @@ def file_digest(file: Path) -> bytes:
 def _entry(file: str, known: list | None) -> list | OSError:
     """[size, times, place on the disk, digest]."""
     try:
-        status = Path(file).stat()
+        status = os.stat(file)  # noqa: PTH116 - half the time of a Path's, for every picture at every start
         if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
             return OSError("is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file")
         identity = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

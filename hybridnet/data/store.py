@@ -96,7 +96,7 @@ def open_store(
     memory = cache_dir / f"files_{_short_digest(str(table.absolute()))}.json"
     digests = content_digests(files, memory=memory)
     sources = {digest: file for digest, file in zip(digests, files, strict=True) if not isinstance(digest, OSError)}
-    sources = dict(sorted(sources.items()))
+    sources = {digest: sources[digest] for digest in sorted(sources)}
     settings = {"format": FORMAT, "pillow": PIL.__version__, **vars(reduction), "keep_pixels": keep_pixels}
     key = _short_digest(json.dumps([settings, list(sources)]))
     folder = cache_dir / key

@@ -120,14 +120,14 @@ def test_a_file_changed_within_the_resolution_of_the_clock_is_noticed(
     files: list[Path], memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second content has the first one's size and times: a FAT disk's clock moves every two seconds."""
-    written, stat = 1_000_000, Path.stat
+    written = 1_000_000
 
-    def coarse(self: Path, **settings: bool) -> SimpleNamespace:
-        status = stat(self, **settings)
+    def coarse(file: str) -> SimpleNamespace:
+        status = Path(file).stat()
         times = {"st_mtime_ns": written * 10**9, "st_ctime_ns": written * 10**9}
         return SimpleNamespace(st_mode=status.st_mode, st_size=status.st_size, st_ino=status.st_ino, **times)
 
-    monkeypatch.setattr(Path, "stat", coarse)
+    monkeypatch.setattr(digests, "os", SimpleNamespace(stat=coarse))
     now = written + 0.5
     monkeypatch.setattr(digests, "time", SimpleNamespace(time=lambda: now))
     content_digests(files, memory=memory)
