@@ -142,7 +142,8 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
                 device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=ranks.num
             )
         )
-        ranks.of_first((config.resolved(cfg), checkpoint, fingerprint))
+        if ranks.num > 1:
+            ranks.of_first((config.resolved(cfg), checkpoint, fingerprint))
         with interruption.deferred():
             state, evaluation = trainer.fit(
                 model,
