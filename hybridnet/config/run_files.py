@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def hydra_files(cfg: DictConfig, hydra_cfg: DictConfig, *, without: Sequence[str
     overrides = [text for text in typed if re.split(r"[=.]", text.lstrip("+~"), maxsplit=1)[0] not in without]
     return {
         "config.yaml": OmegaConf.to_yaml(cfg),
-        "hydra.yaml": "hydra:\n" + textwrap.indent(OmegaConf.to_yaml(hydra_cfg), "  "),
+        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_cfg})),
         "overrides.yaml": OmegaConf.to_yaml(overrides),
     }
 

@@ -128,11 +128,6 @@ class Training:
         weights = self.average.model.state_dict()
         self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
 
-    def load_best(self) -> None:
-        """Give the model the weights of the best epoch, if it has others."""
-        if self.state.epoch != self.state.best_epoch or self.average.model is not self.model:
-            self.model.load_state_dict(self.best)
-
     def has_finite_weights(self) -> bool:
         """Whether no weight is NaN or infinite. Waits for the device."""
         return all(torch.isfinite(tensor).all() for tensor in self.model.state_dict().values())

@@ -193,7 +193,7 @@ class Trainer:
             state = self.train_epochs(
                 training, data, recorder=recorder, checkpoints=checkpoints, is_hopeless=is_hopeless
             )
-            training.load_best()
+            training.model.load_state_dict(training.best)
             if training.best_evaluation is None:  # that epoch was before this part of the run
                 asked = checkpoints.stop_if_asked if self.ranks.num == 1 else nothing
                 training.best_evaluation = self.evaluate(training.model, data, after_batch=asked)

@@ -174,6 +174,7 @@ def fit_tiny(
     recorder: Recorder | None = None,
     trainer_class: type[Trainer] = Trainer,
     stop: Callable[[], BaseException | None] = lambda: None,
+    is_hopeless: Callable[[State], bool] = lambda state: False,
     checkpoint: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -188,6 +189,7 @@ def fit_tiny(
         scheduler=LambdaLR(optimizer, factor),
         recorder=recorder,
         stop=stop,
+        is_hopeless=is_hopeless,
         checkpoint=checkpoint,
     )
     return Fitted(state, recorder, model, evaluation, optimizer)

@@ -511,6 +511,25 @@ def test_a_finished_run_is_not_continued(begin: Callable, tmp_path: Path) -> Non
     assert stop.num_asked == NUM_VALID_BATCHES and recorder.steps == []
 
 
+@pytest.mark.parametrize("options", [PLAIN, PLAIN | {"ema_decay": 0.9}])
+def test_a_run_that_ends_within_an_epoch_has_its_best_weights(
+    options: dict[str, Any],
+    begin: Callable,
+    fit: Callable,
+    noisy_model: Callable,
+    tiny_data: type,
+    differences: Callable,
+    tmp_path: Path,
+) -> None:
+    """As a sweep's job that was stopped there, and meanwhile others did better; its best epoch is the one before."""
+    begin(1, question=1 + 5 + 5 + 1 + 2, **options)
+    checkpoint = load_checkpoint(tmp_path / "last.pt")
+    assert [checkpoint["state"][name] for name in ("best_epoch", "epoch", "batch")] == [1, 1, 2]
+    ended = fit(noisy_model(), tiny_data(), checkpoint=checkpoint, is_hopeless=lambda state: True, **options)
+    assert ended.recorder.steps == []
+    assert differences(dict(ended.model.state_dict()), checkpoint["best"]) == []
+
+
 def test_steps_are_shown_once_and_speed_is_measured_anew(begin: Callable, tmp_path: Path) -> None:
     """The recorder asserts that the speed is positive, also where nothing was trained before it."""
     recorder, _ = begin(1, question=1 + 3, **PLAIN)
