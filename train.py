@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from hybridnet import config
@@ -35,6 +36,7 @@ def check(cfg: DictConfig, *, defaults: DictConfig) -> Any:
 
 def train(cfg: DictConfig) -> float:
     """Train one model in its own run folder; returns the best value of the monitored metric."""
+    from hybridnet.checkpoint import LAST
     from hybridnet.run import RunFolder
     from hybridnet.signals import Interruption
     from hybridnet.sweep.ledger import is_job
@@ -44,7 +46,9 @@ def train(cfg: DictConfig) -> float:
         Interruption(of_several=of_several_processes()) as interruption,
         RunFolder(folder, is_continued=cfg.resume is not None) as run,
     ):
-        run.keeps_state = cfg.sweep.keep_states or not is_job(folder)
+        # A job that is continued by itself, without its sweep, keeps the state that it goes on from.
+        is_alone = not is_job(folder) or (HydraConfig.get().mode == RunMode.RUN and (folder / LAST).exists())
+        run.keeps_state = cfg.sweep.keep_states or is_alone
         if not cfg.verify_resume:
             return train_in(run, cfg, interruption)
         from hybridnet.verification import require_unused, verify_resume

@@ -177,6 +177,8 @@ def test_complete_jobs_leave_their_best_model_alone(run: Run, tiny: list[str], t
     assert code == 2 and f"error: changed settings in {place}: the run began with others\n  model.dropout: " in error
     assert run(*command, "seed=3", "sweep.keep_states=true")[::2] == (0, "")
     assert [path.parent.name for path in (tmp_path / "s").glob("*/last.pt")] == ["2"]
+    assert "continuing after epoch 1" in run("resume=s/2", "trainer.epochs=2")[1]
+    assert "continuing after epoch 2" in run("resume=s/2", "trainer.epochs=3")[1], "whoever goes on by hand can again"
 
 
 @pytest.mark.parametrize(
