@@ -8,11 +8,12 @@ from hybridnet.trainer.average import WeightAverage
 
 
 class Scale(nn.Module):
-    """One weight, and one counter as BatchNorm has it."""
+    """One weight, and a mean and a counter as BatchNorm has them."""
 
     def __init__(self, weight: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor([weight]))
+        self.register_buffer("running_mean", torch.tensor([-weight]))
         self.register_buffer("num_batches", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -20,6 +21,7 @@ class Scale(nn.Module):
 
     def train_to(self, weight: float) -> None:
         self.weight.data.fill_(weight)
+        self.running_mean.fill_(-weight)
         self.num_batches += 1
 
 
@@ -34,6 +36,7 @@ def test_the_first_steps_count_more() -> None:
         model.train_to(weight)
         average.update(step)
         assert average.model.weight.item() == pytest.approx(expected[step - 1], rel=1e-6)
+        assert average.model.running_mean.item() == -average.model.weight.item(), "statistics go with their weights"
         assert model.weight.item() == weight
 
 
@@ -47,7 +50,7 @@ def test_late_steps_have_the_decay() -> None:
     assert average.model.weight.item() == pytest.approx(0.9 * 0.01 + 0.1, rel=1e-5)
 
 
-def test_buffers_are_the_models() -> None:
+def test_counters_are_the_models() -> None:
     model = Scale(1.0)
     average = WeightAverage(model, decay=0.9)
     for step in (1, 2):
