@@ -327,7 +327,7 @@ def test_in_the_end_the_model_is_the_best_one_and_its_answers_are_there(
     assert again.recorder.steps == []
     for state, _, model, evaluation, _ in (fitted, again):
         assert state.best_epoch == best
-        assert differences({name: t.cpu() for name, t in model.state_dict().items()}, last["best"]) == []
+        assert differences(dict(model.state_dict()), last["best"]) == []
         logits = model.eval()(data.images.to(next(model.parameters()).device)).cpu()
         assert torch.allclose(evaluation.logits, logits, atol=1e-5)
         assert evaluation.labels.tolist() == data.labels.tolist()
