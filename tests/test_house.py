@@ -14,12 +14,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hybridnet"
 
 # What each part may import besides the standard library and itself. The longest matching name decides.
-SHARED = {"hybridnet.errors", "hybridnet.settings", "hybridnet.files"}
+SHARED = {"hybridnet.errors", "hybridnet.settings", "hybridnet.files", "hybridnet.memory"}
 MAY_IMPORT = {
     "hybridnet": {"hybridnet.api"},
     "hybridnet.errors": set(),
     "hybridnet.settings": set(),
     "hybridnet.direct": set(),
+    "hybridnet.memory": set(),
     "hybridnet.files": {"hybridnet.direct"},
     "hybridnet.binding": SHARED | {"torch"},
     "hybridnet.checkpoint": SHARED | {"torch"},

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
-import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -18,10 +18,11 @@ from PIL import Image
 from hybridnet.data.copies import THUMBNAIL, find_copies, thumbnail
 from hybridnet.data.decoded import Entry, Reduction
 from hybridnet.data.digests import content_digests
+from hybridnet.data.processes import workforce
 from hybridnet.data.progress import Track
-from hybridnet.data.threads import in_threads
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import in_bytes
+from hybridnet.memory import keep_large_blocks
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +32,18 @@ SPARE_BYTES = 64 * 2**20  # left free on the disk, for the run itself
 def decode(
     sources: Mapping[str, Path],
     reduction: Reduction,
-    stream: BinaryIO | None,
+    pixels: Path | None,
     *,
     track: Track,
     folder: Path,
     memory: Path,
 ) -> dict[str, Entry]:
-    """Decode every picture, in threads.
+    """Decode every picture, on all processors.
 
     Args:
         sources: a file for each digest of a content.
         reduction: how large the pictures are kept.
-        stream: takes the pixels; None to check the pictures alone.
+        pixels: an empty file that takes them; None to check the pictures alone.
         track: shows the progress.
         folder: where the pixels will be, for messages; its parent must have room for them.
         memory: of the digests.
@@ -52,41 +53,49 @@ def decode(
 
     Raises:
         InputError: if the disk has no room for the pixels; if a file changed, or could no longer be read, meanwhile.
-        OSError: if the stream cannot be written.
+        OSError: if the pixels cannot be written.
     """
+    keep_large_blocks()
     files = list(sources.values())
-    writing = threading.Lock()
     thumbnails = np.zeros((len(files), THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)
-
-    def load(numbered: tuple[int, Entry]) -> Entry:
-        number, planned = numbered
-        if planned.cause:
-            return planned
-        try:
-            pixels = reduction.load(files[number])
-            if pixels.shape[:2] != planned[:2]:
-                return planned._replace(cause="has other pixels than its header says")
-        except InputError as error:
-            return planned._replace(cause=_lasting_cause(error))
-        thumbnails[number] = thumbnail(Image.fromarray(pixels))
-        if stream:
-            with writing:
-                stream.seek(planned.offset)
-                stream.write(pixels)
-        return planned._replace(checksum=zlib.crc32(pixels))
-
-    planned = _placed(list(in_threads(lambda file: _planned(reduction, file), files)))
-    num_bytes = sum(entry.num_bytes for entry in planned)
-    if stream:
-        _require_room(folder.parent, num_bytes)
-        log.info(f"decoding {len(files):,} pictures once, {in_bytes(num_bytes)} in {folder}")
-    with closing(in_threads(load, enumerate(planned))) as decoded:  # if it is stopped, the rest is not done
-        entries = list(track(decoded, "Decoding pictures", len(files)))
-    if stream:
-        stream.truncate(num_bytes)
+    entries: list[Entry] = []
+    with workforce(len(files)) as mapped:
+        planned = _placed(list(mapped(partial(_planned, reduction), files)))
+        num_bytes = sum(entry.num_bytes for entry in planned)
+        if pixels:
+            _require_room(folder.parent, num_bytes)
+            log.info(f"decoding {len(files):,} pictures once, {in_bytes(num_bytes)} in {folder}")
+            os.truncate(pixels, num_bytes)
+        load = partial(_loaded, reduction, pixels)
+        placed = zip(files, planned, strict=True)
+        with closing(mapped(load, placed)) as decoded:  # if it is stopped, the rest is not done
+            for entry, small in track(decoded, "Decoding pictures", len(files)):
+                if small is not None:
+                    thumbnails[len(entries)] = small
+                entries.append(entry)
     _require_unchanged(sources, memory)
     groups = find_copies(thumbnails, [bytes.fromhex(digest) for digest in sources])
     return {d: e._replace(group=int(g)) for d, e, g in zip(sources, entries, groups, strict=True)}
+
+
+def _loaded(
+    reduction: Reduction, pixels_file: Path | None, placed: tuple[Path, Entry]
+) -> tuple[Entry, np.ndarray | None]:
+    """Decode a file and write its pixels to their place; its entry and its thumbnail, if it can be used."""
+    file, planned = placed
+    if planned.cause:
+        return planned, None
+    try:
+        pixels = reduction.load(file)
+        if pixels.shape[:2] != planned[:2]:
+            return planned._replace(cause="has other pixels than its header says"), None
+    except InputError as error:
+        return planned._replace(cause=_lasting_cause(error)), None
+    if pixels_file:
+        with pixels_file.open("r+b") as stream:
+            stream.seek(planned.offset)
+            stream.write(pixels)
+    return planned._replace(checksum=zlib.crc32(pixels)), thumbnail(Image.fromarray(pixels))
 
 
 def _planned(reduction: Reduction, file: Path) -> Entry:

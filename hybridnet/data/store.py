@@ -169,14 +169,14 @@ def _build(
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     unfinished.mkdir()
     try:
-        with (unfinished / "pixels.bin").open("wb") as stream:
-            pixels = stream if keep_pixels else None
-            entries = decode(sources, reduction, pixels, track=track, folder=folder, memory=memory)
-            stream.flush()
+        pixels = unfinished / "pixels.bin"
+        with pixels.open("wb") as stream:
+            kept = pixels if keep_pixels else None
+            entries = decode(sources, reduction, kept, track=track, folder=folder, memory=memory)
             os.fsync(stream.fileno())
         rows = [[digest, *entry] for digest, entry in entries.items()]
         write_json(unfinished / "index.json", [_checksum(rows), rows])
-        _remember(unfinished / "pixels.bin", _identity(unfinished / "pixels.bin"))
+        _remember(pixels, _identity(pixels))
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -23,10 +22,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from hybridnet.data.batch import Batch
 from hybridnet.data.failures import explain, unexpected
+from hybridnet.data.processes import IGNORED, prepare
 from hybridnet.errors import InputError, TrainingError
 
 PREFETCHED_BATCHES = 2  # of each process
-IGNORED = (signal.SIGINT, signal.SIGTERM)
 SPARE_FILES = 4  # that a packed batch leaves to the thread that hands it over, or the main process would wait for ever
 SECONDS_FOR_AN_END = 1.0  # until the end of a process is known, of which something else was noticed first
 
@@ -59,7 +58,7 @@ class Workers:
                 num_workers=num_workers,
                 collate_fn=_as_is,
                 pin_memory=pin_memory,
-                worker_init_fn=_prepare,
+                worker_init_fn=prepare,
                 persistent_workers=True,
                 prefetch_factor=PREFETCHED_BATCHES,
                 multiprocessing_context=context,
@@ -150,18 +149,6 @@ class _WorkerError(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
-
-
-def _prepare(_: int) -> None:
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_main, daemon=True).start()
-
-
-def _end_with_main() -> None:
-    """torch's own watch looks at the parent, which is the server, and the server waits for its last worker."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _start_server() -> None:

@@ -309,14 +309,14 @@ def test_a_store_in_use_outlives_its_replacement(open_in: Open, files: list[Path
 
 
 class FullDisk(io.FileIO):
-    """Takes some bytes."""
+    """Takes one picture."""
 
-    left = 3000
+    is_full = False
 
     def write(self, data: Any) -> int:
-        self.left -= memoryview(data).nbytes
-        if self.left < 0:
+        if FullDisk.is_full:
             raise OSError(errno.ENOSPC, "No space left on device")
+        FullDisk.is_full = True
         return super().write(data)
 
 
@@ -327,11 +327,12 @@ def test_a_disk_that_fills_up_during_the_build_is_told(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    monkeypatch.setattr(FullDisk, "is_full", False)
     open_file = Path.open
 
     def open_on_full_disk(self: Path, mode: str = "r", *rest: Any, **settings: Any) -> Any:
-        if self.name == "pixels.bin" and mode == "wb":
-            return FullDisk(str(self), "w")
+        if self.name == "pixels.bin" and mode == "r+b":
+            return FullDisk(str(self), "r+")
         return open_file(self, mode, *rest, **settings)
 
     with monkeypatch.context() as patch:

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -137,32 +135,14 @@ def test_the_gpus_allocator_is_understood() -> None:
     assert is_out_of_memory(caught.value)
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """What glibc and CUDA are told."""
-    calls: list[tuple] = []
-    libc = SimpleNamespace(mallopt=lambda *numbers: calls.append(numbers))
-    monkeypatch.setattr(module.ctypes, "CDLL", lambda name: libc)
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append((str(device),)))
-    return calls
-
-
-def test_glibc_keeps_large_blocks_while_a_cpu_trains(calls: list[tuple]) -> None:
-    """M_MMAP_THRESHOLD is -3 and M_TRIM_THRESHOLD -1."""
-    prepare_memory(CPU)
-    assert sorted(calls) == [(-3, 2**30), (-1, 2**31 - 1)]
-
-
-def test_another_libc_is_left_alone(calls: list[tuple], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    prepare_memory(CPU)
-    assert calls == []
-
-
-def test_the_peak_of_the_gpu_that_trains_is_counted_anew(calls: list[tuple]) -> None:
-    prepare_memory(torch.device("cuda:1"))
-    assert calls == [("cuda:1",)]
+@pytest.mark.parametrize(("device", "expected"), [("cpu", ["large blocks"]), ("cuda:1", ["peak of cuda:1"])])
+def test_memory_is_prepared_for_the_device(device: str, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """glibc keeps large blocks where the CPU trains; the peak of the GPU that trains is counted anew."""
+    calls: list[str] = []
+    monkeypatch.setattr(module, "keep_large_blocks", lambda: calls.append("large blocks"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(f"peak of {device}"))
+    prepare_memory(torch.device(device))
+    assert calls == expected
 
 
 # Determinism

@@ -1,0 +1,113 @@
+"""The same work on many items, in processes: threads of Python do little of it at the same time."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from types import ModuleType
+from typing import Protocol, TypeVar
+
+from hybridnet.data.threads import in_blocks, in_threads, of_block
+from hybridnet.memory import keep_large_blocks
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+IGNORED = (signal.SIGINT, signal.SIGTERM)
+LEAST_ITEMS = 4096  # of pictures: for fewer, processes are not worth the half second that their start takes
+MOST_PROCESSES = 16
+
+
+class Map(Protocol):
+    """`map`, whose results are in the order of the items; what an item raises is raised in its place, at the latest.
+
+    When the iterator is closed, the rest is not done.
+    """
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]: ...
+
+
+@contextmanager
+def workforce(num_items: int) -> Iterator[Map]:
+    """`map` in processes where there is enough to do, and more than one processor; in threads else.
+
+    Functions, items and results must be picklable. A function may be called twice for an item: if a process is killed,
+    or none can be started, threads do what is left.
+    """
+    has_few = num_items < LEAST_ITEMS or os.cpu_count() == 1
+    if has_few or multiprocessing.current_process().daemon:  # which may have no children
+        yield in_threads
+        return
+    # Not fork: this process has threads, and a forked child can inherit a lock that nobody will release.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(os.cpu_count() or 1, MOST_PROCESSES), mp_context=context, initializer=prepare)
+    try:
+        yield partial(_in_processes, pool)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def prepare(*_: object) -> None:
+    """What a worker process begins with: it is deaf to signals, and gone when the main process is."""
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_main, daemon=True).start()
+    keep_large_blocks()
+
+
+def _end_with_main() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _in_processes(
+    pool: ProcessPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    blocks = in_blocks(items)
+    num_done = 0
+    try:
+        for future in _handed_out(pool, function, blocks):
+            results = future.result()
+            num_done += 1
+            yield from results
+    except BrokenProcessPool:
+        log.warning("a process that helps to read the pictures has ended, or could not start; threads go on without it")
+        yield from in_threads(function, [item for block in blocks[num_done:] for item in block])
+
+
+def _handed_out(
+    pool: ProcessPoolExecutor, function: Callable[[Item], Result], blocks: Sequence[Sequence[Item]]
+) -> list[Future[list[Result]]]:
+    try:
+        with _apart():
+            return [pool.submit(of_block, function, block) for block in blocks]
+    except OSError as error:  # a limit of processes, of memory, or of open files
+        raise BrokenProcessPool from error
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """What is started within does not import the main program, and a signal to its group does not end it.
+
+    The main program may be a user's script that does everything once more when it is imported.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
