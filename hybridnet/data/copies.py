@@ -121,8 +121,10 @@ class _Shapes:
         cell = THUMBNAIL // GRID
         cells = np.empty((len(chosen), GRID, GRID, 3), dtype=np.float32)
         for start in range(0, len(cells), BLOCK):
-            part = thumbnails[chosen[start : start + BLOCK]]
-            cells[start : start + BLOCK] = part.reshape(-1, GRID, cell, GRID, cell, 3).mean((2, 4))
+            part = thumbnails[chosen[start : start + BLOCK]].astype(np.float32)
+            # Not as a mean over two axes, which takes five times as long.
+            total = sum(part[:, row::cell, column::cell] for row in range(cell) for column in range(cell))
+            cells[start : start + BLOCK] = total / cell**2
         self.means = cells.mean((1, 2))
         cells -= self.means[:, None, None]
         self.units = cells.reshape(len(cells), GRID * GRID * 3)
