@@ -69,6 +69,13 @@ def writable_folder(path: Path) -> Path:
     return path
 
 
+def will_not_need(path: Path) -> None:
+    """Let the system give the memory that holds a file's content to others, once it is on the disk."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError), path.open("rb") as stream:  # it is no more than advice
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def remove_temporaries(folder: Path) -> None:
     """Remove what writers left in `folder` that were killed. Nobody may be writing there."""
     for temporary in folder.glob(".*.tmp"):

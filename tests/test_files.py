@@ -27,6 +27,7 @@ from hybridnet.files import (
     shortened,
     size_limit,
     try_lock,
+    will_not_need,
     writable_folder,
     write_json,
     write_text,
@@ -183,6 +184,26 @@ def test_an_error_about_another_file_keeps_its_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "a.txt"):
         (tmp_path / "other").read_text()
     assert caught.value.filename == str(tmp_path / "other")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no advice")
+def test_memory_is_given_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "large.bin"
+    path.write_bytes(b"content")
+    calls = []
+
+    def advise(descriptor: int, start: int, length: int, advice: int) -> None:
+        calls.append((os.fstat(descriptor).st_ino, start, length, advice))
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    will_not_need(path)  # advice that is refused does no harm
+    assert calls == [(path.stat().st_ino, 0, 0, os.POSIX_FADV_DONTNEED)], "all of it"
+    monkeypatch.undo()
+    will_not_need(path)
+    assert path.read_bytes() == b"content"
+    monkeypatch.delattr(os, "posix_fadvise")
+    will_not_need(path)
 
 
 def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:

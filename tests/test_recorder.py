@@ -186,9 +186,15 @@ def test_only_the_state_goes_past_the_page_cache(
 @pytest.mark.parametrize("written", [True, False], ids=["written", "being written"])
 @pytest.mark.parametrize("weight", [1.0, 2.0], ids=["the same", "others"])
 def test_at_the_end_the_best_model_is_read_back(
-    weight: float, written: bool, recorder: Recorder, slow_disk: threading.Event
+    weight: float,
+    written: bool,
+    recorder: Recorder,
+    slow_disk: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On leaving; also of a run that goes on and has nothing left to train."""
+    not_needed: list[str] = []
+    monkeypatch.setattr("hybridnet.recorder.will_not_need", lambda path: not_needed.append(path.name))
     state = State(epoch=1, best_epoch=1, history=[{"epoch": 1, "valid_acc": 0.5}])
     model = nn.ParameterDict({"w": torch.tensor([weight])})
     if written:
@@ -200,6 +206,7 @@ def test_at_the_end_the_best_model_is_read_back(
             recorder.wait()
         recorder.finish(model)
         slow_disk.set()
+    assert not_needed == (["best_model.pt"] if weight == 1 else [])
 
 
 def test_a_best_model_that_was_not_written_is_not_read_back(
