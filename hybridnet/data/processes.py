@@ -66,6 +66,20 @@ def prepare(*_: object) -> None:
     keep_large_blocks()
 
 
+@contextmanager
+def known_start_method() -> Iterator[None]:
+    """Processes that are started within are told of a way to start others that they know.
+
+    In a job of the joblib launcher, the one that is set is joblib's own: a process would end when it hears of it.
+    """
+    method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(method, force=True)
+
+
 def _end_with_main() -> None:
     multiprocessing.parent_process().join()
     os._exit(1)
@@ -106,7 +120,8 @@ def _apart() -> Iterator[None]:
     sys.modules["__main__"] = ModuleType("__main__")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED) if hasattr(signal, "pthread_sigmask") else None
     try:
-        yield
+        with known_start_method():
+            yield
     finally:
         sys.modules["__main__"] = main
         if before is not None:

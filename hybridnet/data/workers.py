@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hybridnet.data.batch import Batch
 from hybridnet.data.failures import explain, unexpected
-from hybridnet.data.processes import IGNORED, prepare
+from hybridnet.data.processes import IGNORED, known_start_method, prepare
 from hybridnet.errors import InputError, TrainingError
 
 PREFETCHED_BATCHES = 2  # of each process
@@ -90,7 +90,7 @@ class Workers:
             _start_server()
         others = {*multiprocessing.active_children()}
         try:
-            with _without_advice():
+            with _without_advice(), known_start_method():
                 return iter(self._loader)
         except BaseException:
             _kill({*multiprocessing.active_children()} - others)  # those that were started, which torch has lost

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
@@ -41,8 +42,8 @@ class WeightAverage:
         """Take in the weights after optimizer step number `step`, from 1."""
         if not self.decay:
             return
-        own, new = zip(*self._averaged, strict=True)
-        torch._foreach_lerp_(own, new, 1 - min(self.decay, (1 + step) / (10 + step)))
+        move = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
+        move(*zip(*self._averaged, strict=True), step)
         if self._counters:
             torch._foreach_copy_(*zip(*self._counters, strict=True))
 

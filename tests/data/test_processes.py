@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -124,6 +125,26 @@ def test_threads_do_it_where_no_process_can_be_started(
     with workforce(NUM_ITEMS) as mapped:
         assert set(mapped(process_of, range(NUM_ITEMS))) == {os.getpid()}
     assert len(caplog.messages) == 1
+
+
+def test_also_in_a_job_of_joblib(root: Path) -> None:
+    """Its way to start processes is not known to others. Not here, where it would be started in the tests' process."""
+    script = """
+from joblib import Parallel, delayed
+from tests.data.test_processes import in_a_job
+print(*Parallel(n_jobs=2)(delayed(in_a_job)() for _ in range(2)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=6 * SECONDS)
+    assert done.stdout == "True True\n", done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def in_a_job() -> bool:
+    """Whether two processes did the work, and the start method is as before."""
+    method, processes.LEAST_ITEMS = multiprocessing.get_start_method(allow_none=True), NUM_ITEMS
+    with workforce(NUM_ITEMS) as mapped:
+        found = {*mapped(partial(_slow_process, 0.01), range(NUM_ITEMS))} - {os.getpid()}
+    return len(found) == 2 and multiprocessing.get_start_method(allow_none=True) == method
 
 
 # A user's script, which does everything once more where it is imported.

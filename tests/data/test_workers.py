@@ -263,6 +263,22 @@ def test_workers_of_which_only_some_can_be_started(start: Callable, monkeypatch:
     assert len(set(workers.batches([PROCESS] * 4))) == 2, "another try"
 
 
+def test_they_make_batches_in_a_job_of_joblib(root: Path) -> None:
+    """Whose way to start processes is not known to others."""
+    script = """
+from joblib import Parallel, delayed
+from tests.data.test_workers import in_a_job
+print(*Parallel(n_jobs=2)(delayed(in_a_job)() for _ in range(2)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[0, 1, 2] [0, 1, 2]\n", done.stderr
+
+
+def in_a_job() -> list[int]:
+    workers = Workers(MAKE, num_workers=1, pin_memory=False)
+    return list(workers.batches([partial(abs, -number) for number in range(3)]))
+
+
 # When they end
 
 
