@@ -11,10 +11,10 @@ import numpy as np
 from hybridnet.data.copies import find_copies, thumbnail
 from hybridnet.data.digests import file_digest
 from hybridnet.data.image import Header, open_rgb, read_header
+from hybridnet.data.processes import workforce
 from hybridnet.data.progress import Track
 from hybridnet.data.rows import Row
 from hybridnet.data.table import file_keys
-from hybridnet.data.threads import in_threads
 from hybridnet.errors import InputError
 
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"}
@@ -53,7 +53,7 @@ class Album(NamedTuple):
 
 
 def look_at_all(rows: Sequence[Row], folder: Path, *, track: Track) -> Album:
-    """Decode every file that a row names, in threads.
+    """Decode every file that a row names, on all processors.
 
     Args:
         rows: of the table.
@@ -66,8 +66,9 @@ def look_at_all(rows: Sequence[Row], folder: Path, *, track: Track) -> Album:
         if key is not None and first.setdefault(key, number) != number:
             again[number] = first[key]
     numbers = list(first.values())
-    found = in_threads(_look, [folder / rows[number].path for number in numbers])
-    looks = dict(zip(numbers, track(found, "Reading pictures", len(numbers)), strict=True))
+    files = [folder / rows[number].path for number in numbers]
+    with workforce(len(files)) as mapped:
+        looks = dict(zip(numbers, track(mapped(_look, files), "Reading pictures", len(files)), strict=True))
     looks |= {number: looks[before] for number, before in again.items()}
     pictures = {number: look for number, look in looks.items() if isinstance(look, Picture)}
     causes = {number: look for number, look in looks.items() if isinstance(look, str)}

@@ -22,7 +22,6 @@ from hybridnet.data.processes import workforce
 from hybridnet.data.progress import Track
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import in_bytes
-from hybridnet.memory import keep_large_blocks
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,6 @@ def decode(
         InputError: if the disk has no room for the pixels; if a file changed, or could no longer be read, meanwhile.
         OSError: if the pixels cannot be written.
     """
-    keep_large_blocks()
     files = list(sources.values())
     thumbnails = np.zeros((len(files), THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)
     entries: list[Entry] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +13,9 @@ from hybridnet.data.copies import thumbnail
 from hybridnet.data.digests import file_digest
 from hybridnet.data.image import open_rgb
 from hybridnet.data.listing import files_below
+from hybridnet.data.processes import workforce
 from hybridnet.data.rows import listing, read_records
 from hybridnet.data.table import is_safe
-from hybridnet.data.threads import in_threads
 from hybridnet.errors import Fault, InputError
 
 
@@ -110,9 +110,10 @@ def read_table(path: Path, option: str, required: Sequence[str]) -> tuple[dict[s
     return columns, [line for line, _ in records]
 
 
-def read_pictures(named: Iterable[Named]) -> Iterator[Picture | Fault]:
-    """Each file decoded, in threads and in order; a Fault for what is damaged or no JPEG, PNG, WebP, BMP or TIFF."""
-    return in_threads(_read, named)
+def read_pictures(named: Sequence[Named]) -> Iterator[Picture | Fault]:
+    """Each file decoded, in order; a Fault for what is damaged or no JPEG, PNG, WebP, BMP or TIFF."""
+    with workforce(len(named)) as mapped:
+        yield from mapped(_read, named)
 
 
 def _read(named: Named) -> Picture | Fault:

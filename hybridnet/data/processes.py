@@ -40,11 +40,12 @@ class Map(Protocol):
 
 @contextmanager
 def workforce(num_items: int) -> Iterator[Map]:
-    """`map` in processes where there is enough to do, and more than one processor; in threads else.
+    """`map` for work on pictures: in processes where there is enough to do for several processors, else in threads.
 
     Functions, items and results must be picklable. A function may be called twice for an item: if a process is killed,
     or none can be started, threads do what is left.
     """
+    keep_large_blocks()
     has_few = num_items < LEAST_ITEMS or os.cpu_count() == 1
     if has_few or multiprocessing.current_process().daemon:  # which may have no children
         yield in_threads
@@ -81,6 +82,7 @@ def known_start_method() -> Iterator[None]:
 
 
 def _end_with_main() -> None:
+    """The parent need not be the main process: it may be a server of workers, which waits for its last one."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
