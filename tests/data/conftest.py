@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from hybridnet import config
+from hybridnet.data import processes
 from hybridnet.data.decoded import Reduction
 from hybridnet.data.metadata import MetadataImages
 from hybridnet.data.store import Store, open_store
@@ -30,6 +32,13 @@ def noise() -> Callable[..., np.ndarray]:
         return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
     return make
+
+
+@pytest.fixture
+def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One picture is enough for processes to read it."""
+    monkeypatch.setattr(processes, "LEAST_ITEMS", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 
 class PicturesInMemory:

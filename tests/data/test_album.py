@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hybridnet.data import album
 from hybridnet.data.album import Album, disguised, look_at_all
 from hybridnet.data.rows import Row
 
@@ -34,6 +35,17 @@ def silent(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
 
 def album_of(folder: Path, *paths: str) -> Album:
     return look_at_all(rows_of(*paths), folder, track=silent)
+
+
+@pytest.mark.usefixtures("in_processes")
+def test_processes_read_the_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(album, "open_rgb", None)  # in this process
+    for number in range(3):
+        picture(number).save(tmp_path / f"{number}.png")
+    picture(0).save(tmp_path / "copy.webp", lossless=True)
+    found = album_of(tmp_path, "0.png", "1.png", "missing.png", "2.png", "copy.webp")
+    assert (sorted(found.pictures), found.causes, found.copies) == ([0, 1, 3, 4], {2: "no such file"}, [[0, 4]])
+    assert [found.pictures[4].header.format, found.pictures[4].header.width] == ["WEBP", 64]
 
 
 def missing(path: Path) -> None:

@@ -78,6 +78,21 @@ def test_pixels_are_those_of_the_files(open_in: Open, tmp_path: Path) -> None:
     assert_right(open_in(files), files)  # read from the disk
 
 
+@pytest.mark.usefixtures("in_processes")
+def test_processes_make_the_same_store(open_in: Open, files: list[Path], tmp_path: Path, loads: list[Path]) -> None:
+    """`loads` has what this process decodes."""
+    cut, copy = tmp_path / "cut.png", tmp_path / "copy.png"
+    cut.write_bytes(files[0].read_bytes()[:-200])
+    with Image.open(files[1]) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(copy)
+    everything = [*files, cut, copy]
+    for opened in (open_in(everything), open_in(everything)):
+        assert not loads
+        assert "truncated" in opened.cause(len(files))
+        assert opened.group(1) == opened.group(len(files) + 1) != opened.group(0)
+        assert_right(opened, files)
+
+
 def test_copies_that_are_encoded_anew_have_one_group(open_in: Open, tmp_path: Path) -> None:
     files = [tmp_path / "a.png", tmp_path / "b.jpg", tmp_path / "c.png"]
     smooth(50, 60).save(files[0])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hybridnet.data import pictures
 from hybridnet.data.copies import thumbnail
 from hybridnet.data.pictures import Picture, list_folder, list_table, read_pictures, read_table
 from hybridnet.errors import Fault, InputError
@@ -36,7 +37,17 @@ def test_the_class_is_the_folder_below_root(tmp_path: Path) -> None:
     ]
 
 
-def test_pictures_are_read_in_order(tmp_path: Path, noise: Callable[..., np.ndarray]) -> None:
+@pytest.mark.parametrize("where", ["threads", "processes"])
+def test_pictures_are_read_in_order(
+    where: str,
+    tmp_path: Path,
+    noise: Callable[..., np.ndarray],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if where == "processes":
+        request.getfixturevalue("in_processes")
+        monkeypatch.setattr(pictures, "open_rgb", None)  # in this process
     for number in range(5):
         Image.fromarray(noise(20, 30 + number, seed=number)).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(b"no picture")

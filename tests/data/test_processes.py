@@ -45,11 +45,20 @@ def test_results_are_in_the_order_of_the_items() -> None:
 
 
 def test_several_processes_share_the_work_and_are_gone_afterwards() -> None:
+    main = sys.modules["__main__"]
     with workforce(NUM_ITEMS) as mapped:
         found = set(mapped(partial(_slow_process, 0.01), range(NUM_ITEMS)))
+    assert sys.modules["__main__"] is main
     assert len(found) == 2
     assert os.getpid() not in found
     assert not any(map(_is_alive, found))
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="the system blocks no signals")
+def test_they_are_deaf_from_their_start() -> None:
+    with workforce(NUM_ITEMS) as mapped:
+        (blocked,) = mapped(partial(signal.pthread_sigmask, signal.SIG_BLOCK), [()])
+    assert blocked == {signal.SIGINT, signal.SIGTERM}
 
 
 def _slow_process(seconds: float, _: int) -> int:
@@ -109,8 +118,10 @@ def test_threads_go_on_where_a_process_is_killed(caplog: pytest.LogCaptureFixtur
 
 
 def _killed_at(number: int, main: int, item: int) -> int:
-    if item == number and os.getpid() != main:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if os.getpid() != main:
+        time.sleep(0.01)  # that something is done before
+        if item == number:
+            os.kill(os.getpid(), signal.SIGKILL)
     return item
 
 
