@@ -9,14 +9,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 from typing import Protocol, TypeVar
 
-from hybridnet.data.threads import in_blocks, in_threads, of_block
+from hybridnet.data.threads import BLOCK, in_threads
 from hybridnet.memory import keep_large_blocks
 
 log = logging.getLogger(__name__)
@@ -90,24 +90,20 @@ def _end_with_main() -> None:
 def _in_processes(
     pool: ProcessPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[Result]:
-    blocks = in_blocks(items)
-    num_done = 0
+    items, num_done = list(items), 0
     try:
-        for future in _handed_out(pool, function, blocks):
-            results = future.result()
+        for result in _started(pool, function, items):
             num_done += 1
-            yield from results
+            yield result
     except BrokenProcessPool:
         log.warning("a process that helps to read the pictures has ended, or could not start; threads go on without it")
-        yield from in_threads(function, [item for block in blocks[num_done:] for item in block])
+        yield from in_threads(function, items[num_done:])
 
 
-def _handed_out(
-    pool: ProcessPoolExecutor, function: Callable[[Item], Result], blocks: Sequence[Sequence[Item]]
-) -> list[Future[list[Result]]]:
+def _started(pool: ProcessPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     try:
         with _apart():
-            return [pool.submit(of_block, function, block) for block in blocks]
+            return pool.map(function, items, chunksize=BLOCK)
     except OSError as error:  # a limit of processes, of memory, or of open files
         raise BrokenProcessPool from error
 

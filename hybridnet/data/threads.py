@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import chain
 from typing import TypeVar
 
@@ -20,19 +19,14 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
 
     What an item raises is raised in its place, at the latest. When the iterator is closed, the rest is not done.
     """
+    items = list(items)
+    blocks = [items[start : start + BLOCK] for start in range(0, len(items), BLOCK)]
+
+    def of_block(block: Sequence[Item]) -> list[Result]:
+        return [function(item) for item in block]
+
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        yield from chain.from_iterable(pool.map(partial(of_block, function), in_blocks(items)))
+        yield from chain.from_iterable(pool.map(of_block, blocks))
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def in_blocks(items: Iterable[Item]) -> list[list[Item]]:
-    """The items in groups that are handed out together."""
-    items = list(items)
-    return [items[start : start + BLOCK] for start in range(0, len(items), BLOCK)]
-
-
-def of_block(function: Callable[[Item], Result], block: Sequence[Item]) -> list[Result]:
-    """What the function returns for each item."""
-    return [function(item) for item in block]

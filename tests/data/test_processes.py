@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from hybridnet.data import processes, threads
+from hybridnet.data import processes
 from hybridnet.data.processes import workforce
 from hybridnet.data.threads import in_threads
 
@@ -29,7 +29,7 @@ SECONDS = 10.0  # in which processes must be gone
 def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     """And enough to do for both."""
     monkeypatch.setattr(processes, "LEAST_ITEMS", NUM_ITEMS)
-    monkeypatch.setattr(threads, "BLOCK", 4)
+    monkeypatch.setattr(processes, "BLOCK", 4)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 
@@ -97,8 +97,10 @@ def _inverse(number: int) -> float:
 
 
 def test_the_rest_is_not_done_when_nobody_wants_it(tmp_path: Path) -> None:
-    with workforce(NUM_ITEMS) as mapped, closing(mapped(partial(_leave, tmp_path), range(NUM_ITEMS))) as results:
-        next(results)
+    with workforce(NUM_ITEMS) as mapped:
+        with closing(mapped(partial(_leave, tmp_path), range(NUM_ITEMS))) as results:
+            next(results)
+        assert list(mapped(abs, [-1])) == [1], "what is asked for afterwards comes next"
     assert 4 <= len(list(tmp_path.iterdir())) < NUM_ITEMS / 2
 
 
