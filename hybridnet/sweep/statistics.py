@@ -64,11 +64,15 @@ class Noise(NamedTuple):
 
 
 def pooled(groups: Iterable[Sequence[float]]) -> Noise | None:
-    """The noise within groups of values; None where no group has two."""
-    spreads = [spread(values) for values in groups if len(values) >= 2]
-    degrees = sum(found.n - 1 for found in spreads)
-    if not degrees:
+    """The noise within groups of values; None where no group has two that differ.
+
+    Accuracies on a few hundred pictures are the same by chance, which does not mean that seeds make no difference.
+    """
+    groups = [values for values in groups if len(values) >= 2]
+    if all(len(set(values)) == 1 for values in groups):
         return None
+    spreads = [spread(values) for values in groups]
+    degrees = sum(found.n - 1 for found in spreads)
     squares = math.fsum((found.n - 1) * (found.std or 0.0) ** 2 for found in spreads)
     return Noise(math.sqrt(squares / degrees), degrees, len(spreads))
 

@@ -68,7 +68,7 @@ class Study:
         axes: settings that differ, without the seed.
         outcomes: of all jobs.
         candidates: the best one first; those without a result at the end.
-        noise: of the seeds; None where no settings have two of them.
+        noise: of the seeds; None where no settings have two with different results.
     """
 
     folders: tuple[Path, ...]

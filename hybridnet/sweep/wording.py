@@ -80,10 +80,10 @@ def notes(study: Study) -> Iterator[str]:
 
 def _noise(study: Study) -> str:
     if study.noise is None:
-        return (
-            "Which differences are more than chance cannot be told: no settings were trained with two seeds. "
-            f"{TELL_SEEDS} in the same command tells it."
-        )
+        has_seeds = any(candidate.result.n > 1 for candidate in study.ranked)
+        cause = "all seeds of a setting agree by chance" if has_seeds else "no settings were trained with two seeds"
+        hint = "More seeds tell it." if has_seeds else f"{TELL_SEEDS} in the same command tells it."
+        return f"Which differences are more than chance cannot be told: {cause}. {hint}"
     others = [candidate for candidate in study.ranked if candidate is not study.winner]
     within = sum(bool(study.is_within_noise(candidate)) for candidate in others)
     if len(others) == 1:

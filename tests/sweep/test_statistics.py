@@ -17,6 +17,8 @@ def test_noise_is_pooled_over_groups_of_two_or_more() -> None:
     assert noise == pytest.approx((0.0168325, 3, 2), rel=1e-5)
     assert noise.margin(1 / 3 + 1 / 2) == pytest.approx(3.1824463 * 0.0168325 * 0.9128709, rel=1e-5)
     assert pooled([[0.1], [0.2], []]) is None
+    assert pooled([[0.1, 0.1, 0.1], [0.3, 0.3], [0.2]]) is None, "they agree by chance"
+    assert pooled([[0.1, 0.1], [0.3, 0.5]]) == pytest.approx((0.1, 2, 2))
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,12 @@ def test_notes_tell_how_to_learn_what_is_noise(tmp_path: Path) -> None:
     assert "lucky" not in text
 
 
+def test_seeds_that_agree_do_not_show_how_far_they_lie_apart(tmp_path: Path) -> None:
+    jobs = [(value, heads, seed, "complete") for value, heads in ((0.9, 2), (0.7, 4)) for seed in (0, 1)]
+    text = _notes(tmp_path, *jobs)
+    assert "cannot be told: all seeds of a setting agree by chance. More seeds tell it." in text
+
+
 def test_notes_of_two_settings(tmp_path: Path) -> None:
     jobs = [(0.9 + seed / 100, 2, seed, "complete") for seed in (0, 1)]
     assert "The other setting is not within the" in _notes(tmp_path, *jobs, (0.1, 4, 0, "complete"))
