@@ -68,8 +68,12 @@ def snapshot(content: Any) -> Any:
     return copied(content)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, *, stays_in_file: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
+
+    Args:
+        path: of the file.
+        stays_in_file: map the tensors into memory without a copy; nobody may write into the file meanwhile.
 
     Raises:
         InputError: if there is no such file, it is damaged, or it holds more than tensors and plain types.
@@ -80,7 +84,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(Fault("unusable checkpoint", str(path), "it is empty"))
     _verify(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=stays_in_file)
     except Exception as error:  # torch and pickle raise many kinds for a damaged or a refused file
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(Fault("unusable checkpoint", str(path), cause)) from error
@@ -142,7 +146,7 @@ def require_saved(model: nn.Module, path: Path) -> None:
         InputError: if it cannot be read.
         TrainingError: if they differ.
     """
-    saved = load_checkpoint(path)["model"]
+    saved = load_checkpoint(path, stays_in_file=True)["model"]
     own = model.state_dict()
     if saved.keys() != own.keys() or not all(torch.equal(saved[name], own[name].cpu()) for name in own):
         cause = "it does not hold the weights that were evaluated"

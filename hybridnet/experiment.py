@@ -16,7 +16,10 @@ from hybridnet.errors import Fault, InputError
 
 SMALLEST_MAP = 2
 
-_checked: dict[str, nn.Module] = {}  # the models of configurations that this process has checked, by their identity
+# Of this process, none to be changed: the models of the configurations that it has checked, by their identity, and all
+# without memory for their weights, by their settings, for a sweep's jobs have few.
+_checked: dict[str, nn.Module] = {}
+_blueprints: dict[str, nn.Module] = {}
 
 
 def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
@@ -39,9 +42,9 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
     if found and defaults is not None:
         found = {key: _with_example(fault, key, defaults) for key, fault in found.items()}
         cfg = config.replaced(cfg, set(found) & set(config.keys(defaults)), by=defaults)
-    found |= {key: _not_a_tracker(key) for key in _loggers(cfg) if not _has_target(cfg, key)}
     faults, model = list(found.values()), None
-    if not config.find_faults(cfg):
+    faults += [_not_a_tracker(key) for key in _loggers(cfg) if not _has_target(cfg, key)]
+    if not found or not config.find_faults(cfg):
         model, more = _construct(cfg)
         faults += more
     if faults:
@@ -90,11 +93,11 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
     attempt("trainer", lambda: config.build(cfg.trainer))
     data = attempt("data", lambda: config.build(cfg.data))
     with torch.device("meta"):
-        backbone = attempt("model", lambda: config.build(cfg.model.backbone))
-        model = attempt("model", lambda: build_model(cfg, num_classes=2)) if backbone is not None else None
+        model = attempt("model", lambda: _blueprint_of(cfg.model))
+        backbone = attempt("model", lambda: config.build(cfg.model.backbone)) if model is None else model.backbone
         if backbone is not None and data is not None:
             faults += attempt("model", lambda: _size_faults(cfg, backbone, data)) or []
-            faults[:] = dict.fromkeys(faults)  # a stage that a backbone lacks shows twice
+        faults[:] = dict.fromkeys(faults)  # what a backbone refuses, or a stage that it lacks, shows twice
     if model is not None:
         optimizer = attempt("optimizer", lambda: config.build(cfg.optimizer)(model))
         num_frozen = cfg.trainer.freeze_stages if cfg.trainer.freeze_epochs else 0
@@ -111,6 +114,15 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
     return model, faults
 
 
+def _blueprint_of(settings: DictConfig) -> nn.Module:
+    """The model of two classes of these settings, on the meta device."""
+    key = repr(config.plain(settings))
+    if key not in _blueprints:
+        with torch.device("meta"):
+            _blueprints[key] = config.build(settings, num_classes=2)
+    return _blueprints[key]
+
+
 def build_model(cfg: DictConfig, *, num_classes: int) -> nn.Module:
     """The model, freshly initialised; `model.backbone.load_initial_weights()` loads pretrained ones."""
     return config.build(cfg.model, num_classes=num_classes)
@@ -119,8 +131,7 @@ def build_model(cfg: DictConfig, *, num_classes: int) -> nn.Module:
 def _size_faults(cfg: DictConfig, backbone: nn.Module, data: Any) -> list[Fault]:
     """Attention over a single row or column of positions does nothing, and neither does most of the last stage."""
     for key, size in [("image_size", data.image_size), *(("progressive", size) for size in data.sizes.early)]:
-        feature_map = backbone.eval()(torch.empty(1, 3, *size), stop=config.select(cfg, "model.stage"))
-        height, width = feature_map.shape[2:]
+        height, width = _map_size(backbone, size, stop=config.select(cfg, "model.stage"))
         if min(height, width) < SMALLEST_MAP:
             hint = {"image_size": "set data.image_size=64 or larger", "progressive": "use sizes of 64 or larger"}[key]
             if cfg.model.stem != "small":
@@ -129,6 +140,15 @@ def _size_faults(cfg: DictConfig, backbone: nn.Module, data: Any) -> list[Fault]
             cause = f"at {size[0]}×{size[1]} pixels the backbone's map is {height}×{width}; {needed}"
             return [Fault("image too small", f"data.{key}={config.select(cfg, f'data.{key}')}", cause, hint)]
     return []
+
+
+@functools.lru_cache(maxsize=64)
+def _map_size(backbone: nn.Module, size: tuple[int, int], *, stop: int | None) -> tuple[int, int]:
+    """Height and width of the backbone's map after the stage `stop`; the backbone is on the meta device."""
+    was_training = backbone.training
+    feature_map = backbone.eval()(torch.empty(1, 3, *size, device="meta"), stop=stop)
+    backbone.train(was_training)
+    return tuple(feature_map.shape[2:])
 
 
 def _require_plain_batch_norm(model: nn.Module) -> None:

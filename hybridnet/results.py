@@ -135,14 +135,14 @@ def _pictures(state: State, evaluation: Evaluation, data: Any, *, title: str) ->
     from hybridnet import figures
 
     yield "training_plot.png", figures.plot_history(state.history, best_epoch=state.best_epoch, title=title)
-    batch = data.first_train_batch()
-    images = data.normalize.undo(data.to_input(batch, torch.float32)).numpy()
-    labels = [data.classes[label] for label in batch.labels.tolist()]
-    yield "samples.png", figures.plot_samples(images, labels=labels, title="First training batch as the model sees it")
     accuracy = f"{evaluation.accuracy():.2%} of {len(evaluation.labels):,}"
     counts = evaluation.confusion().numpy()
     confusion = figures.plot_confusion(counts, classes=data.classes, title=f"{title}: {accuracy}")
     yield "confusion_matrix.png", confusion
+    batch = data.first_train_batch()
+    images = data.normalize.undo(data.to_input(batch, torch.float32)).numpy()
+    labels = [data.classes[label] for label in batch.labels.tolist()]
+    yield "samples.png", figures.plot_samples(images, labels=labels, title="First training batch as the model sees it")
 
 
 def _peak_memory_bytes() -> int:

@@ -39,11 +39,12 @@ def _is_content(loaded: dict[str, Any]) -> bool:
     return same and weights.keys() == saved.keys() and {**loaded, "model": None} == {**CONTENT, "model": None}
 
 
-def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stays_in_file", [False, True])
+def test_what_was_saved_is_loaded(tmp_path: Path, stays_in_file: bool) -> None:
     path = tmp_path / "a.pt"
     content = {"weights": {"a": torch.arange(6.0).reshape(2, 3)}, "epoch": 3, "history": [{"loss": 0.5}]}
     save_checkpoint(path, content)
-    loaded = load_checkpoint(path)
+    loaded = load_checkpoint(path, stays_in_file=stays_in_file)
     assert torch.equal(loaded["weights"]["a"], content["weights"]["a"])
     assert loaded["epoch"] == 3
     assert loaded["history"] == [{"loss": 0.5}]

@@ -186,6 +186,28 @@ def test_a_configuration_that_was_checked_is_not_checked_again(monkeypatch: pyte
         experiment.blueprint(config.with_values(cfg, {"trainer.epochs": 0}))
 
 
+def test_jobs_share_the_blueprint_of_their_model() -> None:
+    """Of hundreds of jobs that differ in their seed or rate, each would build it anew otherwise."""
+    first, other, third = (
+        experiment.check(config.compose("train", ["model=plain", override]))
+        for override in ("seed=1", "optimizer.base_lr=0.01", "model.dropout=0.3")
+    )
+    assert first is other
+    assert first is not third
+    assert all(module.training for module in first.modules()), "as a new model is"
+
+
+def test_a_shared_model_is_checked_at_every_size() -> None:
+    assert _faults("model=plain") == []
+    [fault] = _faults("model=plain", "data.image_size=32")
+    assert fault.what == "image too small"
+
+
+def test_what_a_backbone_refuses_is_said_once() -> None:
+    [fault] = _faults("model=plain", "+model.backbone.colour=blue")
+    assert fault.where == "model.backbone.colour"
+
+
 def test_a_wrong_configuration_does_not_count_as_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "_checked", {})
     cfg = config.compose("train", ["model.heads=3"])

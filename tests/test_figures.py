@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.textpath import TextPath
 from PIL import Image
 
 from hybridnet import figures
@@ -32,6 +33,29 @@ def test_the_curves_show_training_and_validation(tmp_path: Path, num_epochs: int
     pixels = _pixels(path)
     assert pixels.shape[1] > pixels.shape[0]
     assert _has_colour(pixels, figures.TRAIN) and _has_colour(pixels, figures.VALID)
+
+
+@pytest.mark.parametrize("accuracies", [(0.02, 0.98), (0.5, 0.3), (0.97, 0.99)])
+def test_nothing_hides_the_only_epoch(accuracies: tuple[float, float]) -> None:
+    train, valid = accuracies
+    row = {"epoch": 1, "train_acc": train, "valid_acc": valid, "train_loss": 2.3, "valid_loss": 0.1}
+    picture = figures.plot_history([row | {"lr": 1e-4, "head_lr": 1e-3}], best_epoch=1, title="hybrid")
+    pixels = np.asarray(picture).astype(int)[picture.height // 10 :]  # below the legend
+    loss, accuracy, rate = np.array_split(pixels, 3, axis=1)
+    for panel, colours in ((loss, "TRAIN VALID"), (accuracy, "TRAIN VALID"), (rate, "RATE")):
+        for name in colours.split():
+            assert _has_colour(panel, getattr(figures, name)), name
+
+
+@pytest.mark.parametrize("name", ["x", "Bacterial leaf blight", "Ölfleck (früh)", "a" * 40])
+def test_the_width_of_a_name_is_matplotlibs(name: str) -> None:
+    expected = TextPath((0, 0), name, size=10).get_extents().x1 / 72
+    assert figures._width(name, 10) == pytest.approx(expected, rel=0.05, abs=0.01)
+
+
+def test_the_width_of_several_lines_is_that_of_the_longest() -> None:
+    assert figures._width("late\nLeaf smut", 10) == figures._width("Leaf smut", 10)
+    assert figures._width("", 10) == 0
 
 
 @pytest.mark.parametrize("num_classes", [2, 12, 45, 100])

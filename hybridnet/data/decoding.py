@@ -29,7 +29,7 @@ SPARE_BYTES = 64 * 2**20  # left free on the disk, for the run itself
 
 
 def decode(
-    sources: Mapping[str, Path],
+    sources: Mapping[str, Path | str],
     reduction: Reduction,
     pixels: Path | None,
     *,
@@ -54,7 +54,7 @@ def decode(
         InputError: if the disk has no room for the pixels; if a file changed, or could no longer be read, meanwhile.
         OSError: if the pixels cannot be written.
     """
-    files = list(sources.values())
+    files = [Path(file) for file in sources.values()]
     thumbnails = np.zeros((len(files), THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)
     entries: list[Entry] = []
     with workforce(len(files)) as mapped:
@@ -113,7 +113,7 @@ def _lasting_cause(error: InputError) -> str:
     return error.faults[0].cause
 
 
-def _require_unchanged(sources: Mapping[str, Path], memory: Path) -> None:
+def _require_unchanged(sources: Mapping[str, Path | str], memory: Path) -> None:
     """The pixels are kept under the digests of the files: those must be the files that were decoded."""
     files = list(sources.values())
     now = content_digests(files, memory=memory)

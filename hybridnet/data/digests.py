@@ -17,10 +17,11 @@ from hybridnet.files import read_json, write_json
 # A file that is changed again within the clock's resolution looks unchanged: of one that was as young as this when it
 # was read, nothing is remembered.
 SETTLED_SECONDS = 2.0
+AT_ONCE = 64  # files that a thread looks at; most have not changed, which takes microseconds to see
 DIGEST = re.compile("[0-9a-f]{32}")
 
 
-def content_digests(files: Sequence[Path], *, memory: Path) -> list[str | OSError]:
+def content_digests(files: Sequence[Path | str], *, memory: Path) -> list[str | OSError]:
     """The BLAKE2b digest of every file's content as text, or why it cannot be read.
 
     Args:
@@ -30,7 +31,8 @@ def content_digests(files: Sequence[Path], *, memory: Path) -> list[str | OSErro
     known = _read(memory)
     settled = int((time.time() - SETTLED_SECONDS) * 1e9)
     distinct = list(dict.fromkeys(map(str, files)))
-    found = dict(zip(distinct, in_threads(lambda file: _entry(file, known.get(file)), distinct), strict=True))
+    entries_now = in_threads(lambda file: _entry(file, known.get(file)), distinct, at_once=AT_ONCE)
+    found = dict(zip(distinct, entries_now, strict=True))
     entries = {
         file: entry for file, entry in found.items() if not isinstance(entry, OSError) and max(entry[1:3]) < settled
     }

@@ -161,7 +161,7 @@ class MetadataImages:
     def open_pictures(self, *, device: torch.device, track: Track) -> None:
         """Open or build the store of both splits, leave out what cannot be used, and make the loaders."""
         store = open_store(
-            [*self.train.files, *self.valid.files],
+            [*self.train.file_names, *self.valid.file_names],
             self._preprocessing.reduction,
             cache_dir=self.cache_dir,
             table=self.metadata,

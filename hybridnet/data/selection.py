@@ -105,7 +105,7 @@ def select(
     )
     if left_out:
         _require_rest(train, used_train, used_valid, where)
-    pictures = (store.pictures(of_train, used_train.files), store.pictures(of_valid, used_valid.files))
+    pictures = (store.pictures(of_train), store.pictures(of_valid))
     digests = tuple([store.content_digest(i) for i in part] for part in (of_train, of_valid))
     return Selection(used_train, used_valid, pictures, digests, sorted(left_out.values()), num_leaked)
 

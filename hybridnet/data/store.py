@@ -43,6 +43,7 @@ class Store:
 
     def __init__(
         self,
+        files: Sequence[Path | str],
         entries: dict[str, Entry],
         digests: Sequence[str | OSError],
         reduction: Reduction,
@@ -50,6 +51,7 @@ class Store:
     ) -> None:
         self.entries = entries
         self.reduction = reduction
+        self._files = files
         self._digests = digests
         self._pixels = pixels
 
@@ -66,16 +68,17 @@ class Store:
         """Of the content of usable file `index`."""
         return self._digests[index]
 
-    def pictures(self, indices: Sequence[int], files: Sequence[Path]) -> Pictures:
-        """The usable pictures at `indices`: from the kept pixels, or decoded each time from their `files`."""
+    def pictures(self, indices: Sequence[int]) -> Pictures:
+        """The usable pictures at `indices`: from the kept pixels, or decoded each time from their files."""
         entries = [self.entries[self._digests[index]] for index in indices]
         if self._pixels is None:
+            files = [Path(self._files[index]) for index in indices]
             return LivePictures(files, [(entry.height, entry.width) for entry in entries], self.reduction)
         return StoredPictures(self._pixels, entries)
 
 
 def open_store(
-    files: Sequence[Path], reduction: Reduction, *, cache_dir: Path, table: Path, keep_pixels: bool, track: Track
+    files: Sequence[Path | str], reduction: Reduction, *, cache_dir: Path, table: Path, keep_pixels: bool, track: Track
 ) -> Store:
     """Open the store of these files, or build it.
 
@@ -115,10 +118,10 @@ def open_store(
             raise _unusable(cache_dir, error) from error
         # Without pixels nothing must be kept.
         entries = decode(sources, reduction, None, track=track, folder=folder, memory=memory)
-    return Store(entries, digests, reduction, pixels)
+    return Store(files, entries, digests, reduction, pixels)
 
 
-def _read(folder: Path, sources: dict[str, Path], pixels: Path | None) -> dict[str, Entry] | None:
+def _read(folder: Path, sources: dict[str, Path | str], pixels: Path | None) -> dict[str, Entry] | None:
     """The entries of a complete and undamaged store, else None."""
     try:
         checksum, rows = read_json(folder / "index.json")
@@ -157,7 +160,7 @@ def _is_verified(pixels: Path, entries: Sequence[Entry]) -> bool:
 
 def _build(
     folder: Path,
-    sources: dict[str, Path],
+    sources: dict[str, Path | str],
     reduction: Reduction,
     *,
     keep_pixels: bool,

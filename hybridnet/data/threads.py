@@ -11,16 +11,20 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-BLOCK = 16  # items that a thread takes at a time: handing out a small picture costs as much as decoding it
+BLOCK = 16  # pictures: handing out a small one costs as much as decoding it
 
 
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], *, at_once: int | None = None
+) -> Iterator[Result]:
     """`map`, with a thread for every processor; the results are in the order of the items.
+
+    Each thread takes `at_once` items, or as many as are best for pictures.
 
     What an item raises is raised in its place, at the latest. When the iterator is closed, the rest is not done.
     """
-    items = list(items)
-    blocks = [items[start : start + BLOCK] for start in range(0, len(items), BLOCK)]
+    items, size = list(items), at_once or BLOCK
+    blocks = [items[start : start + size] for start in range(0, len(items), size)]
 
     def of_block(block: Sequence[Item]) -> list[Result]:
         return [function(item) for item in block]

@@ -52,7 +52,7 @@ def find_leaks(
     train = train.take(np.array([i for i in range(len(train)) if train.lines[i] not in left_out], dtype=int))
     folder = settings.get("data.cache_dir")
     store = open_store(
-        [*train.files, *files],
+        [*train.file_names, *files],
         reduction,
         cache_dir=Path(folder).expanduser() if folder else user_cache(),
         table=table,

@@ -26,13 +26,13 @@ def untracked(items: Iterable[Any], description: str, total: int) -> Iterable[An
 
 
 def pictures_of(opened: Store, files: Sequence[Path]) -> list[np.ndarray]:
-    pictures = opened.pictures(range(len(files)), files)
+    pictures = opened.pictures(range(len(files)))
     return [pictures[index] for index in range(len(files))]
 
 
 def assert_right(opened: Store, files: Sequence[Path], reduction: Reduction = REDUCTION) -> None:
     """Every picture is that of its file, bit for bit, and has the size that was promised."""
-    pictures = opened.pictures(range(len(files)), files)
+    pictures = opened.pictures(range(len(files)))
     for index, file in enumerate(files):
         expected = load_reduced(file, crop_side=reduction.crop_side, short_side=reduction.short_side)
         assert pictures[index].dtype == np.uint8

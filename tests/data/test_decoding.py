@@ -71,7 +71,7 @@ def test_pixels_are_those_of_the_files(open_in: Open, tmp_path: Path) -> None:
     opened = open_in(files)
     assert [opened.cause(index) for index in range(len(files))] == [""] * len(files)
     assert_right(opened, files)
-    sizes = opened.pictures(range(len(files)), files).sizes
+    sizes = opened.pictures(range(len(files))).sizes
     assert dict(zip(KINDS, map(tuple, sizes.tolist()), strict=True)) == {
         kind: size for kind, (_, size) in KINDS.items()
     }
@@ -211,7 +211,7 @@ def test_unusable_files_have_their_cause(open_in: Open, files: list[Path], tmp_p
         }
         kept = [0, 1, *range(2 + len(bad), len(everything))]
         assert [opened.cause(index) for index in kept] == [""] * len(files)
-        pictures = opened.pictures(kept, [everything[index] for index in kept])
+        pictures = opened.pictures(kept)
         for number, index in enumerate(kept):
             np.testing.assert_array_equal(pictures[number], REDUCTION.load(everything[index]))
     assert loads.count(bad["cut"]) == 1

@@ -23,9 +23,7 @@ BROKEN = "image file is truncated"
 def split_of(labels: list[int], *, first_line: int, prefix: str) -> Split:
     paths = [f"{prefix}{number}.png" for number in range(len(labels))]
     lines = list(range(first_line, first_line + len(labels)))
-    return Split(
-        paths, [Path("photos") / path for path in paths], np.array(labels, dtype=np.int64), lines, [""] * len(lines)
-    )
+    return Split(Path("photos"), paths, np.array(labels, dtype=np.int64), lines, [""] * len(lines))
 
 
 def select_from(
@@ -50,10 +48,13 @@ def select_from(
             digests[number] = cause
         else:
             entries[digests[number]] = Entry(number + 1, 9, 0, 0, group, cause)
+    of_train = split_of(train, first_line=101, prefix="t")
+    of_valid = split_of(valid, first_line=2, prefix="v")
+    files = [*of_train.file_names, *of_valid.file_names]
     return select(
-        Store(entries, digests, Reduction(24, 28), None),
-        split_of(train, first_line=101, prefix="t"),
-        split_of(valid, first_line=2, prefix="v"),
+        Store(files, entries, digests, Reduction(24, 28), None),
+        of_train,
+        of_valid,
         table=TABLE,
         on_bad_image=on_bad_image,
         on_leak=on_leak,

@@ -40,7 +40,7 @@ from tests.data.stores import (
 
 
 def test_some_pictures_in_another_order(open_in: Open, files: list[Path]) -> None:
-    pictures = open_in(files).pictures([4, 1], [files[4], files[1]])
+    pictures = open_in(files).pictures([4, 1])
     assert pictures.sizes.tolist() == [[31, 28], [28, 33]]
     np.testing.assert_array_equal(pictures[0], load_reduced(files[4], crop_side=CROP_SIDE, short_side=SHORT_SIDE))
 
@@ -166,7 +166,7 @@ def test_without_a_usable_picture(
     for _ in range(2):
         opened = open_in(files, keep_pixels=keep_pixels)
         assert all(opened.cause(index) for index in range(num_files))
-        assert len(opened.pictures([], []).sizes) == 0
+        assert len(opened.pictures([]).sizes) == 0
         if not is_verified:
             (folders(cache)[0] / "verified.json").unlink(missing_ok=True)
 
@@ -297,7 +297,7 @@ def test_checksums_are_compared_once(
 
 def test_a_store_in_use_outlives_its_replacement(open_in: Open, files: list[Path], cache: Path) -> None:
     """What another process maps is not changed under its feet."""
-    pictures = open_in(files).pictures(range(len(files)), files)
+    pictures = open_in(files).pictures(range(len(files)))
     first = pictures[0].copy()
     (folders(cache)[0] / "index.json").unlink()
     opened = open_in(files)
@@ -401,7 +401,7 @@ def test_without_a_store_every_file_is_checked_once(
         assert len({opened.group(index) for index in good}) == 4
     assert sum(file.stat().st_size for file in cache.glob("*/pixels.bin")) == 0
     assert not caplog.messages
-    pictures = opened.pictures(good, [files[index] for index in good])
+    pictures = opened.pictures(good)
     assert isinstance(pictures, LivePictures)
     for number, index in enumerate(good):
         np.testing.assert_array_equal(pictures[number], REDUCTION.load(files[index]))
@@ -427,7 +427,7 @@ def test_without_a_store_a_full_disk_is_no_matter(
 
 
 def test_without_a_store_a_picture_that_was_replaced_is_noticed(open_in: Open, files: list[Path], noise: Noise) -> None:
-    pictures = open_in(files, keep_pixels=False).pictures(range(len(files)), files)
+    pictures = open_in(files, keep_pixels=False).pictures(range(len(files)))
     Image.fromarray(noise(25, 26)).save(files[0])
     with pytest.raises(InputError, match=r"changed image in .*0\.png: it was replaced after the run had started"):
         pictures[0]
@@ -467,7 +467,7 @@ opened = store.open_store(
     [Path(file) for file in files], store.Reduction(24, 28), cache_dir=Path(cache),
     table=Path("metadata.csv"), keep_pixels=True, track=lambda items, description, total: items,
 )
-pictures = opened.pictures(range(len(files)), files)
+pictures = opened.pictures(range(len(files)))
 print("pixels", sum(int(pictures[index].sum()) for index in range(len(files))), flush=True)
 """
 

@@ -51,16 +51,19 @@ def causes_in(folder: Path, content: str, *, fold: int | None = None) -> list[st
 
 def split_of(labels: list[int]) -> Split:
     paths = [f"{number}.png" for number in range(len(labels))]
-    return Split(
-        paths,
-        [Path("photos") / path for path in paths],
-        np.array(labels),
-        list(range(2, len(labels) + 2)),
-        [""] * len(labels),
-    )
+    return Split(Path("photos"), paths, np.array(labels), list(range(2, len(labels) + 2)), [""] * len(labels))
 
 
 # metadata.csv
+
+
+def test_files_are_where_the_table_says(tmp_path: Path) -> None:
+    rows = ["e.png,leaf,train", "deep/f.png,stem,train", "/elsewhere/g.png,root,valid"]
+    splits = read_metadata(table(tmp_path, HEADING + GOOD + "\n".join(rows)), LABELS)
+    assert splits["train"].files[-2:] == [tmp_path / "e.png", tmp_path / "deep" / "f.png"]
+    assert splits["valid"].files[-1] == Path("/elsewhere/g.png")
+    for split in splits.values():
+        assert list(map(Path, split.file_names)) == split.files
 
 
 def test_splits(tmp_path: Path) -> None:

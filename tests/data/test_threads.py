@@ -11,20 +11,22 @@ import pytest
 from hybridnet.data.threads import BLOCK, in_threads
 
 
+@pytest.mark.parametrize("at_once", [None, 1, 50])
 @pytest.mark.parametrize("number", [0, 1, BLOCK, 5 * BLOCK + 3])
-def test_results_are_in_the_order_of_the_items(number: int) -> None:
-    assert list(in_threads(lambda n: n * n, range(number))) == [n * n for n in range(number)]
+def test_results_are_in_the_order_of_the_items(number: int, at_once: int | None) -> None:
+    assert list(in_threads(lambda n: n * n, range(number), at_once=at_once)) == [n * n for n in range(number)]
 
 
-def test_threads_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", [None, 3])
+def test_threads_share_the_work(monkeypatch: pytest.MonkeyPatch, at_once: int | None) -> None:
     """Each of two blocks waits for the other one."""
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    both = threading.Barrier(2, timeout=30)
+    both, size = threading.Barrier(2, timeout=30), at_once or BLOCK
 
     def wait(number: int) -> int:
-        return both.wait() and number if number % BLOCK == 0 else number
+        return both.wait() and number if number % size == 0 else number
 
-    assert len(list(in_threads(wait, range(2 * BLOCK)))) == 2 * BLOCK
+    assert len(list(in_threads(wait, range(2 * size), at_once=at_once))) == 2 * size
 
 
 def test_an_error_is_raised_in_its_place() -> None:
