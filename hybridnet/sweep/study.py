@@ -162,11 +162,12 @@ def _values(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
     keys = dict.fromkeys([*(key for outcome in outcomes for key in outcome.typed), SEED])
     found = []
     for outcome in outcomes:
-        missing = [key for key in keys if key not in outcome.typed and key != SEED]
+        known = {SEED: str(outcome.environment["seed"])} if "seed" in outcome.environment else {}
+        known |= outcome.typed
+        missing = [key for key in keys if key not in known]
         saved = config.saved_settings(outcome.job.folder, missing) if missing else {}
-        saved = {key: canonical(value) for key, value in saved.items()}
-        saved[SEED] = str(outcome.environment.get("seed", UNKNOWN))
-        found.append({key: outcome.typed.get(key, saved.get(key, UNKNOWN)) for key in keys})
+        known |= {key: canonical(value) for key, value in saved.items()}
+        found.append({key: known.get(key, UNKNOWN) for key in keys})
     return found
 
 

@@ -94,6 +94,15 @@ def test_a_key_that_was_not_typed_is_read_from_the_run(tmp_path: Path) -> None:
     ]
 
 
+def test_the_seed_of_a_job_that_failed_early_is_read_from_its_configuration(tmp_path: Path) -> None:
+    """It has no environment yet; a seed of its own in the report would be a lie."""
+    sweep = SweepFolder(tmp_path / "sweep")
+    sweep.add(0.8, "model.heads=2")
+    sweep.add(None, "model.heads=4", status="failed", saved="seed: 42\nmodel: {heads: 4}\n")
+    study = read_study([sweep.folder])
+    assert [study.value(outcome, "seed") for outcome in study.outcomes] == ["42", "42"]
+
+
 def test_a_choice_of_a_group_that_was_not_typed_is_read_too(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     job = sweep.add(0.8, saved=SAVED)
