@@ -16,9 +16,9 @@ from hybridnet.errors import Fault, InputError
 
 SMALLEST_MAP = 2
 
-# Of this process, none to be changed: the models of the configurations that it has checked, by their identity, and all
-# without memory for their weights, by their settings, for a sweep's jobs have few.
-_checked: dict[str, nn.Module] = {}
+# Of this process: the identities of the configurations that it has checked, and the models without memory for their
+# weights, by their settings; a sweep's jobs have few.
+_checked: set[str] = set()
 _blueprints: dict[str, nn.Module] = {}
 
 
@@ -50,7 +50,7 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
     if faults:
         raise InputError(*faults)
     assert model is not None, "a model that could not be built is a fault"
-    _checked[_identity(cfg)] = model
+    _checked.add(_identity(cfg))
     return model
 
 
@@ -60,8 +60,7 @@ def blueprint(cfg: DictConfig) -> nn.Module:
     Raises:
         InputError: with all faults.
     """
-    known = _checked.get(_identity(cfg))
-    return check(cfg) if known is None else known
+    return _blueprint_of(cfg.model) if _identity(cfg) in _checked else check(cfg)
 
 
 def _identity(cfg: DictConfig) -> str:

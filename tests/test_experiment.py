@@ -173,7 +173,7 @@ def test_no_more_stages_are_frozen_than_there_are() -> None:
 
 def test_a_configuration_that_was_checked_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its job, which goes on with what may be there, needs the model only; another configuration is checked as ever."""
-    monkeypatch.setattr(experiment, "_checked", {})
+    monkeypatch.setattr(experiment, "_checked", set())
     cfg = config.compose("train", ["model=plain"])
     expected = experiment.check(cfg, defaults=cfg)
     with monkeypatch.context() as patch:
@@ -209,7 +209,7 @@ def test_what_a_backbone_refuses_is_said_once() -> None:
 
 
 def test_a_wrong_configuration_does_not_count_as_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "_checked", {})
+    monkeypatch.setattr(experiment, "_checked", set())
     cfg = config.compose("train", ["model.heads=3"])
     for _ in range(2):
         with pytest.raises(InputError, match=r"channels \(512\) must be divisible by heads \(3\)"):
