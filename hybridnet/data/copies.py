@@ -22,7 +22,7 @@ LEAST_SIMILARITY = 0.98
 MOST_DIFFERENCE = 8.0  # grey levels
 MOST_SHIFT = 16.0
 FLAT = 2.0
-BLOCK = 512  # pictures whose similarity to all others is held at once: 120 MB at 60,000 pictures
+BLOCK = 256  # pictures whose similarity to all others is held at once: 60 MB at 60,000 pictures
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
@@ -65,11 +65,14 @@ def find_copies(thumbnails: np.ndarray, digests: Sequence[bytes]) -> np.ndarray:
     groups = np.arange(len(thumbnails))  # the first member of each picture's group
     first: dict[bytes, int] = {}
     for number, (pixels, digest) in enumerate(zip(thumbnails, digests, strict=True)):
-        same_view = min(view.tobytes() for view in _views(pixels))
-        for key in (b"file" + digest, b"view" + hashlib.blake2b(same_view, digest_size=16).digest()):
+        for key in (b"file" + digest, _key(pixels)):
             _merge(groups, number, first.setdefault(key, number))
     distinct = np.flatnonzero(groups == np.arange(len(groups)))
     shapes = _Shapes(thumbnails, distinct)
+    # Of those that have a shape it finds the rotated ones; where one just has one, rounding decides about its views.
+    for number in distinct[shapes.contrasts < FLAT + 0.1]:
+        key = min(map(_key, _views(thumbnails[number])))
+        _merge(groups, number, first.setdefault(b"view" + key, number))
     for one, others in shapes.candidates():
         others = others[groups[distinct[others]] != groups[distinct[one]]]
         for other in others[shapes.are_copies(one, others)]:
@@ -92,6 +95,10 @@ def _views(pixels: np.ndarray) -> list[np.ndarray]:
     """The square picture rotated and mirrored in all eight ways, first as it is."""
     flipped = [view[::step] for view in (pixels, pixels.swapaxes(0, 1)) for step in (1, -1)]
     return [view[:, ::step] for view in flipped for step in (1, -1)]
+
+
+def _key(pixels: np.ndarray) -> bytes:
+    return b"pixels" + hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
 
 
 def _merge(groups: np.ndarray, one: int, other: int) -> None:
@@ -139,14 +146,15 @@ class _Shapes:
         norm 1: the signatures' correlation is an upper bound of the pictures'.
         """
         signatures = self._signatures()
+        rounding = 1e-4  # of float32
+        least = LEAST_SIMILARITY - rounding
         for start in range(0, len(signatures), BLOCK):
             block = signatures[start : start + BLOCK]
             bounds = block @ signatures[start:].T
-            bounds += 1e-4  # float32 rounds
             bounds[np.tril_indices(len(block))] = 0
-            for row in np.flatnonzero(bounds.max(axis=1) >= LEAST_SIMILARITY):
-                later = np.flatnonzero(bounds[row] >= LEAST_SIMILARITY)
-                may_be = self._are_close(start + row, start + later, bounds[row, later])
+            for row in np.flatnonzero(bounds.max(axis=1) >= least):
+                later = np.flatnonzero(bounds[row] >= least)
+                may_be = self._are_close(start + row, start + later, bounds[row, later] + rounding)
                 yield start + row, start + later[may_be]
 
     def are_copies(self, one: int, others: np.ndarray) -> np.ndarray:
