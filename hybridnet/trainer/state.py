@@ -166,6 +166,7 @@ class Training:
         self.optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))  # which it would go on to change
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(own)
+        _lay_out_like_parameters(self.optimizer)
         if saved["scaler"]:  # empty where the run was not in fp16 before
             self.scaler.load_state_dict(saved["scaler"])
         if self.state.step:
@@ -185,6 +186,14 @@ class Training:
         if not self.ranks.is_first:
             self.totals.clear_sums()
             offset_seed(self.ranks.rank)
+
+
+def _lay_out_like_parameters(optimizer: Optimizer) -> None:
+    """Give what an optimizer keeps of each weight that weight's order in memory: fused updates take it for granted."""
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def rates(scheduler: LambdaLR) -> list[float]:

@@ -131,6 +131,31 @@ def test_a_training_that_has_not_begun_is_saved_and_loaded(
     assert training.scheduler.get_last_lr() == [1e-3, 3e-2]
 
 
+@pytest.mark.parametrize("format_", [torch.channels_last, torch.contiguous_format])
+def test_weights_may_be_in_another_order_in_memory(
+    format_: torch.memory_format, noisy_model: Callable, make_training: Callable, tmp_path: Path
+) -> None:
+    """A fused update goes through the memory: averages of the gradient in another order would be those of others."""
+
+    def fused(model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
+
+    formats = {torch.channels_last, torch.contiguous_format}
+    (other,) = formats - {format_}
+    before = trained(make_training(noisy_model().to(memory_format=format_), make_optimizer=fused))
+    content = saved(before, tmp_path)
+    after = []
+    for its_format in (format_, other):
+        training = make_training(noisy_model().to(memory_format=its_format), make_optimizer=fused)
+        training.load_state_dict(content)
+        for parameter in training.model.parameters():
+            parameter.grad = torch.full_like(parameter, 0.01)
+        training.optimizer.step()
+        after.append([parameter.detach() for parameter in training.model.parameters()])
+    for same, moved in zip(*after, strict=True):
+        torch.testing.assert_close(same, moved, rtol=0, atol=0)
+
+
 def test_what_is_loaded_is_not_changed_by_going_on(
     noisy_model: Callable, make_training: Callable, differences: Callable, tmp_path: Path
 ) -> None:
