@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -82,6 +83,8 @@ class Ranks:
         """
         if self.num == 1:
             return model
+        # Of 1×1 convolutions, whose gradients lie in memory as their weights do, whatever the strides are called.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         return DistributedDataParallel(
             model,
             device_ids=None if device.type == "cpu" else [device],

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from torch import nn
 from hybridnet.checkpoint import load_checkpoint
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
+from hybridnet.trainer import ranks
 from hybridnet.trainer.ranks import ALONE, Ranks, never_empty
 from hybridnet.trainer.supervised import Trainer
 from tests.conftest import Command, Run, Starter, outcome, require_whole_files, wait_until, write_stripes
@@ -318,6 +320,16 @@ def test_validation_is_exact_for_any_number_of_ranks(settings: dict[str, Any], n
         found = trainer.evaluate(model, Share(rank, num))
     assert torch.equal(found.logits, expected.logits) and torch.equal(found.labels, expected.labels)
     assert len(found.labels) == 17 and found.summary() == expected.summary()
+
+
+def test_a_false_alarm_about_pointwise_convolutions_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "DistributedDataParallel", lambda model, **_: model)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        Ranks(0, 2, 0).wrapped(nn.Conv2d(2, 2, 1), CPU)
+        warnings.warn("Grad strides do not match bucket view strides. This may indicate …", stacklevel=1)
+        warnings.warn("another", stacklevel=1)
+    assert [str(warning.message) for warning in shown] == ["another"]
 
 
 # The command
