@@ -161,6 +161,31 @@ def test_flat_pictures_are_copies_only_if_the_same() -> None:
     assert group(*same, *weak) == [0, 1, 0, 2, 3, 3, 4]
 
 
+def test_a_picture_that_is_hardly_flat_is_a_copy_of_its_views() -> None:
+    """At a contrast of 2 grey levels, where the comparison of shapes begins."""
+    contrasts = []
+    for width in range(6, 30, 2):
+        pixels = np.full((32, 32, 3), 100, dtype=np.uint8)
+        pixels[:10, :width] = 105
+        contrasts += all_shapes(pixels[None]).contrasts.tolist()
+        views = np.stack([pixels, np.rot90(pixels), pixels[::-1]])
+        assert find_copies(views, flat(views)).tolist() == [0, 0, 0], width
+    assert min(contrasts) < 1.5 and max(contrasts) > 2.2 and np.diff(contrasts).max() < 0.25
+
+
+@pytest.mark.parametrize(("similarity", "groups"), [(0.9815, [0, 0]), (0.9785, [0, 1])])
+def test_no_pair_is_missed_of_which_the_bound_is_all(similarity: float, groups: list[int]) -> None:
+    """The signatures of two pictures of low frequencies are as similar as the pictures."""
+    wave, finer = (40 * np.cos(np.pi * n * (np.arange(32) + 0.5) / 32) for n in (1, 2))
+    other = similarity * wave + np.sqrt(1 - similarity**2) * finer
+    pictures = np.stack([np.broadcast_to(128 + row[:, None], (32, 32, 3)) for row in (wave, other)])
+    thumbnails = pictures.round().astype(np.uint8)
+    shapes = all_shapes(thumbnails)
+    signatures = shapes._signatures()
+    assert signatures[0] @ signatures[1] == pytest.approx(similarity, abs=1e-3)
+    assert find_copies(thumbnails, flat(thumbnails)).tolist() == groups
+
+
 def test_same_bytes_are_copies_whatever_the_pixels() -> None:
     thumbnails = np.stack([thumbnail(scene(n)) for n in range(4)])
     assert find_copies(thumbnails, [b"a", b"b", b"a", b"c"]).tolist() == [0, 1, 0, 2]
