@@ -60,7 +60,7 @@ def blueprint(cfg: DictConfig) -> nn.Module:
     Raises:
         InputError: with all faults.
     """
-    return _blueprint_of(cfg.model) if _identity(cfg) in _checked else check(cfg)
+    return _blueprint_of(cfg) if _identity(cfg) in _checked else check(cfg)
 
 
 def _identity(cfg: DictConfig) -> str:
@@ -92,7 +92,7 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
     attempt("trainer", lambda: config.build(cfg.trainer))
     data = attempt("data", lambda: config.build(cfg.data))
     with torch.device("meta"):
-        model = attempt("model", lambda: _blueprint_of(cfg.model))
+        model = attempt("model", lambda: _blueprint_of(cfg))
         backbone = attempt("model", lambda: config.build(cfg.model.backbone)) if model is None else model.backbone
         if backbone is not None and data is not None:
             faults += attempt("model", lambda: _size_faults(cfg, backbone, data)) or []
@@ -113,12 +113,12 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
     return model, faults
 
 
-def _blueprint_of(settings: DictConfig) -> nn.Module:
-    """The model of two classes of these settings, on the meta device."""
-    key = repr(config.plain(settings))
+def _blueprint_of(cfg: DictConfig) -> nn.Module:
+    """The model of two classes, on the meta device; one for all configurations that agree about it."""
+    key = repr(config.plain(cfg.model))
     if key not in _blueprints:
         with torch.device("meta"):
-            _blueprints[key] = config.build(settings, num_classes=2)
+            _blueprints[key] = build_model(cfg, num_classes=2)
     return _blueprints[key]
 
 

@@ -44,15 +44,13 @@ def plot_history(history: Sequence[dict[str, float]], *, best_epoch: int, title:
     rate.set_ylabel("Learning rate at the epoch's end", **STYLE)
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     loss.set_ylim(bottom=0)
-    accuracy.set_ylim(top=1.005)
+    accuracy.set_ylim(top=1)
     best = f"best epoch, {history[best_epoch - 1]['valid_acc']:.2%}"
     for axes in (loss, accuracy, rate):
         line = axes.axvline(best_epoch, color=BEST, linewidth=1, linestyle=":", label=best)
         axes.set_xlabel("Epoch", **STYLE)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))  # each tick takes a millisecond
-        axes.xaxis.set_label_coords(0.5, -0.1)  # for places that depend on the ticks, these would be laid out thrice
-        axes.yaxis.set_label_coords(-0.15, 0.5)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     # Above all three, where it hides no curve.

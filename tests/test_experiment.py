@@ -203,11 +203,6 @@ def test_a_shared_model_is_checked_at_every_size() -> None:
     assert fault.what == "image too small"
 
 
-def test_what_a_backbone_refuses_is_said_once() -> None:
-    [fault] = _faults("model=plain", "+model.backbone.colour=blue")
-    assert fault.where == "model.backbone.colour"
-
-
 def test_a_wrong_configuration_does_not_count_as_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "_checked", set())
     cfg = config.compose("train", ["model.heads=3"])

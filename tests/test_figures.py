@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.textpath import TextPath
 from PIL import Image
 
@@ -45,6 +46,23 @@ def test_nothing_hides_the_only_epoch(accuracies: tuple[float, float]) -> None:
     for panel, colours in ((loss, "TRAIN VALID"), (accuracy, "TRAIN VALID"), (rate, "RATE")):
         for name in colours.split():
             assert _has_colour(panel, getattr(figures, name)), name
+
+
+@pytest.mark.parametrize("size", [0.004, 1.0, 60.0])
+def test_no_label_stands_on_the_numbers_of_its_axis(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small losses and accuracies close to 1 have long numbers."""
+    monkeypatch.setattr(figures, "_drawn", lambda figure: figure)
+    history = [row | {"train_loss": size * row["epoch"], "valid_loss": size} for row in _history(10)]
+    history = [row | {"train_acc": 0.993 + 1e-4 * row["epoch"], "valid_acc": 0.994} for row in history]
+    figure = figures.plot_history(history, best_epoch=1, title="hybrid")
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            label = axis.label.get_window_extent(renderer)
+            numbers = [number.get_window_extent(renderer) for number in axis.get_ticklabels() if number.get_text()]
+            assert numbers and not any(label.overlaps(number) for number in numbers)
+            assert all(figure.bbox.contains(*corner) for corner in label.corners())
 
 
 @pytest.mark.parametrize("name", ["x", "Bacterial leaf blight", "Ölfleck (früh)", "a" * 40])
