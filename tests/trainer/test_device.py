@@ -45,9 +45,26 @@ def test_a_device_that_is_not_there_is_refused(name: str, message: str, monkeypa
         find_device(name)
 
 
-@pytest.mark.parametrize(("capabilities", "expected"), [({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "float32")])
-def test_auto_on_a_cpu_is_bf16_only_where_it_computes_in_it(
-    capabilities: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+INTEL = {"cpu_name": "Intel Xeon", "avx512_bf16": True, "avx512_fp16": True}
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx2": True}, "float32"),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "avx512_fp16": False}, "bf16"),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "avx512_fp16": True}, "bf16"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"arm_bf16": True}, "bf16"),
+        ({**INTEL, "amx_bf16": True}, "bf16"),
+        ({**INTEL, "amx_bf16": False}, "float32"),
+        ({**INTEL, "avx512_fp16": False}, "bf16"),
+        ({**INTEL, "avx512_bf16": False}, "float32"),
+    ],
+    ids=str,
+)
+def test_auto_on_a_cpu_is_bf16_only_where_it_is_fast(
+    capabilities: dict[str, bool | str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert find_precision("auto", CPU).name == expected
