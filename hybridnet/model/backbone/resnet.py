@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybridnet.model.backbone import Backbone, weights
+from hybridnet.model.kn2row import is_faster, kn2row
 from hybridnet.settings import Count, Rate, checked
 
 
@@ -118,6 +119,12 @@ class Conv(nn.Conv2d):
 
     def __init__(self, channels: int, outputs: int, kernel_size: int, *, stride: int = 1) -> None:
         super().__init__(channels, outputs, kernel_size, stride, kernel_size // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stride = self.stride[0]
+        if is_faster(x, self.weight, stride=stride):
+            return kn2row(x, self.weight, stride=stride)
+        return super().forward(x)
 
     def reset_parameters(self) -> None:
         """Draw the weights."""

@@ -64,10 +64,29 @@ def test_equals_torchvision(name: str, randomise: Callable[..., nn.Module]) -> N
             x = stage(x)
         for number, stage in enumerate((theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4), start=1):
             x = stage(x)
-            torch.testing.assert_close(ours(images, stop=number), x, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(ours(images, stop=number), x, rtol=1e-4, atol=1e-4)
             assert ours.channels[number - 1] == x.shape[1]
-        torch.testing.assert_close(ours(images), x, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours(images), x, rtol=1e-4, atol=1e-4)
     assert x.amax() > 0.1
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_small_maps_in_channels_last_give_the_same(name: str, randomise: Callable[..., nn.Module]) -> None:
+    """Where another algorithm convolves: in the last stages of pictures of 48 pixels."""
+    plain = randomise(resnet(name), seed=0)
+    model = resnet(name).to(memory_format=torch.channels_last)
+    model.load_state_dict(plain.state_dict())
+    images = random_images(2, 3, 48, 40)
+    with torch.profiler.profile() as profile:
+        features = model(images.contiguous(memory_format=torch.channels_last))
+    assert "_Kn2Row" in {event.key for event in profile.key_averages()}
+    expected = plain(images)
+    torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-4, check_stride=False)
+    grad = random_images(*features.shape)
+    features.backward(grad)
+    expected.backward(grad)
+    for (parameter, ours), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
+        assert (ours.grad - theirs.grad).norm() < 1e-3 * theirs.grad.norm(), parameter
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4])
