@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LARGEST_MAP = 16  # positions of the output
+LARGEST_MAP = 4  # positions of the output for each byte of a number: products get faster in bf16, adding them does not
 SMALLEST_WEIGHT = 2**21  # bytes: about a core's own cache
 
 Size = tuple[int, int]
@@ -21,15 +21,15 @@ def is_faster(x: Tensor, weight: Tensor, *, stride: int) -> bool:
     """Whether `kn2row` is faster than `conv2d` here: on a CPU, several pictures, few positions, large weights.
 
     oneDNN goes through all weights for each picture, and multiplies the padding: of a 3×3 kernel on a 2×2 map 5 of 9
-    products. Forward and backward of 512 channels and 64 such maps took 9 instead of 43 ms in float32, of 4×4 maps
-    42 instead of 66 ms (in bf16 15 instead of 31, 73 instead of 76; two Xeon cores).
+    products. Forward and backward of 512 channels and 64 such maps took 9 instead of 43 ms in float32 and 15 instead
+    of 31 in bf16, of 4×4 maps 42 instead of 66 and 73 instead of 76 (two Xeon cores).
     """
     if torch.compiler.is_compiling() or x.device.type != "cpu" or len(x) == 1:
         return False
-    height, width = _output_size(x.shape[2:], stride)
+    (height, width), num_bytes = _output_size(x.shape[2:], stride), _dtype(x).itemsize
     return (
-        height * width <= LARGEST_MAP
-        and weight.numel() * _dtype(x).itemsize >= SMALLEST_WEIGHT
+        height * width <= LARGEST_MAP * num_bytes
+        and weight.numel() * num_bytes >= SMALLEST_WEIGHT
         and weight.is_contiguous(memory_format=torch.channels_last)
     )
 
@@ -54,6 +54,8 @@ def kn2row(x: Tensor, weight: Tensor, *, stride: int) -> Tensor:
 
 
 class _Kn2Row(torch.autograd.Function):
+    """By hand, as autograd would make and add up a gradient of the whole kernel for each of its positions."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -101,15 +103,14 @@ def _positions(map_size: Size, kernel_size: Size, stride: int) -> Iterator[tuple
         [_meets(position - length // 2, extent, stride) for position in range(length)]
         for length, extent in zip(kernel_size, map_size, strict=True)
     )
-    for (row, (down, up)), (column, (across, back)) in product(enumerate(rows), enumerate(columns)):
-        if down.start < down.stop and across.start < across.stop:
-            yield row, column, (slice(None), down, across), (slice(None), up, back)
+    for (row, (rows_out, rows_in)), (column, (columns_out, columns_in)) in product(enumerate(rows), enumerate(columns)):
+        if rows_out.start < rows_out.stop and columns_out.start < columns_out.stop:
+            yield row, column, (slice(None), rows_out, columns_out), (slice(None), rows_in, columns_in)
 
 
 def _meets(offset: int, extent: int, stride: int) -> tuple[slice, slice]:
     """Along one axis: the outputs o for which the input stride·o + offset exists, and these inputs."""
     first = max(0, -(offset // stride))
-    end = (extent - 1 - offset) // stride + 1
-    end = min(end, -(-extent // stride))
+    end = min(-(-extent // stride), (extent - 1 - offset) // stride + 1)
     start = stride * first + offset
     return slice(first, end), slice(start, start + stride * (end - first), stride)
