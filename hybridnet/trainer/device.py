@@ -123,8 +123,8 @@ def _is_fast_in_bf16(device: torch.device) -> bool:
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch >= 2.11
         if any(capabilities.get(name, False) for name in ("amx_bf16", "arm_bf16", "bf16")):
             return True
-        # Intel's cores with AVX512-FP16 leave bf16 to AMX, which many virtual machines hide: VDPBF16PS then has 0.55 of
-        # the speed of their float32. AMD's has twice, and so, by Intel's account, had the older Cooper Lake.
+        # Intel's cores with AVX512-FP16 leave bf16 to AMX, which virtual machines may hide: convolutions by VDPBF16PS
+        # then have 0.55 of the speed of float32's. AMD's have twice; older Intel cores with it were not measured.
         leaves_it_to_amx = "Intel" in capabilities.get("cpu_name", "") and capabilities.get("avx512_fp16", False)
         return capabilities.get("avx512_bf16", False) and not leaves_it_to_amx
     return False
