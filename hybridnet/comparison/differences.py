@@ -50,7 +50,8 @@ class Pair:
         p_pictures: other pictures might have made the difference, of these very runs.
         p_runs: other seeds (or folds) might have, by Student's t of the runs' accuracies; None where one run is alone.
         t_test: `paired` by seed or fold, `Welch`, or "".
-        only_first, only_second: pictures that only the first, or the second, gets right in most of its runs.
+        only_first, only_second: pictures that most runs of the first, or of the second, get right, and most of the
+            other's wrong.
         is_same: whether both have said the same of every picture.
     """
 
@@ -148,12 +149,17 @@ def _pair(paired: Paired, first: int, second: int, draws: np.ndarray) -> Pair:
 
 
 def only_one(mine: np.ndarray, its: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which pictures one group gets right in more than half of its runs, and the other one does not; bool (N,) each.
+    """Which pictures most runs of one group get right and most of the other get wrong.
+
+    A tie is neither right nor wrong, or it would count against the group with an even number of runs.
 
     Args:
         mine, its: of every picture, which share of a group's runs are right.
+
+    Returns:
+        bool (N,) each.
     """
-    return (mine > 0.5) & (its <= 0.5), (its > 0.5) & (mine <= 0.5)
+    return (mine > 0.5) & (its < 0.5), (its > 0.5) & (mine < 0.5)
 
 
 def _whole_differences(paired: Paired, first: int, second: int) -> np.ndarray:

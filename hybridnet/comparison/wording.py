@@ -124,6 +124,7 @@ def _tests(pairs: Sequence[Pair]) -> str:
 def only_one(comparison: Comparison, pair: Pair) -> str:
     """`Only hybrid is right on 5 pictures, only plain on 8.`"""
     first, second = (comparison.name(group) for group in (pair.first, pair.second))
-    most = " (in most of the runs)" if comparison.paired.groups[pair.first].num_runs > 1 else ""
+    num_runs = max(comparison.paired.groups[group].num_runs for group in (pair.first, pair.second))
+    most = " (in most of the runs)" if num_runs > 1 else ""
     number = f"{pair.only_first:,} picture{'' if pair.only_first == 1 else 's'}"
     return f"Only {first} is right on {number}, only {second} on {pair.only_second:,}{most}."

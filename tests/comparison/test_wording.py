@@ -53,7 +53,7 @@ def test_different_numbers_of_runs_are_said(tmp_path: Path) -> None:
     assert "table is not here any more" in text
     first, second = comparison.pairs[0].only_first, comparison.pairs[0].only_second
     assert wording.only_one(comparison, comparison.pairs[0]).startswith(f"Only ca is right on {first} pictures, ")
-    assert wording.only_one(comparison, comparison.pairs[0]).endswith(f"only plain on {second}.")
+    assert wording.only_one(comparison, comparison.pairs[0]).endswith(f"only plain on {second} (in most of the runs).")
 
 
 def test_groups_of_pictures_and_folds_are_said(tmp_path: Path) -> None:

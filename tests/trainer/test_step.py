@@ -241,6 +241,7 @@ def test_a_training_recorded_on_a_gpu_is_the_same_training(
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("mode", ["off", "graph"])
 def test_no_step_waits_for_the_gpu(fit: Callable, tiny_data: type, mode: str) -> None:
     """Between two readings the host only says what is to be done."""
