@@ -39,15 +39,18 @@ def train(cfg: DictConfig) -> float:
     from hybridnet.checkpoint import LAST
     from hybridnet.run import RunFolder
     from hybridnet.signals import Interruption
+    from hybridnet.sweep.launcher import starts_processes
     from hybridnet.sweep.ledger import is_job
 
     folder = Path(HydraConfig.get().runtime.output_dir)
+    is_of_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    of_several = of_several_processes() or (is_of_sweep and starts_processes(HydraConfig.get().launcher))
     with (
-        Interruption(of_several=of_several_processes()) as interruption,
+        Interruption(of_several=of_several) as interruption,
         RunFolder(folder, is_continued=cfg.resume is not None) as run,
     ):
         # A job that is continued by itself, without its sweep, keeps the state that it goes on from.
-        is_alone = not is_job(folder) or (HydraConfig.get().mode == RunMode.RUN and (folder / LAST).exists())
+        is_alone = not is_job(folder) or (not is_of_sweep and (folder / LAST).exists())
         run.keeps_state = cfg.sweep.keep_states or is_alone
         if not cfg.verify_resume:
             return train_in(run, cfg, interruption)

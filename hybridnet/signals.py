@@ -47,16 +47,18 @@ def end_process(code: int = 0) -> NoReturn:
 def end_with_children() -> None:
     """As `end_at_once`, where other processes work for this one: they get a SIGTERM too, and save what they have.
 
-    A Ctrl-C reaches them by itself, and a second signal would end them at once. On Linux only.
+    A terminal's Ctrl-C has reached them already, one that was sent to this process has not: to them only the first
+    signal counts (`Interruption(of_several=True)`). On Linux only.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
         for child in _children(os.getpid()):
             with suppress(OSError):  # has just ended
-                os.kill(child, number)
+                os.kill(child, signal.SIGTERM)
         _exit(number, frame)
 
-    signal.signal(signal.SIGTERM, end)
+    for number in SIGNALS:
+        signal.signal(number, end)
 
 
 def _children(process: int) -> list[int]:
@@ -76,8 +78,8 @@ class Interruption:
     another one this does nothing.
 
     Args:
-        of_several: whether this is one of the processes that `torchrun` has started. It hands on a signal that they
-            may have got themselves, so only the first one counts.
+        of_several: whether this is one of several processes, of `torchrun` or of a sweep. What has started them hands
+            on a signal that they may have got themselves, so only the first one counts.
     """
 
     def __init__(self, *, of_several: bool = False) -> None:

@@ -115,6 +115,16 @@ class Faithless(Small):
             [][self.num_steps]
 
 
+class Interrupted(Small):
+    """Gets a terminal's Ctrl-C in its second step, and a SIGTERM of the process that has got it as well; only once."""
+
+    def before_step(self) -> None:
+        if self.num_steps == 2 and not Path("interrupted").exists():
+            Path("interrupted").touch()
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Deadly(Augment):
     """A worker process that has it is killed, as by the system when there is no memory left."""
 

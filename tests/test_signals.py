@@ -392,12 +392,13 @@ process.wait()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
-def test_processes_that_work_for_one_end_with_it() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_processes_that_work_for_one_end_with_it(number: int) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         child = Path("/proc") / process.stdout.readline().strip()
         assert child.exists()
-        process.terminate()
-        assert process.wait(timeout=20) == 143
+        process.send_signal(number)
+        assert process.wait(timeout=20) == CODES[number]
     wait_until(
         lambda: not child.exists() or "State:\tZ" in (child / "status").read_text(), "the child ends", seconds=20
     )

@@ -19,6 +19,11 @@ from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned
 MAX_DEATHS = 2  # of a job's process, after which the job has failed
 
 
+def starts_processes(launcher: Mapping[str, Any]) -> bool:
+    """Whether one of Hydra's launchers, as it is configured, runs the jobs in other processes than the sweep's."""
+    return not launcher["_target_"].endswith(".BasicLauncher")
+
+
 class Planner(Protocol):
     """What tells the jobs of a sweep apart."""
 

@@ -26,7 +26,7 @@ from hybridnet.config import Multirun
 from hybridnet.errors import Fault, InputError, Stopped
 from hybridnet.files import in_bytes
 from hybridnet.sweep import search
-from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped
+from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped, starts_processes
 from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned, write_sweep
 
 Check = Callable[..., Any]
@@ -263,7 +263,7 @@ def _scarce_room(jobs: Jobs, todo: Sequence[str], *, num_jobs: int) -> Iterator[
 def _launch(function: Function, jobs: Jobs, ledger: Ledger, start: Callable[[Function], None]) -> None:
     """Run Hydra with the ledger between its sweeper and its launcher."""
     usual = Plugins.instantiate_launcher
-    in_this_process = jobs.multirun.launcher["_target_"].endswith(".BasicLauncher")
+    in_this_process = not starts_processes(jobs.multirun.launcher)
 
     def instantiate_launcher(plugins: Plugins, hydra_context: HydraContext, **options: Any) -> Launcher:
         if in_this_process:

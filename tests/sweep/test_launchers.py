@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -47,17 +48,32 @@ def test_jobs_side_by_side_give_the_same_results(
     assert "Warning" not in error
 
 
+@pytest.mark.parametrize(
+    ("number", "sent"),
+    [(signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],
+    ids=["SIGTERM", "SIGINT", "Ctrl-C"],
+)
 def test_a_sweep_that_is_stopped_saves_its_jobs_and_leaves_no_process(
-    start: Start, tiny: list[str], tmp_path: Path
+    start: Start, tiny: list[str], tmp_path: Path, number: int, sent: Callable[[int, int], None]
 ) -> None:
+    """A terminal's Ctrl-C reaches the processes of the jobs too."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     sweep = ["-m", *tiny, "hydra/launcher=joblib", "seed=1,2", "hydra.sweep.dir=s"]
     command = start(*sweep, "trainer.epochs=1000", "trainer.patience=0")
     wait_until(lambda: len(list((tmp_path / "s").glob("*/last.pt"))) == 2, "both jobs have saved an epoch")
-    command.send(signal.SIGTERM)
-    assert command.wait() == 143, command.stderr
+    sent(command.process, number)
+    assert command.wait() == 128 + number, command.stderr
     wait_until(lambda: not [line for line in command.session().values() if "loky.backend.popen" in line], "they end")
     jobs = Ledger(tmp_path / "s").jobs()
     assert [(job.status, job.attempt) for job in jobs] == [("stopped", 1)] * 2
     for job in jobs:
         assert (job.folder / "last.pt").exists() and "stopped; continue with" in (job.folder / "train.log").read_text()
+
+
+def test_a_signal_that_is_handed_on_to_a_job_counts_once(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    sweep = ["-m", *tiny, "hydra/launcher=joblib", "model/backbone=interrupted", "seed=1,2", "hydra.sweep.dir=s"]
+    code, _, error = run(*sweep, "trainer.epochs=1")
+    assert code == 0, error
+    logs = [file.read_text() for file in (tmp_path / "s").glob("*/train.log")]
+    assert any("continuing after epoch 0, batch 2" in text for text in logs), logs
