@@ -153,6 +153,8 @@ def _message(error: Exception) -> str:
 
 def _command_line(config_name: str) -> argparse.Namespace:
     """Hydra's own options and the overrides; `--epochs 3`, as in other programs, is answered with `trainer.epochs`."""
+    # Of a folder to be resumed, `_continued` takes the name as it stands.
+    sys.argv[1:] = [text if text.startswith(("-", "resume=")) else config.readable(text) for text in sys.argv[1:]]
     arguments, unknown = get_args_parser().parse_known_args()
     if unknown:
         option = unknown[0].partition("=")[0]

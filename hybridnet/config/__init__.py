@@ -33,7 +33,7 @@ from hybridnet.config.content import (
     with_values,
 )
 from hybridnet.config.job_loader import JobLoader
-from hybridnet.config.overrides import group_choices, keys_of, merged, quoted, slug
+from hybridnet.config.overrides import group_choices, keys_of, merged, quoted, readable, slug
 from hybridnet.config.run_files import hydra_files, read_overrides, saved, saved_settings
 from hybridnet.config.session import CONF_DIR
 
@@ -62,6 +62,7 @@ __all__ = [
     "plain",
     "quoted",
     "read_overrides",
+    "readable",
     "replaced",
     "resolved",
     "sample_values",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import glob
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,10 @@ from hybridnet.binding import nearest
 from hybridnet.config.session import CONF_DIR
 from hybridnet.errors import Fault, InputError
 
+# Values that Hydra reads as they are.
+_PLAIN = re.compile(r"[\w./*?+:@%$|-]*", re.ASCII)
+_WORDS = re.compile(r"[\w\s./+:-]+")
+
 
 def slug(text: str) -> str:
     """`model.heads=2,model/backbone=resnet34` -> `heads=2,backbone=resnet34`, safe as the name of a folder."""
@@ -27,6 +33,20 @@ def slug(text: str) -> str:
 def quoted(text: str) -> str:
     """As a value of an override, whatever characters it has: `'a=b, c'`."""
     return "'" + re.sub(r"(\\*)(?='|\Z)", r"\1\1", text).replace("'", "\\'") + "'"
+
+
+def readable(text: str) -> str:
+    """An override as it was meant: in quotes, where Hydra would take characters of a path for its own syntax.
+
+    These are values that name something that is there, also by a pattern (`run=sweep/0_model=plain,seed=0`), and words
+    that are not all ASCII (`out=水稻`).
+    """
+    key, is_set, value = text.partition("=")
+    if not is_set or _PLAIN.fullmatch(value) or value.startswith(("[", "{", "'", '"')):
+        return text
+    is_path = os.path.lexists(value) or any(True for _ in glob.iglob(value, recursive=True))  # noqa: PTH207
+    is_of_words = _WORDS.fullmatch(value) and not value.isascii()
+    return f"{key}={quoted(value)}" if is_path or is_of_words else text
 
 
 def keys_of(overrides: Sequence[str]) -> list[str]:
@@ -62,7 +82,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             parsed += parser.parse_overrides([text])
         except OverrideParseException as error:
             cause = str(error).splitlines()[0]
-            hint = "overrides are written key=value; put a value with blanks or commas into quotes: 'key=\"a, b\"'"
+            hint = "overrides are written key=value; put a value with commas, = or brackets into quotes: 'key=\"a, b\"'"
             raise InputError(Fault("unreadable override", text, cause, hint)) from error
     return parsed
 

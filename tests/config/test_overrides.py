@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hybridnet import config
@@ -127,3 +129,47 @@ def test_a_quoted_value_is_what_it_was() -> None:
     assert list(cfg.resume_allow) == texts
     for text in texts[::7]:
         assert config.compose("train", [f"resume={config.quoted(text)}"]).resume == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["s/0_model=plain,seed=0", "photos (1)", "photos [1]", "it's", "my photos", "水稻", "s/*model=plain*", "s/[0-9]_*"],
+)
+def test_a_path_is_taken_as_it_stands(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("s/0_model=plain,seed=0", "photos (1)", "photos [1]", "it's", "my photos", "水稻"):
+        Path(name).mkdir(parents=True)
+    assert config.compose("evaluate", [config.readable(f"run={value}")]).run == value
+
+
+def test_words_that_are_not_ascii_are_taken_as_they_stand() -> None:
+    for value in ("ausgabe/Blätter 2", "結果", "../é:ü"):
+        assert config.compose("evaluate", [config.readable(f"out={value}")]).out == value
+
+
+def test_all_else_is_left_to_hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a file has the name of a value that Hydra reads as it is, or of what a list would match."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "null", "3"):
+        Path(name).touch()
+    texts = [
+        "run=[a,b]",
+        "run=null",
+        "seed=1,2",
+        "seed=range(0,3)",
+        "run='[a]'",
+        "~model",
+        "a",
+        "run=",
+        "logger=[a, ü]",
+    ]
+    texts += [
+        "model.heads=choice(2,4)",
+        "run=a",
+        "data.image_size=[64,3]",
+        "run=nowhere=1",
+        "seed=3",
+        'run="ü"',
+        "r=ü,a",
+    ]
+    assert [config.readable(text) for text in texts] == texts
