@@ -23,7 +23,8 @@ class Resampling:
     have come from, s² (n - 1) / χ² with n - 1 degrees of freedom, less the part that the pictures explain: equally good
     runs, too, are right on different pictures, which is in the drawing of the pictures already. The mean is then moved
     by a normal number of the rest, divided by n. Where runs differ by much this is Student's t, and intervals of few
-    runs are wide. Several folds are treated in the same way. One run alone says nothing about other seeds.
+    runs are wide. The variance between seeds is taken to be the same in all folds, and so comes from all of them; to it
+    comes that between the folds, in the same way. One run alone says nothing about other seeds.
 
     Papers: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979), for the pictures;
         Weerahandi, "Generalized confidence intervals", Journal of the American Statistical Association 88 (1993), for
@@ -45,25 +46,27 @@ class Resampling:
 
     def accuracy(self, group: int) -> np.ndarray:
         """float64 (B,)."""
-        return self._draws([[(drawn.of_group(group), 1)] for drawn in self._of_folds])
+        return self._draws([(1, [drawn.of_group(group) for drawn in self._of_folds])])
 
     def difference(self, first: int, second: int) -> np.ndarray:
         """The accuracy of a group minus that of another one; float64 (B,)."""
-        parts = []
-        for drawn in self._of_folds:
-            mine, its = drawn.of_group(first), drawn.of_group(second)
-            is_matched = mine.seeds == its.seeds
-            parts.append([(mine.minus(its), 1)] if is_matched else [(mine, 1), (its, -1)])
-        return self._draws(parts)
+        mine, its = ([drawn.of_group(group) for drawn in self._of_folds] for group in (first, second))
+        pairs = [*zip(mine, its, strict=True)]
+        if all(own.seeds == other.seeds for own, other in pairs):
+            return self._draws([(1, [own.minus(other) for own, other in pairs])])
+        return self._draws([(1, mine), (-1, its)])
 
-    def _draws(self, parts: Sequence[Sequence[tuple[_Runs, int]]]) -> np.ndarray:
-        """Sums of runs with their signs, in each fold, over all folds."""
+    def _draws(self, terms: Sequence[tuple[int, Sequence[_Runs]]]) -> np.ndarray:
+        """The sum of terms over all folds: a sign, and the runs of each fold."""
         rng = np.random.default_rng((self.seed, 1))
-        of_folds = np.stack([sum(sign * runs.draws(rng) for runs, sign in own) for own in parts], axis=1)  # (B, F)
+        of_folds = sum(sign * _means(folds, rng) for sign, folds in terms)  # (B, F)
+        actual = sum(sign * np.array([runs.actual.mean() for runs in folds]) for sign, folds in terms)
         found = of_folds @ self._shares
-        actual = np.array([sum(sign * runs.actual.mean() for runs, sign in own) for own in parts])
-        explained = float(of_folds.var(axis=0).mean())
-        return found + _deviations(actual, explained, len(found), rng, shares=self._shares)
+        if len(actual) == 1:
+            return found
+        squares, explained = float(actual.var()) * len(actual), float(of_folds.var(axis=0).mean())
+        rest = _deviations(squares, len(actual) - 1, explained, len(found), rng)
+        return found + rest * float((self._shares**2).sum()) ** 0.5 * rng.standard_normal(len(found))
 
 
 class _Runs:
@@ -71,23 +74,21 @@ class _Runs:
 
     Attributes:
         seeds: of the runs.
+        drawn: float64 (B, R), their accuracies in every draw.
         actual: float64 (R,), their accuracies.
     """
 
     def __init__(self, seeds: tuple[str | None, ...], drawn: np.ndarray, of_units: np.ndarray, sizes: np.ndarray):
         self.seeds = seeds
-        self._drawn, self._of_units, self._sizes = drawn, of_units, sizes  # (B, R), (R, U), (U,)
+        self.drawn = drawn
+        self._of_units, self._sizes = of_units, sizes  # (R, U), (U,)
         self.actual = of_units.sum(axis=1) / sizes.sum()
 
     def minus(self, other: _Runs) -> _Runs:
         """Run by run."""
-        return _Runs(self.seeds, self._drawn - other._drawn, self._of_units - other._of_units, self._sizes)
+        return _Runs(self.seeds, self.drawn - other.drawn, self._of_units - other._of_units, self._sizes)
 
-    def draws(self, rng: np.random.Generator) -> np.ndarray:
-        """Their mean in every draw; float64 (B,)."""
-        return self._drawn.mean(axis=1) + _deviations(self.actual, self._explained(), len(self._drawn), rng)
-
-    def _explained(self) -> float:
+    def explained(self) -> float:
         """The variance of a run's accuracy that would be there if all runs were equally good in the long run."""
         number, num_units = self._of_units.shape
         if number < 2 or num_units < 2:
@@ -122,25 +123,30 @@ class _Drawn:
         return _Runs(cell.seeds, self._accuracies[:, place], self._of_units[place], self._sizes)
 
 
-def _deviations(
-    values: np.ndarray, explained: float, num_draws: int, rng: np.random.Generator, *, shares: np.ndarray | None = None
-) -> np.ndarray:
-    """How far the mean of other runs or folds may be from that of these, float64 (B,); 0 for a single one.
+def _means(folds: Sequence[_Runs], rng: np.random.Generator) -> np.ndarray:
+    """The mean of each fold's runs in every draw, (B, F)."""
+    means = np.stack([runs.drawn.mean(axis=1) for runs in folds], axis=1)
+    numbers = np.array([len(runs.actual) for runs in folds])
+    degrees = int((numbers - 1).sum())
+    if not degrees:
+        return means
+    squares = sum(float(runs.actual.var()) * len(runs.actual) for runs in folds)
+    explained = sum(runs.explained() * (len(runs.actual) - 1) for runs in folds) / degrees
+    rest = _deviations(squares, degrees, explained, len(means), rng)
+    return means + rest[:, None] / np.sqrt(numbers) * rng.standard_normal(means.shape)
+
+
+def _deviations(squares: float, degrees: int, explained: float, num_draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Standard deviations that values may have come from, float64 (B,).
 
     Args:
-        values: (n,) of runs or folds.
+        squares: sum of the squares of their deviations from their means.
+        degrees: of freedom: how many values there are, less the means.
         explained: the part of their variance that has other causes and is not to be added.
         num_draws: B.
         rng: draws.
-        shares: weights of the values, if they are not equal.
     """
-    number = len(values)
-    if number < 2:
-        return np.zeros(num_draws)
-    degrees = number - 1
-    variances = float(values.var(ddof=1)) * degrees / rng.chisquare(degrees, size=num_draws)
-    squares = 1 / number if shares is None else float((shares**2).sum())
-    return np.sqrt((variances - explained).clip(0) * squares) * rng.standard_normal(num_draws)
+    return np.sqrt((squares / rng.chisquare(degrees, size=num_draws) - explained).clip(0))
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:

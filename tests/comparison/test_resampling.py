@@ -82,10 +82,10 @@ def test_what_the_pictures_explain_is_not_added_again() -> None:
     explained = []
     for trial in range(200):
         drawn = _Drawn(_fold(_random((4, 100), 0.8, trial), np.ones((1, 100))), 1, np.random.default_rng(0))
-        explained.append(drawn.of_group(0)._explained())
+        explained.append(drawn.of_group(0).explained())
     assert np.mean(explained) == pytest.approx(0.16 / 100, rel=0.05)
     everywhere = np.repeat(np.array([[1], [0]]), 20, axis=1)
-    assert _Drawn(_fold(everywhere), 1, np.random.default_rng(0)).of_group(0)._explained() == 0
+    assert _Drawn(_fold(everywhere), 1, np.random.default_rng(0)).of_group(0).explained() == 0
 
 
 def test_more_runs_make_intervals_narrower() -> None:
@@ -138,6 +138,24 @@ def test_intervals_hold_the_truth_as_often_as_they_say(num_runs: int, run_effect
         ends = interval(Resampling([_fold(*groups)], num_draws=400, seed=trial).difference(0, 1))
         held.append(ends[0] <= 0 <= ends[1])
     assert low <= np.mean(held) and (np.mean(held) < 0.985 or num_runs == 3)
+
+
+@pytest.mark.parametrize(("num_runs", "width"), [(2, 0.2), (3, 0.15)])
+def test_few_seeds_in_several_folds_are_estimated_together(num_runs: int, width: float) -> None:
+    """Each fold's two or three runs alone would say little about other seeds: intervals of 1.2 and 0.21."""
+    rng = np.random.default_rng(1)
+    ends = []
+    for trial in range(100):
+        folds = []
+        for _ in range(5):
+            difficulty = rng.normal(0, 0.08, 110)
+            shape = (num_runs, 110)
+            groups = (rng.random(shape) < 0.83 + difficulty + rng.normal(0, 0.05, (num_runs, 1)) for _ in range(2))
+            folds.append(_fold(*groups))
+        ends.append(interval(Resampling(folds, num_draws=400, seed=trial).difference(0, 1)))
+    low, high = np.array(ends).T
+    assert ((low <= 0) & (high >= 0)).mean() >= 0.95
+    assert (high - low).mean() < width
 
 
 def test_the_probability_of_zero() -> None:
