@@ -224,7 +224,7 @@ LOST = r"lost worker process in data\.num_workers=1: process \d+ was killed by S
 
 def test_a_folder_of_any_name_is_taken_as_it_stands(run: Run, tiny: list[str], tmp_path: Path) -> None:
     """Hydra would take the characters of its own syntax for that."""
-    name = "läufe/0_model=plain, seed=0 (1)"
+    name = "läufe/it's 0_model=plain, seed=0 (1)"
     (tmp_path / name).mkdir(parents=True)
     code, _, error = run(*tiny, "trainer.epochs=1", f"hydra.run.dir={name}")
     assert (code, error) == (0, "")

@@ -26,6 +26,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 NOTICE = "\nstopping after this step, once it is saved; a second signal ends the run at once\n"
+NOTICE_OF_SEVERAL = "\nstopping after this step, once it is saved\n"
 
 
 @pytest.fixture(autouse=True)
@@ -339,7 +340,7 @@ def test_of_several_processes_only_the_first_signal_counts(capfd: pytest.Capture
         _send(signal.SIGINT)
         assert interruption.pending().exit_code == 130
     assert caught.value.exit_code == 130
-    assert capfd.readouterr().err == NOTICE
+    assert capfd.readouterr().err == NOTICE_OF_SEVERAL
 
 
 BLOCKED = """

@@ -82,7 +82,10 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             parsed += parser.parse_overrides([text])
         except OverrideParseException as error:
             cause = str(error).splitlines()[0]
-            hint = "overrides are written key=value; put a value with commas, = or brackets into quotes: 'key=\"a, b\"'"
+            hint = (
+                "overrides are written key=value; put a value with commas, = or brackets into quotes, unless it is a "
+                "path that exists: 'key=\"a, b\"'"
+            )
             raise InputError(Fault("unreadable override", text, cause, hint)) from error
     return parsed
 

@@ -152,24 +152,8 @@ def test_all_else_is_left_to_hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     for name in ("a", "null", "3"):
         Path(name).touch()
-    texts = [
-        "run=[a,b]",
-        "run=null",
-        "seed=1,2",
-        "seed=range(0,3)",
-        "run='[a]'",
-        "~model",
-        "a",
-        "run=",
-        "logger=[a, ü]",
-    ]
-    texts += [
-        "model.heads=choice(2,4)",
-        "run=a",
-        "data.image_size=[64,3]",
-        "run=nowhere=1",
-        "seed=3",
-        'run="ü"',
-        "r=ü,a",
-    ]
+    lists = ["run=[a,b]", "run='[a]'", "logger=[a, ü]", "data.image_size=[64,3]"]
+    sweeps = ["seed=1,2", "seed=range(0,3)", "model.heads=choice(2,4)", "run=ü,a"]
+    others = ["run=null", "seed=3", "run=a", "run=", 'run="ü"', "run=nowhere=1", "~model", "a"]
+    texts = [*lists, *sweeps, *others]
     assert [config.readable(text) for text in texts] == texts
