@@ -19,6 +19,7 @@ class Clock:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self._read_at = time.perf_counter()
         self._before = (state.num_images, state.train_seconds)
         self._mark = 0.0
 
@@ -27,6 +28,15 @@ class Clock:
         """Since the clock was made."""
         num_images, seconds = self._before
         return (self.state.num_images - num_images) / (self.state.train_seconds - seconds)
+
+    @property
+    def seconds_since_reading(self) -> float:
+        """Since `mark_reading`, or since the clock was made."""
+        return time.perf_counter() - self._read_at
+
+    def mark_reading(self) -> None:
+        """The device was read."""
+        self._read_at = time.perf_counter()
 
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
         """The batches; waiting for each of them is counted."""

@@ -59,8 +59,11 @@ class Recorder(CheckpointRecorder, Protocol):
     """Where the results go: files, a display."""
 
     def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
-        """Called every `log_every` steps and at the end of an epoch; `step` counts within the epoch."""
+        """Called after every reading of the device, as at the end of an epoch; `step` counts within the epoch."""
 
+
+# Between two readings of the device, at least: nobody reads faster, and at each a GPU has nothing to do for 1 ms.
+SECONDS_BETWEEN_READINGS = 0.25
 
 # Takes the place of batches whose source may fail.
 Guard = Callable[[Iterable[Batch]], Iterator[Batch]]
@@ -99,7 +102,8 @@ class Trainer:
         compile: how a step is carried out: `off`, operation by operation; `graph`, recorded as a CUDA graph;
             `inductor`, compiled; `inductor_graph`, both; `auto`, what is fastest here (see `find_compilation`).
         deterministic: use only operations that give the same bits every time; slower, and only a GPU has others.
-        log_every: steps between two readings of loss and accuracy, each of which waits for the device.
+        log_every: steps between two readings of loss and accuracy, or more where that is less than a quarter of a
+            second: each waits for the device. There is always one at an epoch's end.
         checkpoint_minutes: time between two checkpoints within an epoch; infinity for those at its end only.
         monitor: the metric that decides which epoch is best.
         plot: whether the caller shall show the curves at the end.
@@ -306,8 +310,9 @@ class Trainer:
             training.average.update(state.step)
             training.totals.add(loss_tensor, logits, batch.labels, num_images=batch.num_images, step=state.step)
 
-            if state.batch % self.log_every == 0 or state.batch == data.steps_per_epoch:
+            if state.batch == data.steps_per_epoch or self.is_reading_due(state, clock):
                 loss, accuracy = training.read()
+                clock.mark_reading()
                 clock.lap()
                 recorder.step(state.epoch + 1, state.batch, loss, accuracy, clock.images_per_second)
             clock.lap()
@@ -336,6 +341,12 @@ class Trainer:
     def input(self, data: Data, batch: Batch) -> Tensor:
         """The model's input in the format and memory layout of this trainer."""
         return data.to_input(batch, self.precision.dtype).contiguous(memory_format=self.memory_format)
+
+    def is_reading_due(self, state: State, clock: Clock) -> bool:
+        """Whether loss and accuracy are wanted now; all ranks agree."""
+        if state.batch % self.log_every:
+            return False
+        return self.ranks.largest(clock.seconds_since_reading) >= SECONDS_BETWEEN_READINGS
 
     def is_better(self, row: dict[str, float], best: dict[str, float]) -> bool:
         """Whether `row` beats `best` in the monitored metric; a loss is better when it is lower."""

@@ -19,6 +19,8 @@ from hybridnet.checkpoint import load_checkpoint
 from hybridnet.errors import Stopped, TrainingError
 from hybridnet.trainer import clock, supervised
 from hybridnet.trainer.device import Precision
+from hybridnet.trainer.ranks import Ranks
+from hybridnet.trainer.state import State
 from hybridnet.trainer.supervised import Trainer
 
 CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
@@ -182,8 +184,41 @@ def test_device_and_memory_are_prepared_before_the_first_step(
     assert events == ["cpu", *10 * [deterministic]]
 
 
-def test_the_device_is_read_only_every_log_every_steps_and_at_the_end(fit: Callable) -> None:
-    assert fit(epochs=2, log_every=2).recorder.steps == [(1, 2), (1, 4), (1, 5), (2, 2), (2, 4), (2, 5)]
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The trainer's clock, which goes on when it is told to."""
+    watch = SimpleNamespace(now=0.0, perf_counter=lambda: watch.now)
+    monkeypatch.setattr(clock, "time", watch)
+    return watch
+
+
+def _takes(seconds: float, watch: SimpleNamespace, model: nn.Module) -> None:
+    """Makes every forward pass of the model take so long."""
+
+    def take_time(model: nn.Module, inputs: Any) -> None:
+        watch.now += seconds
+
+    model.register_forward_pre_hook(take_time)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "log_every", "read"),
+    [(0.25, 2, [2, 4, 5]), (0.125, 1, [2, 4, 5]), (0.0625, 1, [4, 5]), (0.0625, 3, [5]), (0.0078125, 1, [5])],
+)
+def test_the_device_is_read_every_log_every_steps_at_most_four_times_a_second_and_at_the_end(
+    seconds: float, log_every: int, read: list[int], fit: Callable, model: nn.Module, watch: SimpleNamespace
+) -> None:
+    _takes(seconds, watch, model)
+    steps = fit(model, epochs=2, log_every=log_every).recorder.steps
+    assert steps == [(epoch, step) for epoch in (1, 2) for step in read]
+
+
+def test_ranks_agree_on_when_to_read(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All take part in a reading; here the last one was long ago for another of them."""
+    monkeypatch.setattr(Ranks, "largest", lambda _, own: max(own, 0.25))
+    trainer = Trainer(**settings)
+    state = State(batch=4)
+    assert trainer.is_reading_due(state, clock.Clock(state))
 
 
 def test_time_and_pictures_are_counted(fit: Callable) -> None:
@@ -193,11 +228,8 @@ def test_time_and_pictures_are_counted(fit: Callable) -> None:
 
 
 def test_saving_and_validation_are_not_counted(
-    fit: Callable, tiny_data: type, make_recorder: type, model: nn.Module, monkeypatch: pytest.MonkeyPatch
+    fit: Callable, tiny_data: type, make_recorder: type, model: nn.Module, watch: SimpleNamespace
 ) -> None:
-    watch = SimpleNamespace(now=0.0, perf_counter=lambda: watch.now)
-    monkeypatch.setattr(clock, "time", watch)
-
     def later(batches: Iterator[Any], seconds: float) -> Iterator[Any]:
         for batch in batches:
             watch.now += seconds
@@ -213,10 +245,7 @@ def test_saving_and_validation_are_not_counted(
     data.train_batches = lambda epoch, first: later(train_batches(epoch, first=first), 2)
     data.valid_batches = lambda: later(valid_batches(), 100)
 
-    def take_time(model: nn.Module, inputs: Any) -> None:
-        watch.now += 3
-
-    model.register_forward_pre_hook(take_time)
+    _takes(3, watch, model)
     state = fit(model, data, recorder=Slow(), epochs=2, checkpoint_minutes=1e-9).state
     assert (state.wait_seconds, state.train_seconds) == (10 * 2, 10 * (2 + 3))
 
@@ -530,8 +559,11 @@ def test_a_run_that_ends_within_an_epoch_has_its_best_weights(
     assert differences(dict(ended.model.state_dict()), checkpoint["best"]) == []
 
 
-def test_steps_are_shown_once_and_speed_is_measured_anew(begin: Callable, tmp_path: Path) -> None:
+def test_steps_are_shown_once_and_speed_is_measured_anew(
+    begin: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The recorder asserts that the speed is positive, also where nothing was trained before it."""
+    monkeypatch.setattr(supervised, "SECONDS_BETWEEN_READINGS", 0.0)
     recorder, _ = begin(1, question=1 + 3, **PLAIN)
     assert recorder.steps == [(1, 2)]
     recorder, _ = begin(2, checkpoint=tmp_path / "last.pt", question=1 + 2 + 3, **PLAIN)
