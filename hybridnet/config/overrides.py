@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import glob
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
@@ -97,23 +97,26 @@ def is_of_hydra(override: Override) -> bool:
 
 def groups_of(overrides: Sequence[Override]) -> list[Override]:
     """Those that choose a file of conf/, without those that set a value."""
-    loader = GlobalHydra.instance().config_loader()
-    place = tuple(source.path for source in loader.get_search_path().get_path())
-    return [override for override in overrides if _is_group(override.key_or_group, place)]
+    return [override for override in overrides if _listed(override.key_or_group, kind=None)]
 
 
-@functools.cache  # Hydra looks through all its sources, 10 ms for each key of each job
-def _is_group(key: str, place: tuple[str, ...]) -> bool:
-    """Whether `key` names a folder of the configuration, in the search path `place` of Hydra as it is now."""
-    loader = GlobalHydra.instance().config_loader()
-    return bool(loader.list_groups(key) or loader.get_group_options(key))
+def options_of(group: str) -> list[str]:
+    """The files of a group of conf/; none where there is no such group."""
+    return _listed(group, kind=ObjectType.CONFIG)
+
+
+def _listed(group: str, *, kind: ObjectType | None) -> list[str]:
+    """Files and groups in a group, as the loader's `get_group_options` has them, which takes 7 ms instead of 0.1.
+
+    It copies all sources at each call, to be able to change them; and every override asks three times.
+    """
+    return GlobalHydra.instance().config_loader().repository.get_group_options(group, kind)
 
 
 def choices_of(groups: Sequence[Override]) -> Iterator[str]:
     """The choices as overrides, of a sweep the first one; without those of a file that does not exist."""
-    loader = GlobalHydra.instance().config_loader()
     for override in groups:
-        options = loader.get_group_options(override.key_or_group)
+        options = options_of(override.key_or_group)
         values = _values(override)
         if values and values[0] is not None and all(name in options for value in values for name in _names(value)):
             chosen = f"[{','.join(values[0])}]" if isinstance(values[0], list) else values[0]
@@ -137,10 +140,9 @@ def _names(choice: Any) -> list[str]:
 
 def option_faults(groups: Sequence[Override]) -> list[Fault]:
     """Files of conf/ that are chosen and do not exist."""
-    loader = GlobalHydra.instance().config_loader()
     faults = []
     for override in groups:
-        options = loader.get_group_options(override.key_or_group)
+        options = options_of(override.key_or_group)
         wrong = [name for value in _values(override) for name in _names(value) if name not in options]
         faults += [_option_fault(override, name, options) for name in wrong]
         if override.value() is None and not override.is_delete():
@@ -151,19 +153,18 @@ def option_faults(groups: Sequence[Override]) -> list[Fault]:
 
 def key_faults(overrides: Sequence[Override], keys: Sequence[str]) -> list[Fault]:
     """Values that are set at none of the `keys` of the configuration."""
-    loader = GlobalHydra.instance().config_loader()
     faults = []
     for override in overrides:
         key = override.key_or_group
         if key.startswith("hydra"):
             continue
         group = key.replace(".", "/")
-        if group != key and isinstance(override.value(), str) and loader.get_group_options(group):
+        if group != key and isinstance(override.value(), str) and options_of(group):
             cause, hint = f"a file of conf/{group} is chosen with /", f"did you mean {group}={override.value()}?"
             faults.append(Fault("wrong value", f"{key}={override.value()}", cause, hint))
         elif key not in keys:
             group, name = [*key.split("."), ""][:2]
-            is_left_out = name in loader.get_group_options(group)  # such as logger.mlflow.uri without logger=mlflow
+            is_left_out = name in options_of(group)  # such as logger.mlflow.uri without logger=mlflow
             faults += _unknown_key(override, keys, group_hint=f"choose {group}={name} too" if is_left_out else "")
     return faults
 
