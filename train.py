@@ -144,11 +144,10 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
             recorder.restore(checkpoint)
         results = Results(run.folder)
         results.write_left_out(data.left_out)
-        run.write_environment(
-            environment.describe(
-                device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=ranks.num
-            )
+        described = environment.describe(
+            device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=ranks.num
         )
+        run.write_environment({**described, "data": fingerprint})
         if ranks.num > 1:
             ranks.of_first((config.resolved(cfg), checkpoint, fingerprint))
         with interruption.deferred():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +15,7 @@ from hybridnet.console import print_table, track
 from hybridnet.data.rows import lines_of
 from hybridnet.data.table import Split, bad_files_fault
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import shortened, writable_folder
+from hybridnet.files import read_json, shortened, writable_folder
 from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, Natural, checked
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from hybridnet.inference.members import Member
 
 MOST_CLASSES_LISTED = 50
+OTHER_PICTURES = (
+    "the run's table has changed: these are other pictures than the training had in this split, and some of them may "
+    "have been trained on"
+)
 
 
 @checked
@@ -74,13 +79,15 @@ def evaluate(
     first = members[0]
     table, pictures = read_labelled(first.settings, first.model.classes, split=split, metadata=metadata, fold=fold)
     folder = _folder(out, members, split=split, table=table if metadata else None, fold=fold, tta=tta)
-    is_as_trained = len(members) == 1 and split == "valid" and metadata is None and fold is None and tta == "none"
+    is_own = _is_own(members, pictures, split=split, table=table, is_named=metadata is not None or fold is not None)
+    is_as_trained = is_own and len(members) == 1 and split == "valid" and tta == "none"
     trained = first.settings.metrics() if is_as_trained else {}
-    if split == "train":
-        copies = {"num_leaked": len(pictures), "num_compared": len(pictures)}
-    elif "num_leaked" in trained:
-        copies = {"num_leaked": trained["num_leaked"], "num_compared": None}  # the training has looked
+    if split == "train" and is_own:
+        copies = {"num_leaked": len(pictures), "num_compared": len(pictures), "not_compared": ""}
+    elif "num_leaked" in trained:  # the training has looked
+        copies = {"num_leaked": trained["num_leaked"], "num_compared": None, "not_compared": ""}
     else:
+        on_leak = "keep" if split == "train" else on_leak
         copies = _copies(members, pictures, where=f"data.metadata={table}", on_leak=on_leak)
     predictors = make_predictors(members, device=device, precision=precision, batch_size=batch_size, tta=tta)
     answers = answers_of(predictors, pictures.files, track=track)
@@ -94,7 +101,8 @@ def evaluate(
     metrics = measured(evaluation, first.model.classes, pictures.groups, split=split) | copies
     metrics |= {
         "split": split,
-        "metadata": str(table),
+        "is_of_training": is_own,
+        "metadata": str(table.absolute()),
         "runs": [str(member.settings.folder) for member in members],
         "tta": tta,
         "device": str(predictors[0].device),
@@ -102,12 +110,24 @@ def evaluate(
         "left_out": [{"line": line, "path": path, "cause": cause} for line, path, cause in left_out],
     }
     write(folder, evaluation, pictures, first.model.classes, metrics)
-    _print(metrics, first.model.classes, folder, trained)
+    is_expected = is_own or split == "test" or metadata is not None or fold is not None
+    _print(metrics, first.model.classes, folder, trained, is_expected=is_expected)
+
+
+def _is_own(members: Sequence[Member], pictures: Split, *, split: str, table: Path, is_named: bool) -> bool:
+    """Whether these are the pictures that every training had in this split, of which it has none for tests.
+
+    A run that has not noted its pictures, as former versions did not, is believed where no other table is named.
+    """
+    from hybridnet.inference.labelled import is_of_training
+
+    found = [is_of_training(settings, pictures, split, model.classes, table=table) for model, settings in members]
+    return split != "test" and all(not is_named if one is None else one for one in found)
 
 
 def _copies(
     members: Sequence[Member], pictures: Split, *, where: str, on_leak: Literal["error", "keep"] | None
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """How many pictures are copies of some that a model was trained with, and with how many they were compared.
 
     Raises:
@@ -116,17 +136,18 @@ def _copies(
     from hybridnet.inference.leaks import find_leaks
 
     found: dict[int, str] = {}
-    num_compared = 0
+    num_compared, obstacle = 0, ""
     for model, settings in members:
         leaks = find_leaks(settings, pictures.files, model.classes, model.preprocessing.reduction, track=track)
         found |= leaks.copies
         num_compared = max(num_compared, leaks.num_train)
+        obstacle = obstacle or leaks.obstacle
     if found and (on_leak or members[0].settings.get("data.on_leak")) != "keep":
         lines = [f"line {pictures.lines[i]} '{pictures.paths[i]}' = '{found[i]}'" for i in sorted(found)]
         cause = f"{len(found):,} of {len(pictures):,} are copies of training pictures{lines_of(lines)}"
         hint = "remove their rows, or count them all the same with data.on_leak=keep"
         raise InputError(Fault("training pictures in the evaluation", where, cause, hint))
-    return {"num_leaked": len(found), "num_compared": num_compared}
+    return {"num_leaked": len(found), "num_compared": num_compared, "not_compared": obstacle}
 
 
 def _folder(
@@ -137,13 +158,16 @@ def _folder(
         raise InputError(Fault("missing value", "out", "several runs have no folder in common", "add out=<folder>"))
     parts = [split]
     if table is not None:
-        parts.insert(0, table.parent.name or table.stem)
+        parts.insert(0, table.absolute().parent.name or table.stem)
     if fold is not None:
         parts.append(f"fold{fold}")
     if tta != "none":
         parts.append(tta)
     name = "_".join(parts)
     place = Path(out) if out else members[0].settings.folder / "evaluation" / name
+    if table is not None and not out and _table_of(place) not in (None, str(table.absolute())):
+        digest = hashlib.blake2b(str(table.absolute()).encode("utf-8", "surrogateescape"), digest_size=3).hexdigest()
+        place = place.with_name(f"{name}_{digest}")  # another table in a folder of that name
     try:
         return writable_folder(place)
     except OSError as error:
@@ -151,7 +175,17 @@ def _folder(
         raise InputError(Fault("unusable folder", str(place), cause, hint)) from error
 
 
-def _print(metrics: dict[str, Any], classes: Sequence[str], folder: Path, trained: dict[str, Any]) -> None:
+def _table_of(folder: Path) -> str | None:
+    """The table of the evaluation that lies there; None where there is none."""
+    try:
+        return read_json(folder / "metrics.json")["metadata"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _print(
+    metrics: dict[str, Any], classes: Sequence[str], folder: Path, trained: dict[str, Any], *, is_expected: bool
+) -> None:
     split = metrics["split"]
     low, high = metrics[f"{split}_acc_interval"]
     num, num_groups = metrics[f"num_{split}"], metrics["num_groups"]
@@ -165,6 +199,7 @@ def _print(metrics: dict[str, Any], classes: Sequence[str], folder: Path, traine
         "left out": f"{len(metrics['left_out']):,}, see metrics.json" if metrics["left_out"] else "",
         "copies in training": _words_of_copies(metrics),
         "compared to training": _against(trained, metrics) if trained else "",
+        "not the training's": "" if is_expected else OTHER_PICTURES,
         "folder": str(shortened(folder.resolve())),
     }
     print_table(f"Evaluation of {split}", {name: text for name, text in rows.items() if text})
@@ -172,11 +207,12 @@ def _print(metrics: dict[str, Any], classes: Sequence[str], folder: Path, traine
 
 
 def _words_of_copies(metrics: dict[str, Any]) -> str:
-    if metrics["split"] == "train":
+    if metrics["split"] == "train" and metrics["is_of_training"]:
         return "they are the training's own pictures"
     if metrics["num_compared"] == 0:
-        return "not looked for: the training pictures are not there"
-    return f"{metrics['num_leaked']:,}"
+        return f"not looked for: {metrics['not_compared']}"
+    only = f", not looked for in every run: {metrics['not_compared']}" if metrics["not_compared"] else ""
+    return f"{metrics['num_leaked']:,}{only}"
 
 
 def _against(trained: dict[str, Any], metrics: dict[str, Any]) -> str:

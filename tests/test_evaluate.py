@@ -73,6 +73,64 @@ def test_a_copied_run_judges_another_table(run: Path, table: Path, tmp_path: Pat
     assert read_json(tmp_path / "out" / "metrics.json")["test_loss"] == found["test_loss"]
 
 
+@pytest.fixture
+def own_table(run: Path, tmp_path: Path) -> Path:
+    """The run's table, which a test may change."""
+    name = RunSettings(run).get("data.metadata")
+    photos = Path(shutil.copytree(Path(name).parent, tmp_path / "own"))
+    config_file = run / ".hydra" / "config.yaml"
+    config_file.write_text(config_file.read_text().replace(name, str(photos / "metadata.csv")))
+    return photos / "metadata.csv"
+
+
+def test_a_table_that_was_divided_anew_is_not_the_training_s(
+    run: Path, own_table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its validation pictures may have been trained on, and none of its splits is what the run says it is."""
+    evaluate(f"run={run}")
+    assert "compared to training   the same figures" in capsys.readouterr().out
+    swapped = {"valid": "train", "train": "valid"}
+    header, *lines = own_table.read_text().splitlines()
+    rows = [line.rpartition(",") for line in lines]
+    lines = [f"{row},{swapped[split] if number in (2, 30) else split}" for number, (row, _, split) in enumerate(rows)]
+    own_table.write_text("\n".join([header, *lines]) + "\n")
+    for split, word in (("valid", "not looked for"), ("train", "not looked for")):
+        evaluate(f"run={run}", f"split={split}")
+        printed = " ".join(capsys.readouterr().out.split())
+        assert f"copies in training {word}: the table has other training pictures now" in printed
+        assert "not the training's the run's table has changed: these are other pictures" in printed
+        assert "compared to training" not in printed
+        found = read_json(run / "evaluation" / split / "metrics.json")
+        assert not found["is_of_training"] and found["num_compared"] == 0
+
+
+def test_pictures_that_have_moved_are_still_the_training_s(
+    run: Path, own_table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = own_table.parent.rename(own_table.parents[1] / "moved") / "metadata.csv"
+    evaluate(f"run={run}", f"data.metadata={moved}")
+    assert "compared to training the same figures" in " ".join(capsys.readouterr().out.split())
+    evaluate(f"run={run}", f"data.metadata={moved}", "split=train")
+    assert "they are the training's own pictures" in capsys.readouterr().out
+
+
+def test_the_training_pictures_of_another_table_are_judged_and_not_taken_for_the_training_s(
+    run: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = table.read_text().replace(",test", ",train").splitlines()
+    table.write_text("\n".join([*lines, "3.png,horizontal,train"]) + "\n")
+    evaluate(f"run={run}", f"data.metadata={table}", "split=train")
+    assert "copies in training 1 " in " ".join(capsys.readouterr().out.split())
+
+
+def test_tables_in_folders_of_one_name_do_not_replace_each_other(run: Path, table: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(table.parent, tmp_path / "b" / table.parent.name)) / table.name
+    for one in (table, other, other, table):
+        evaluate(f"run={run}", "split=test", f"data.metadata={one}")
+    found = [read_json(folder / "metrics.json")["metadata"] for folder in (run / "evaluation").iterdir()]
+    assert sorted(found) == sorted([str(table), str(other)])
+
+
 def test_groups_of_pictures_widen_the_interval(run: Path, table: Path) -> None:
     evaluate(f"run={run}", "split=test", f"data.metadata={table}")
     alone = read_json(run / "evaluation" / "photos_test" / "metrics.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import stat
@@ -10,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hybridnet.data.threads import in_threads
 from hybridnet.files import read_json, write_json
@@ -39,6 +42,20 @@ def content_digests(files: Sequence[Path | str], *, memory: Path) -> list[str | 
     if any(known.get(file) != entry for file, entry in entries.items()):
         _write(memory, known | entries)
     return [entry if isinstance(entry := found[str(file)], OSError) else entry[-1] for file in files]
+
+
+def fingerprint(classes: Sequence[str], digests: Sequence[str], labels: np.ndarray) -> str:
+    """One digest of labelled pictures in their order: contents and class indices, not paths.
+
+    Args:
+        classes: labels in the order of their indices.
+        digests: of the files' contents, all of one length.
+        labels: class indices (N,).
+    """
+    content = hashlib.blake2b(json.dumps(list(classes)).encode("ascii"), digest_size=16)
+    content.update("".join(digests).encode("ascii"))
+    content.update(labels.astype("<i8").tobytes())
+    return content.hexdigest()
 
 
 def file_digest(file: Path) -> bytes:

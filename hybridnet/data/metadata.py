@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -18,6 +16,7 @@ from hybridnet.data import table
 from hybridnet.data.augment import Augment, Size
 from hybridnet.data.batch import Batch, mixed, rotated, shifted
 from hybridnet.data.decoded import Pictures
+from hybridnet.data.digests import fingerprint
 from hybridnet.data.loader import Loader
 from hybridnet.data.order import Order
 from hybridnet.data.preprocessing import Preprocessing
@@ -241,7 +240,7 @@ class MetadataImages:
         """A digest of the rows in use, in their order, of each split: contents of the files and labels, not paths."""
         splits = {"train": self.train, "valid": self.valid}
         return {
-            name: _fingerprint(self.classes, digests, split.labels)
+            name: fingerprint(self.classes, digests, split.labels)
             for (name, split), digests in zip(splits.items(), self._digests, strict=True)
         }
 
@@ -296,11 +295,3 @@ def user_cache() -> Path:
 def _height_and_width(size: int | tuple[int, int]) -> Size:
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
-
-
-def _fingerprint(classes: Sequence[str], digests: Sequence[str], labels: np.ndarray) -> str:
-    """Of rows: the digest of each one's file, all of one length, and its class index."""
-    content = hashlib.blake2b(json.dumps(classes).encode("ascii"), digest_size=16)
-    content.update("".join(digests).encode("ascii"))
-    content.update(labels.astype("<i8").tobytes())
-    return content.hexdigest()

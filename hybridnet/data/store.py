@@ -96,7 +96,7 @@ def open_store(
         InputError: if cache_dir cannot be written, or the disk has no room for the pixels; if a file changed, or could
             no longer be read, while the store was built.
     """
-    memory = cache_dir / f"files_{_short_digest(str(table.absolute()))}.json"
+    memory = memory_of(table, cache_dir=cache_dir)
     digests = content_digests(files, memory=memory)
     sources = {digest: file for digest, file in zip(digests, files, strict=True) if not isinstance(digest, OSError)}
     sources = {digest: sources[digest] for digest in sorted(sources)}
@@ -119,6 +119,11 @@ def open_store(
         # Without pixels nothing must be kept.
         entries = decode(sources, reduction, None, track=track, folder=folder, memory=memory)
     return Store(files, entries, digests, reduction, pixels)
+
+
+def memory_of(table: Path, *, cache_dir: Path) -> Path:
+    """Where the digests of a table's files are remembered; see `content_digests`."""
+    return cache_dir / f"files_{_short_digest(str(table.absolute()))}.json"
 
 
 def _read(folder: Path, sources: dict[str, Path | str], pixels: Path | None) -> dict[str, Entry] | None:

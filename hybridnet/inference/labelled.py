@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from hybridnet.data import table
+from hybridnet.data.digests import content_digests, fingerprint
+from hybridnet.data.store import memory_of
 from hybridnet.data.table import Split
 from hybridnet.errors import Fault, InputError
 from hybridnet.inference.runs import RunSettings
@@ -42,6 +46,37 @@ def read_labelled(
     chosen = splits[split]
     limit = settings.get(LIMITS[split]) if metadata is None and LIMITS[split] else None
     return path, table.choose(chosen, limit, seed=settings.get("data.seed") or 0)
+
+
+def is_of_training(
+    settings: RunSettings, rows: Split, split: str, classes: Sequence[str], *, table: Path
+) -> bool | None:
+    """Whether rows are those that a training has used for a split: the same contents and labels in the same order.
+
+    Args:
+        settings: of the run.
+        rows: from `read_labelled`.
+        split: of the training.
+        classes: as for `read_labelled`.
+        table: that the rows are of.
+
+    Returns:
+        None where it is not known what the training has used, as of runs of former versions.
+    """
+    expected = settings.fingerprint(split)
+    if expected is None:
+        return None
+    rows = used(settings, rows, split)
+    digests = content_digests(rows.file_names, memory=memory_of(table, cache_dir=settings.cache_dir()))
+    if any(isinstance(digest, OSError) for digest in digests):
+        return False
+    return fingerprint(classes, digests, rows.labels) == expected
+
+
+def used(settings: RunSettings, rows: Split, split: str) -> Split:
+    """Without the rows that the training has left out, such as training pictures that are copies."""
+    left_out = settings.lines_left_out(split)
+    return rows.take(np.array([i for i, line in enumerate(rows.lines) if line not in left_out], dtype=int))
 
 
 def _own_table(settings: RunSettings) -> Path:

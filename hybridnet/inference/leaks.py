@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from hybridnet.data.decoded import Reduction
-from hybridnet.data.metadata import user_cache
 from hybridnet.data.progress import Track
 from hybridnet.data.store import open_store
 from hybridnet.errors import InputError
-from hybridnet.inference.labelled import read_labelled
+from hybridnet.inference.labelled import is_of_training, read_labelled, used
 from hybridnet.inference.runs import RunSettings
 
 
@@ -23,10 +20,12 @@ class Leaks(NamedTuple):
     Attributes:
         copies: by place among the judged pictures, the training picture that it is a copy of, as its table names it.
         num_train: training pictures that were there to compare with; 0 where nothing could be compared.
+        obstacle: why nothing could be compared, or "".
     """
 
     copies: dict[int, str]
     num_train: int
+    obstacle: str = ""
 
 
 def find_leaks(
@@ -46,15 +45,15 @@ def find_leaks(
     """
     try:
         table, train = read_labelled(settings, classes, split="train", metadata=None, fold=None)
-    except InputError:  # it is gone, or has become another one
-        return Leaks({}, 0)
-    left_out = settings.lines_left_out("train")
-    train = train.take(np.array([i for i in range(len(train)) if train.lines[i] not in left_out], dtype=int))
-    folder = settings.get("data.cache_dir")
+    except InputError:
+        return Leaks({}, 0, "the training pictures are not there")
+    if is_of_training(settings, train, "train", classes, table=table) is False:
+        return Leaks({}, 0, "the table has other training pictures now")
+    train = used(settings, train, "train")
     store = open_store(
         [*train.file_names, *files],
         reduction,
-        cache_dir=Path(folder).expanduser() if folder else user_cache(),
+        cache_dir=settings.cache_dir(),
         table=table,
         keep_pixels=False,
         track=track,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridnet import config
+from hybridnet.data.metadata import user_cache
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import read_json
 
@@ -44,16 +45,26 @@ class RunSettings:
         return None if self._cfg is None else config.select(self._cfg, key)
 
     def file(self, key: str) -> Path | None:
-        """A file that a setting names, relative to this working directory or to the training's; None if it is gone."""
+        """A file that a setting names, relative to the training's working directory or this one; None if it is gone."""
         name = self.get(key)
         if not isinstance(name, str):
             return None
-        places = [Path(name), Path(self._working_directory(), name)]
+        places = [Path(self._working_directory(), name), Path(name)]
         return next((place for place in places if place.is_file()), None)
 
     def metrics(self) -> dict[str, Any]:
         """What the training has measured; empty where that is not known."""
         return _read(self.folder / "metrics.json")
+
+    def fingerprint(self, split: str) -> str | None:
+        """Of the rows of a split that the training has used; None where that is not known."""
+        data = _read(self.folder / "environment.json").get("data")
+        return data.get(split) if isinstance(data, dict) else None
+
+    def cache_dir(self) -> Path:
+        """Where the training has kept what it knows about its files."""
+        folder = self.get("data.cache_dir")
+        return Path(folder).expanduser() if folder else user_cache()
 
     def lines_left_out(self, split: str) -> set[int]:
         """Lines of its table that the training has not used, such as training pictures that are copies."""

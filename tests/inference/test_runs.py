@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hybridnet.checkpoint import load_checkpoint
 from hybridnet.errors import InputError
 from hybridnet.files import read_json, write_json
 from hybridnet.inference.runs import RunSettings, folders_of
@@ -49,9 +50,18 @@ def test_a_file_is_relative_to_where_the_training_was(
     for place in ("there", "here"):
         (tmp_path / place / "photos").mkdir(parents=True)
         (tmp_path / place / "photos" / "metadata.csv").touch()
-    assert RunSettings(folder).file("data.metadata") == tmp_path / "there" / "photos" / "metadata.csv"
     monkeypatch.chdir(tmp_path / "here")
+    first = tmp_path / "there" / "photos" / "metadata.csv"
+    assert RunSettings(folder).file("data.metadata") == first, "here another project may have one of that name"
+    first.unlink()
     assert RunSettings(folder).file("data.metadata") == Path("photos/metadata.csv")
+
+
+def test_what_the_training_has_used(reference: Path, tmp_path: Path) -> None:
+    expected = load_checkpoint(reference / "last.pt")["data"]
+    assert {split: RunSettings(reference).fingerprint(split) for split in ("train", "valid")} == expected
+    assert RunSettings(reference).fingerprint("test") is None
+    assert RunSettings(tmp_path).fingerprint("train") is None
 
 
 def test_runs_that_are_named(tmp_path: Path) -> None:
