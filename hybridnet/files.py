@@ -83,9 +83,12 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 with \\n line ends, whole or not at all."""
+    """Write `text` as UTF-8 with \\n line ends, whole or not at all.
+
+    What is no character, as in names of files from systems with other encodings, becomes `\\udcff`, as JSON has it.
+    """
     with replacing(path) as stream:
-        stream.write(text.encode("utf-8"))
+        stream.write(text.encode("utf-8", "backslashreplace"))
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:

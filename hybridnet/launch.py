@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
+import io
 import logging
 import os
 import signal
@@ -120,6 +121,9 @@ class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
 
     def __enter__(self) -> _errors_as_exit_codes:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then passes exceptions on, to be reported here
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to fail
+                stream.reconfigure(errors="backslashreplace")
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +69,19 @@ def test_every_file_has_a_row(
     printed = capsys.readouterr().out
     assert f"3 pictures in {photos}" in printed
     assert "1 × is empty (0 bytes): " in printed
+
+
+def test_a_name_that_is_no_text_has_a_row_too(
+    command: Callable[..., Any], reference: Path, photos: Path, tmp_path: Path
+) -> None:
+    """From an old archive, for instance; nor is it a reason to fail that the terminal cannot show it."""
+    (photos / "a.png").rename(photos / os.fsdecode(b"\xff\xfe.png"))
+    result = command("-m", "hybridnet.predict", OWN, f"run={reference}", f"images={photos}", "out=o.csv")
+    assert result.stderr == ""
+    assert result.returncode == 0
+    assert "\\udcff\\udcfe.png" in result.stdout
+    path = next(row["path"] for row in rows_of(tmp_path / "o.csv") if row["path"].endswith("fe.png"))
+    assert path == f"{photos}/\\udcff\\udcfe.png"
 
 
 def test_probabilities_are_those_of_the_training_s_end(reference: Path, tmp_path: Path) -> None:

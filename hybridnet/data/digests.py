@@ -93,5 +93,5 @@ def _write(memory: Path, entries: dict[str, list]) -> None:
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
         write_json(memory, entries)
-    except (OSError, UnicodeEncodeError):  # a full or read-only disk, a path that is no text: computed again next time
+    except OSError:  # a full or read-only disk: computed again next time
         pass

@@ -69,14 +69,15 @@ class MetadataImages:
         resident: keep the pictures in the training device's memory and cut them there; `auto` on a GPU with room, if
             they are in a store.
         sampler: `shuffle`, every picture once in an epoch, or `balanced`, every class equally often.
-        class_weights: of the loss: `none`, or `balanced`, in inverse proportion to the number of training pictures.
+        class_weights: of the loss: `none`, or `balanced`, in inverse proportion to the number of training pictures;
+            not with a balanced sampler, which has made up for the numbers already.
         augment: random changes of the training pictures.
         seed: of the order, the limits and the random changes.
 
     The constructor reads nothing: `setup` does.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: if a setting is out of range, or two of them contradict each other.
     """
 
     @checked
@@ -108,6 +109,11 @@ class MetadataImages:
         augment: Augment,
         seed: Natural,
     ) -> None:
+        if sampler == class_weights == "balanced":
+            raise ValueError(
+                "sampler and class_weights (both 'balanced') would make up for rare classes twice; set "
+                "data.class_weights=none or data.sampler=shuffle"
+            )
         self.source = source
         self.metadata, self.label2id_file = Path(metadata), Path(label2id)
         self.fold = fold

@@ -689,6 +689,10 @@ def test_bad_pictures_are_told_before_training(make_folder: MakeFolder, build: B
         ({"resident": "always"}, "resident: expected true or false or auto, got 'always'"),
         ({"sampler": "random"}, "sampler: expected shuffle or balanced, got 'random'"),
         ({"class_weights": (1.0, 2.0, 3.0)}, "class_weights: expected none or balanced, got"),
+        (
+            {"sampler": "balanced", "class_weights": "balanced"},
+            r"would make up for rare classes twice; set data\.class_",
+        ),
         ({"seed": -1}, "seed: must be >= 0, got -1"),
         ({"seed": -1, "batch_size": 0}, "batch_size: .*; seed: "),
     ],
