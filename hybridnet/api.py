@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from torch import nn
 from hybridnet import config, experiment
 from hybridnet.errors import Fault, InputError
 from hybridnet.inference.trained import TrainedModel, load_trained
+
+log = logging.getLogger(__name__)
 
 
 def create_model(name: str, *, num_classes: int, overrides: Sequence[str] = ()) -> nn.Module:
@@ -28,12 +31,15 @@ def create_model(name: str, *, num_classes: int, overrides: Sequence[str] = ()) 
     Raises:
         InputError: (a ValueError) if a name, key or value is wrong, or pretrained weights cannot be had.
     """
-    if num_classes < 1:
-        raise InputError(Fault("wrong value", f"num_classes={num_classes}", "must be >= 1"))
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise InputError(Fault("wrong value", f"num_classes={num_classes!r}", "must be an integer >= 1"))
+    if isinstance(overrides, str):
+        raise InputError(Fault("wrong value", f"overrides={overrides!r}", "is one text", f"overrides=[{overrides!r}]"))
     cfg = config.compose("train", [f"model={name}", *overrides])
     experiment.check(cfg)
     model = experiment.build_model(cfg, num_classes=num_classes)
-    model.backbone.load_initial_weights()
+    for line in model.backbone.load_initial_weights():
+        log.info(line)
     return model
 
 

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from hybridnet import settings
@@ -91,7 +91,7 @@ def target_faults(container: Any, *, allowed: Sequence[str]) -> Iterator[Fault]:
             hint = f"a _target_ may start with {', '.join(allowed)}; extra_targets=[my_package.] allows another"
             yield Fault("target not allowed", f"{where}._target_", f"'{target}'", hint)
         elif _locate(target) is None:
-            yield Fault("unknown target", f"{where}._target_", f"cannot import '{target}'")
+            yield Fault("unknown target", f"{where}._target_", f"cannot import '{target}'{_why_not(target)}")
 
 
 def _locate(target: str) -> Any:
@@ -102,19 +102,33 @@ def _locate(target: str) -> Any:
         return None
 
 
+def _why_not(target: str) -> str:
+    """Of a target that is not found: ` (what Python says)`."""
+    module, _, name = target.rpartition(".")
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        return f" ({error})"
+    return f" ({module} has no {name})"
+
+
 def module_faults(container: Any, *, extra_targets: Sequence[str] = ()) -> Iterator[Fault]:
     """Every `_target_` that is not a class of torch modules; others than those of `extra_targets` are not imported."""
     from torch import nn
 
-    known = ("hybridnet.model.", "torch.nn.", "timm.", *extra_targets)
+    known = ("hybridnet.model.", "torch.nn.", "torchvision.", "timm.", *extra_targets)
     for where, node in _nodes(container, ""):
-        target = node["_target_"]
-        is_known = isinstance(target, str) and target.startswith(known)
-        found = _locate(target) if is_known else None
-        if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-            cause = f"'{target}' is not a class of torch modules"
-            hint = "" if is_known else "if you trust it: extra_targets=[my_package.]"
-            yield Fault("target not allowed", f"{where}._target_", cause, hint)
+        target, key = node["_target_"], f"{where}._target_".lstrip(".")
+        if not isinstance(target, str) or not target.startswith(known):
+            package = str(target).partition(".")[0]
+            cause = f"'{target}' is not below {', '.join(known)}, and nothing else is imported for a saved model"
+            yield Fault("target not allowed", key, cause, f"if you trust it: extra_targets=[{package}.]")
+        elif (found := _locate(target)) is None:
+            hint = "its package must be installed, or be in a folder of PYTHONPATH"
+            yield Fault("unknown target", key, f"cannot import '{target}'{_why_not(target)}", hint)
+        elif not (inspect.isclass(found) and issubclass(found, nn.Module)):
+            hint = "a model is made of classes derived from torch.nn.Module: only these are built from a saved model"
+            yield Fault("target not allowed", key, f"'{target}' is not a class of torch modules", hint)
 
 
 def without_knobs(node: Any) -> Any:
@@ -125,14 +139,15 @@ def without_knobs(node: Any) -> Any:
     return [without_knobs(item) for item in node] if isinstance(node, list) else node
 
 
-def setting_faults(raw: Any, resolved: Any) -> dict[str, Fault]:
+def setting_faults(raw: Any, resolved: Any, *, unused: Set[str] = frozenset()) -> dict[str, Fault]:
     """By key: unknown keys, missing ones, and values that do not fit the target's annotation.
 
     Args:
         raw: the configuration with its interpolations.
         resolved: the same with their values, and PLACEHOLDER for missing ones.
+        unused: knobs that need not be taken by anything.
     """
-    sources = set(references(raw))
+    sources = {*references(raw), *unused}
     found: dict[str, Fault] = {}
     for fault in _binding_faults(raw, resolved, "", sources=sources, is_partial=False):
         found.setdefault(fault.where.partition("=")[0], fault)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from hybridnet import config, settings
@@ -34,7 +35,7 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
     Raises:
         InputError: with all faults.
     """
-    found = config.find_faults(cfg)
+    found = config.find_faults(cfg, defaults=defaults)
     for key, why in settings.faults(_top_level, config.top_level(cfg)).items():
         found[key] = Fault("wrong value", f"{key}={cfg[key]}", why)
     if defaults is not None:
@@ -44,7 +45,7 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
         cfg = config.replaced(cfg, set(found) & set(config.keys(defaults)), by=defaults)
     faults, model = list(found.values()), None
     faults += [_not_a_tracker(key) for key in _loggers(cfg) if not _has_target(cfg, key)]
-    if not found or not config.find_faults(cfg):
+    if not found or not config.find_faults(cfg, defaults=defaults):
         model, more = _construct(cfg)
         faults += more
     if faults:
@@ -85,6 +86,11 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
         except ValueError as error:
             cause, _, hint = str(error).partition("; ")
             faults.append(Fault("wrong value", section, cause, hint))
+        except Exception as error:  # of somebody's own part
+            cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            faults.append(
+                Fault("unusable part", section, cause, "what each part is given stands in README, Add your own")
+            )
         return None
 
     for key in filter(functools.partial(_has_target, cfg), _loggers(cfg)):
@@ -98,19 +104,30 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
             faults += attempt("model", lambda: _size_faults(cfg, backbone, data)) or []
         faults[:] = dict.fromkeys(faults)  # what a backbone refuses, or a stage that it lacks, shows twice
     if model is not None:
-        optimizer = attempt("optimizer", lambda: config.build(cfg.optimizer)(model))
+        optimizer = attempt("optimizer", lambda: _optimizer(cfg, model))
         num_frozen = cfg.trainer.freeze_stages if cfg.trainer.freeze_epochs else 0
         attempt("trainer.freeze_stages", lambda: model.first_stages(num_frozen))
         if config.select(cfg, "trainer.sync_batchnorm"):
             attempt("trainer.sync_batchnorm", functools.partial(_require_plain_batch_norm, model))
         if optimizer is not None:
-            scheduler = attempt("scheduler", lambda: config.build(cfg.scheduler)(optimizer, 100))
-            if scheduler is not None and not isinstance(scheduler, LambdaLR):
-                cause = (
-                    f"{type(scheduler).__name__} is no LambdaLR; only a function of the step can be continued exactly"
-                )
-                faults.append(Fault("wrong value", "scheduler._target_", cause, "scheduler=cosine or constant"))
+            attempt("scheduler", lambda: _require_function_of_the_step(config.build(cfg.scheduler)(optimizer, 100)))
+        # Nobody shall train a model that cannot be loaded afterwards.
+        refused = config.module_faults(cfg.model, extra_targets=cfg.extra_targets)
+        faults += [fault._replace(where=f"model.{fault.where}") for fault in refused]
     return model, faults
+
+
+def _optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
+    optimizer = config.build(cfg.optimizer)(model)
+    if not isinstance(optimizer, Optimizer):
+        raise ValueError(f"{cfg.optimizer._target_} gives a {type(optimizer).__name__}, not an optimizer")
+    return optimizer
+
+
+def _require_function_of_the_step(scheduler: Any) -> None:
+    if not isinstance(scheduler, LambdaLR):
+        cause = f"{type(scheduler).__name__} is no LambdaLR; only a function of the step can be continued exactly"
+        raise InputError(Fault("wrong value", "scheduler._target_", cause, "scheduler=cosine or constant"))
 
 
 def _blueprint_of(cfg: DictConfig) -> nn.Module:
@@ -133,7 +150,7 @@ def _size_faults(cfg: DictConfig, backbone: nn.Module, data: Any) -> list[Fault]
         height, width = _map_size(backbone, size, stop=config.select(cfg, "model.stage"))
         if min(height, width) < SMALLEST_MAP:
             hint = {"image_size": "set data.image_size=64 or larger", "progressive": "use sizes of 64 or larger"}[key]
-            if cfg.model.stem != "small":
+            if config.select(cfg, "model.stem") != "small":
                 hint += f", or {backbone.hint_for_small_images}"
             needed = f"at least {SMALLEST_MAP}×{SMALLEST_MAP} is needed"
             cause = f"at {size[0]}×{size[1]} pixels the backbone's map is {height}×{width}; {needed}"
@@ -184,4 +201,5 @@ def _unknown(key: str, defaults: DictConfig) -> Fault:
 
 def _with_example(fault: Fault, key: str, defaults: DictConfig) -> Fault:
     default = config.select(defaults, key)
-    return fault if fault.hint or default is None else fault._replace(hint=f"for instance {key}={default}")
+    has_no_example = fault.hint or default is None or key.endswith("_target_")
+    return fault if has_no_example else fault._replace(hint=f"for instance {key}={default}")

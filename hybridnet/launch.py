@@ -75,7 +75,7 @@ def call(config_name: str) -> Any:
             return None
         overrides = _command_line(config_name).overrides
         cfg = config.compose(config_name, overrides)
-        if faults := config.find_faults(cfg):
+        if config.find_faults(cfg) and (faults := config.find_faults(cfg, defaults=config.compose(config_name))):
             raise InputError(*faults.values())
         return config.build(cfg)
 

@@ -66,6 +66,24 @@ class Small(Backbone):
         return []
 
 
+def small(
+    *,
+    block: str,
+    layers: list[int],
+    stem: str,
+    stochastic_depth: float,
+    pretrained: bool,
+    pretrained_url: str,
+    weights: str | None,
+) -> Small:
+    """A function in place of a class."""
+    return Small(**locals())
+
+
+def nothing(model: nn.Module) -> None:
+    """No optimizer."""
+
+
 class Raising(Small):
     """Has a mistake that shows after some steps, in the second epoch."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def test_blocks_do_not_share_parameters() -> None:
     ("name", "num_classes", "overrides", "message"),
     [
         ("hybird", 4, [], "did you mean model=hybrid?"),
-        ("hybrid", 0, [], "num_classes=0: must be >= 1"),
+        ("hybrid", 0, [], "num_classes=0: must be an integer >= 1"),
         ("hybrid", 4, ["model.heads=3"], "must be divisible by heads"),
         ("plain", 4, ["model.backbone.weights=nowhere.pt"], "missing checkpoint in nowhere.pt"),
     ],
@@ -74,15 +75,69 @@ def test_loading_needs_no_pretrained_weights_again(tmp_path: Path, monkeypatch: 
 def test_a_checkpoint_cannot_name_a_function_to_run(tmp_path: Path) -> None:
     evil = {"_target_": "torch.hub.load", "repo_or_dir": "x/y", "model": "z"}
     _save(tmp_path / "a.pt", hybridnet.create_model("ca", num_classes=3), model_config=evil)
-    with pytest.raises(InputError, match=r"'torch\.hub\.load' is not a class of torch modules"):
+    with pytest.raises(InputError, match=r"'torch\.hub\.load' is not below hybridnet\.model\., torch"):
         hybridnet.load_model(tmp_path / "a.pt")
+
+
+EVIL = {"_target_": "os.mkdir", "path": "made"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dropout": EVIL}, "target not allowed in dropout._target_: 'os.mkdir' is not below"),
+        ({"layers": [1, (EVIL, 1)]}, r"target not allowed in layers\[1\]\[0\]._target_: 'os.mkdir'"),
+        (
+            {"dropout": "${oc.create:{_target_: os.mkdir, path: made}}"},
+            r"reference in a file in model.dropout: '\$\{oc.create:.*; a saved model has values only",
+        ),
+        ({"dropout": "${oc.env:HOME}"}, "reference in a file in model.dropout"),
+        ({"backbone": {"_target_": "torch.load"}}, "'torch.load' is not below"),
+        (
+            {"backbone": {"_target_": "torch.nn.init.normal_"}},
+            "'torch.nn.init.normal_' is not a class of torch modules",
+        ),
+        ({"backbone": {"_target_": "torch.nn.Missing"}}, r"cannot import .* \(torch.nn has no Missing\)"),
+        ({"dropout": torch.zeros(1)}, "wrong value in model.dropout: it is a Tensor; a saved model has values only"),
+    ],
+)
+def test_nothing_in_a_checkpoint_is_run(
+    change: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in a tuple, nor in text that Hydra would resolve into something else after it was judged."""
+    monkeypatch.chdir(tmp_path)
+    content = _content(model=hybridnet.create_model("ca", num_classes=3).state_dict())
+    save_checkpoint(tmp_path / "a.pt", content | {"model_config": content["model_config"] | change})
+    with pytest.raises(InputError, match=message):
+        hybridnet.load_model("a.pt")
+    assert not Path("made").exists()
+
+
+@pytest.mark.parametrize("num_classes", [EVIL, "${oc.create:{_target_: os.mkdir, path: made}}"])
+def test_nor_is_the_number_of_classes(num_classes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _save(tmp_path / "a.pt", hybridnet.create_model("ca", num_classes=3), num_classes=num_classes)
+    with pytest.raises(InputError, match="unusable checkpoint in a.pt: it has .* classes, and label2id names 3"):
+        hybridnet.load_model("a.pt")
+    assert not Path("made").exists()
+
+
+def test_a_prefix_is_a_name_and_not_its_letters(tmp_path: Path) -> None:
+    """`"own_parts."` as a sequence would trust every module that begins with o, w, n …"""
+    evil = {"_target_": "os.mkdir", "path": str(tmp_path / "made")}
+    _save(tmp_path / "a.pt", hybridnet.create_model("ca", num_classes=3), model_config=evil)
+    for extra_targets in ("own_parts.", ["own_parts."]):
+        with pytest.raises(InputError, match="'os.mkdir' is not below .*, own_parts., and nothing else"):
+            hybridnet.load_model(tmp_path / "a.pt", extra_targets=extra_targets)
+    with pytest.raises(InputError, match=r"wrong value in extra_targets=\[''\]: needs names such as my_package"):
+        hybridnet.load_model(tmp_path / "a.pt", extra_targets=[""])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"model": [1, 2]}, r"unusable checkpoint in .*a\.pt: 'list' object has no attribute"),
-        ({"num_classes": "five"}, r"unusable checkpoint in .*a\.pt: .*num_classes"),
+        ({"num_classes": "five"}, r"unusable checkpoint in .*a\.pt: it has 'five' classes, and label2id names 3"),
         ({"label2id": {"a": 0, "b": 2}}, r"unusable checkpoint in .*a\.pt: label2id has the indices \[0, 2\]"),
         (
             {"model_config": {"_target_": "hybridnet.model.plain.PlainClassifier"}},
@@ -101,7 +156,8 @@ def test_the_weights_of_another_model_are_named_in_three_lines(tmp_path: Path) -
     weights = model.state_dict() | {"extra.bias": torch.zeros(2)}
     (head_weight, head_bias) = [name for name, tensor in weights.items() if tensor.shape[:1] == (3,)]
     del weights[head_bias]
-    _save(tmp_path / "best_model.pt", model, num_classes=5, model=weights)
+    five = {name: index for index, name in enumerate("abcde")}
+    _save(tmp_path / "best_model.pt", model, num_classes=5, label2id=five, model=weights)
     with pytest.raises(InputError) as caught:
         hybridnet.load_model(tmp_path)
     assert str(caught.value) == (

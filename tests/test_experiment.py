@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import torch
 
@@ -143,6 +146,48 @@ def test_a_small_picture_fits_the_small_stem() -> None:
 @pytest.mark.parametrize("size", ["64", "448", "[64,320]"])
 def test_every_model_takes_every_size(model: str, size: str) -> None:
     assert _faults(f"model={model}", f"data.image_size={size}") == []
+
+
+def test_the_value_of_a_part_may_take_the_place_of_its_knob() -> None:
+    assert _faults("model.blocks.botlinear.attention.heads=2") == []
+    assert [fault.where for fault in _faults("model.blocks.botlinear.attention.heads=2", "model.heads=8")] == [
+        "model.heads"
+    ]
+
+
+def test_a_model_that_could_not_be_loaded_is_not_trained() -> None:
+    """Its weights would be lost: what is built from a file must be a class of modules."""
+    cfg = config.compose("train", ["model=plain", "extra_targets=[own_parts.]"])
+    cfg.model.backbone._target_ = "own_parts.small"
+    with pytest.raises(InputError) as caught:
+        experiment.check(cfg)
+    assert str(caught.value) == (
+        "error: target not allowed in model.backbone._target_: 'own_parts.small' is not a class of torch modules\n"
+        "hint: a model is made of classes derived from torch.nn.Module: only these are built from a saved model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "cause"),
+    [
+        ({"_target_": "torch.optim.SGD", "lr": 0.1}, "InstantiationException: .*torch.optim.*params"),
+        ({"_target_": "own_parts.nothing", "_partial_": True}, "own_parts.nothing gives a NoneType, not an optimizer"),
+    ],
+)
+def test_an_optimizer_that_is_none_is_named(part: dict[str, Any], cause: str) -> None:
+    cfg = config.compose("train", ["model=plain", "extra_targets=[own_parts.]"])
+    cfg.optimizer = part
+    with pytest.raises(InputError) as caught:
+        experiment.check(cfg)
+    [fault] = caught.value.faults
+    assert fault.where == "optimizer" and re.search(cause, fault.cause)
+
+
+def test_why_a_target_cannot_be_imported_is_said() -> None:
+    cfg = config.compose("train", ["model=plain"])
+    cfg.model.backbone._target_ = "hybridnet.model.backbone.resnet.RestNet"
+    with pytest.raises(InputError, match=r"RestNet' \(hybridnet.model.backbone.resnet has no RestNet\)$"):
+        experiment.check(cfg, defaults=config.compose("train", ["model=plain"]))
 
 
 @pytest.mark.parametrize("name", ["StepLR", "CosineAnnealingLR"])

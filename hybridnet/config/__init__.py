@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from hybridnet.config.building import ALLOWED_TARGETS, build, build_modules, find_faults
+from hybridnet.config.building import ALLOWED_TARGETS, build, build_modules, find_faults, module_faults
 from hybridnet.config.composition import (
     Known,
     Multirun,
@@ -57,6 +57,7 @@ __all__ = [
     "keys",
     "keys_of",
     "merged",
+    "module_faults",
     "multirun",
     "nested_yaml",
     "plain",

@@ -47,18 +47,43 @@ def build(node: DictConfig | Mapping[str, Any], *, extra_targets: Sequence[str] 
 def build_modules(node: Mapping[str, Any], *, extra_targets: Sequence[str] = (), **arguments: Any) -> Any:
     """`build` for a node from a file: every target must be a torch module class, so that nothing else can run.
 
-    A package that `extra_targets` names is imported; nothing in the file can name one.
+    A package that `extra_targets` names is imported; nothing in the file can name one. What is judged is what is built:
+    the file may hold nothing that Hydra would turn into something else.
 
     Raises:
-        InputError: if a target is something else.
+        InputError: if a target is something else, or there is more than plain values.
     """
-    if faults := list(binding.module_faults(node, extra_targets=extra_targets)):
+    node, arguments = _plain(node, "model"), _plain(arguments, "")
+    if faults := list(binding.module_faults({**node, **arguments}, extra_targets=extra_targets)):
         raise InputError(*faults)
     return build(node, extra_targets=extra_targets, **arguments)
 
 
-def find_faults(cfg: DictConfig) -> dict[str, Fault]:
+def module_faults(node: DictConfig, *, extra_targets: Sequence[str] = ()) -> list[Fault]:
+    """What `build_modules` would refuse when the same node comes from a file."""
+    return list(binding.module_faults(OmegaConf.to_container(node, resolve=True), extra_targets=extra_targets))
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Dictionaries, lists, numbers and text without references, which Hydra would resolve after they were judged."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry, f"{where}.{key}".strip(".")) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry, f"{where}[{index}]") for index, entry in enumerate(value)]
+    if isinstance(value, str) and "${" in value:
+        raise InputError(Fault("reference in a file", where, f"{value!r}; a saved model has values only"))
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise InputError(Fault("wrong value", where, f"it is a {type(value).__name__}; a saved model has values only"))
+    return value
+
+
+def find_faults(cfg: DictConfig, *, defaults: DictConfig | None = None) -> dict[str, Fault]:
     """Every key of the composed configuration that its target does not take, that is missing, or of a wrong value.
+
+    Args:
+        cfg: with the user's values.
+        defaults: the same without them: a knob as it is there may be one that nothing uses any longer, as
+            `trainer.device` after `device=cpu`.
 
     Returns:
         The fault of each key. Where a value comes from a knob by interpolation, the key is the knob's.
@@ -77,7 +102,19 @@ def find_faults(cfg: DictConfig) -> dict[str, Fault]:
         key = str(error.full_key) if error.full_key else "the configuration"
         return {key: Fault("broken reference", key, str(error).splitlines()[0])}
     found = {fault.where: fault for fault in binding.target_faults(resolved, allowed=_allowed(cfg))}
-    return found or binding.setting_faults(raw, resolved)
+    return found or binding.setting_faults(raw, resolved, unused=_untouched_knobs(cfg, defaults))
+
+
+def _untouched_knobs(cfg: DictConfig, defaults: DictConfig | None) -> set[str]:
+    """Keys that others refer to in `defaults`, and that still have their value."""
+    if defaults is None:
+        return set()
+
+    def value(of: DictConfig, key: str) -> Any:
+        return OmegaConf.select(of, key, throw_on_resolution_failure=False)
+
+    knobs = binding.references(OmegaConf.to_container(defaults, resolve=False))
+    return {key for key in knobs if value(cfg, key) == value(defaults, key)}
 
 
 def _allowed(cfg: Any) -> tuple[str, ...]:

@@ -161,7 +161,7 @@ class MetadataImages:
         self.label2id = table.read_label2id(self.label2id_file)
         splits = table.read_metadata(self.metadata, self.label2id, fold=self.fold)
         self.train = table.choose(splits["train"], self.train_limit, seed=self.seed)
-        self.valid = table.choose(splits["valid"], self.valid_limit, seed=self.seed)
+        self.valid = table.choose(splits["valid"], self.valid_limit, seed=table.VALID_SEED)
 
     def open_pictures(self, *, device: torch.device, track: Track) -> None:
         """Open or build the store of both splits, leave out what cannot be used, and make the loaders."""

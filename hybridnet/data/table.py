@@ -20,6 +20,7 @@ from hybridnet.errors import Fault, InputError
 
 SPLITS = ("train", "valid", "test")
 TO_TRAIN = ("train", "valid")  # the splits that a training needs
+VALID_SEED = 0  # of valid_limit: runs with different seeds are judged on the same pictures
 REPAIR = (
     "repair these files or remove their rows, or leave them out with data.on_bad_image=skip; "
     "python -m hybridnet.doctor data.metadata=<file> data.label2id=<file> lists all that is wrong"

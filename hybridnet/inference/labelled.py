@@ -45,7 +45,8 @@ def read_labelled(
     splits = table.read_metadata(path, label2id, fold=fold, needs=(split,))
     chosen = splits[split]
     limit = settings.get(LIMITS[split]) if metadata is None and LIMITS[split] else None
-    return path, table.choose(chosen, limit, seed=settings.get("data.seed") or 0)
+    seed = table.VALID_SEED if split == "valid" else settings.get("data.seed") or 0
+    return path, table.choose(chosen, limit, seed=seed)
 
 
 def is_of_training(

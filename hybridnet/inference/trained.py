@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,8 +81,12 @@ class TrainedModel(nn.Module):
 
         Raises:
             InputError: (a ValueError) if one of them is no picture, or cannot be read; names all of them.
+            ValueError: for a wrong batch_size or precision.
         """
-        if isinstance(pictures, str | Path | Image.Image) or (isinstance(pictures, np.ndarray) and pictures.ndim < 4):
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(Fault("wrong value", f"batch_size={batch_size!r}", "must be an integer >= 1"))
+        is_one = isinstance(pictures, str | Path) or not isinstance(pictures, Iterable)
+        if is_one or (isinstance(pictures, np.ndarray) and pictures.ndim < 4):
             pictures = [pictures]
         device = str(next(self.parameters()).device)
         predictor = Predictor(
@@ -114,12 +118,21 @@ def load_trained(run: str | Path, *, extra_targets: Sequence[str] = ()) -> Train
         InputError: (a ValueError) if the file is missing, damaged, or no model of this project, or if its weights are
             those of another model than its configuration names.
     """
+    extra_targets = _prefixes(extra_targets)
     path = best_model_file(Path(run))
     if path.suffix == ".safetensors":
         from hybridnet.inference.formats.safetensors import load_safetensors  # needs an extra
 
         return load_safetensors(path, extra_targets=extra_targets)
     return trained_of(load_checkpoint(path), source=str(path), extra_targets=extra_targets)
+
+
+def _prefixes(extra_targets: str | Sequence[str]) -> list[str]:
+    """Those that were given, one or several: a text has many letters, each of which would be a prefix."""
+    prefixes = [extra_targets] if isinstance(extra_targets, str) else list(extra_targets)
+    if not all(isinstance(prefix, str) and prefix for prefix in prefixes):
+        raise InputError(Fault("wrong value", f"extra_targets={prefixes}", "needs names such as my_package."))
+    return prefixes
 
 
 def trained_of(content: Mapping[str, Any], *, source: str, extra_targets: Sequence[str]) -> TrainedModel:
@@ -135,12 +148,15 @@ def trained_of(content: Mapping[str, Any], *, source: str, extra_targets: Sequen
     """
     try:
         model_config = _of_today(content["model_config"])
-        network = config.build_modules(model_config, extra_targets=extra_targets, num_classes=content["num_classes"])
+        classes = _classes(content["label2id"])
+        if content["num_classes"] != len(classes):
+            raise ValueError(f"it has {content['num_classes']!r} classes, and label2id names {len(classes)}")
+        network = config.build_modules(model_config, extra_targets=extra_targets, num_classes=len(classes))
         load_weights(network, content["model"], source=source)
         model = TrainedModel(
             network,
             model_config=model_config,
-            classes=_classes(content["label2id"]),
+            classes=classes,
             preprocessing=preprocessing.of_plain(content["preprocessing"]),
         )
     except KeyError as error:

@@ -106,8 +106,10 @@ def find_precision(name: str, device: torch.device) -> Precision:
     """`auto`: bf16 where the hardware is faster in it, else fp16 on a GPU and float32 on a CPU.
 
     Raises:
-        ValueError: for fp16 on a CPU, which would be slower than float32 and less exact.
+        ValueError: for another name, or fp16 on a CPU, which would be slower than float32 and less exact.
     """
+    if name not in ("auto", "bf16", "fp16", "float32"):
+        raise ValueError(f"precision ({name!r}) must be auto, bf16, fp16 or float32")
     if name == "auto":
         name = "bf16" if _is_fast_in_bf16(device) else "fp16" if device.type == "cuda" else "float32"
     if name == "fp16" and device.type == "cpu":

@@ -19,6 +19,15 @@ def test_extra_targets_widen_what_is_allowed() -> None:
     assert "scheduler._target_" not in config.find_faults(cfg)
 
 
+def test_a_knob_that_nothing_uses_any_longer_is_no_fault_unless_it_was_set() -> None:
+    """`device=cpu` takes the place of `${trainer.device}`: nobody typed trainer.device."""
+    defaults = config.compose("predict")
+    for overrides in (["device=cpu"], ["batch_size=8"], ["trainer.device=cpu", "data.batch_size=8"]):
+        assert config.find_faults(config.compose("predict", overrides), defaults=defaults) == {}
+    both = config.compose("predict", ["device=cpu", "trainer.device=cuda"])
+    assert list(config.find_faults(both, defaults=defaults)) == ["trainer.device"]
+
+
 def test_build_raises_what_the_target_raised() -> None:
     node = {"_target_": "hybridnet.model.bot.SelfAttention", "channels": 30, "heads": 4, "reference_size": [7, 7]}
     with pytest.raises(ValueError, match=r"channels \(30\) must be divisible by heads \(4\)"):

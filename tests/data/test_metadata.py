@@ -200,6 +200,14 @@ def test_batch_size_changes_nothing(make_folder: MakeFolder, build: Build) -> No
     assert len(one_left_over[0]) == 13 and same(by_size[0], one_left_over, first=13)
 
 
+def test_seeds_are_judged_on_the_same_pictures(make_folder: MakeFolder, build: Build) -> None:
+    """Or runs of a sweep over seeds could not be compared picture by picture."""
+    folder = make_folder(train=12, valid=40)
+    builds = [build(folder, *UNCHANGED, "data.valid_limit=9", "data.train_limit=6", f"seed={seed}") for seed in (1, 2)]
+    first, second = ((data.valid.paths, data.train.paths) for data in builds)
+    assert first[0] == second[0] and first[1] != second[1]
+
+
 def test_epochs_and_seeds_differ(make_folder: MakeFolder, build: Build) -> None:
     folder = make_folder()
     orders, pixels = set(), set()

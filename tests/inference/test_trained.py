@@ -102,7 +102,7 @@ def test_a_model_of_an_earlier_version_does_what_it_did() -> None:
 
 
 def test_modules_of_your_own_must_be_allowed(reference: Path) -> None:
-    with pytest.raises(InputError, match=r"own_parts\.Small.*\nhint: if you trust it: extra_targets=\[my_package\.\]"):
+    with pytest.raises(InputError, match=r"own_parts\.Small.*\nhint: if you trust it: extra_targets=\[own_parts\.\]"):
         load_trained(reference)
     model = hybridnet.load_model(reference, extra_targets=OWN)
     assert model.classes == ["horizontal", "none", "vertical"]
