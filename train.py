@@ -90,7 +90,8 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
             resume.require_same_settings(
                 config.flat(began)[0], settings, references, folder=run.folder, allow=cfg.resume_allow
             )
-        print(f"{shortened(run.folder)} holds a complete run: nothing is left to do")  # and its log stays as it is
+        # Its log stays as it is.
+        print(f"{shortened(run.folder)} holds a complete run: nothing is left to do{run.ended_early(trainer)}")
         ranks.of_first(None)
         return run.metrics()[cfg.monitor]
     run.require_room(blueprint, trainer)

@@ -35,11 +35,16 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
     Raises:
         InputError: with all faults.
     """
+    if lost := sorted(config.own_keys("train") - set(cfg)):
+        raise InputError(*(Fault("missing value", key, "must be given", f"leave out ~{key}") for key in lost))
     found = config.find_faults(cfg, defaults=defaults)
     for key, why in settings.faults(_top_level, config.top_level(cfg)).items():
         found[key] = Fault("wrong value", f"{key}={cfg[key]}", why)
-    if defaults is not None:
-        found |= {key: _unknown(key, defaults) for key in cfg if key not in defaults}
+    used = {key.partition(".")[0] for key in config.references(cfg)}
+    found |= {key: _unknown(key) for key in cfg if key not in config.own_keys("train") | used}
+    if cfg.monitor != (of_trainer := config.select(cfg, "trainer.monitor")) and of_trainer is not None:
+        cause = f"monitor is {cfg.monitor}, and there is one metric that decides"
+        found["trainer.monitor"] = Fault("wrong value", f"trainer.monitor={of_trainer}", cause, f"monitor={of_trainer}")
     if found and defaults is not None:
         found = {key: _with_example(fault, key, defaults) for key, fault in found.items()}
         cfg = config.replaced(cfg, set(found) & set(config.keys(defaults)), by=defaults)
@@ -195,8 +200,13 @@ def _not_a_tracker(key: str) -> Fault:
     return Fault("unknown key", key, "it has no _target_", hint)
 
 
-def _unknown(key: str, defaults: DictConfig) -> Fault:
-    return Fault("unknown key", key, "nothing takes it", f"choose from {', '.join(defaults)}")
+def _unknown(key: str) -> Fault:
+    known = sorted(config.own_keys("train"))
+    match = config.nearest(key, known)
+    hint = f"did you mean {match}?" if match else f"choose from {', '.join(known)}"
+    if key == "experiment":  # where its yaml's content is without the line
+        hint = "the first line of an experiment's yaml must be # @package _global_"
+    return Fault("unknown key", key, "nothing takes it", hint)
 
 
 def _with_example(fault: Fault, key: str, defaults: DictConfig) -> Fault:

@@ -18,6 +18,7 @@ from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -127,7 +128,7 @@ class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        error = error.__cause__ if isinstance(error, _JobError) else _of_output(error)
+        error = error.__cause__ if isinstance(error, _JobError) else _of_configuration(_of_output(error))
         if isinstance(error, KeyboardInterrupt):
             sys.exit(error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT)
         if not isinstance(error, Exception):
@@ -148,6 +149,14 @@ def _of_output(error: BaseException | None) -> BaseException | None:
     return InputError(Fault("unusable output folder", str(error.filename), error.strerror or str(error), hint))
 
 
+def _of_configuration(error: BaseException | None) -> BaseException | None:
+    """The error, or, where a file or the command line cannot be composed, what Hydra says of it as wrong input."""
+    is_of_it = isinstance(error, HydraException | OmegaConfBaseException | YAMLError)
+    if not is_of_it or isinstance(error, InstantiationException):
+        return error
+    return InputError(Fault("wrong configuration", "the command line", " ".join(str(error).split())[:300]))
+
+
 def _message(error: Exception) -> str:
     if isinstance(error, FaultsError):
         return str(error)
@@ -158,14 +167,16 @@ def _message(error: Exception) -> str:
 def _command_line(config_name: str) -> argparse.Namespace:
     """Hydra's own options and the overrides; `--epochs 3`, as in other programs, is answered with `trainer.epochs`."""
     # Of a folder to be resumed, `_continued` takes the name as it stands.
-    sys.argv[1:] = [text if text.startswith(("-", "resume=")) else config.readable(text) for text in sys.argv[1:]]
-    arguments, unknown = get_args_parser().parse_known_args()
+    as_it_stands = ("-", "resume=", "+resume=", "++resume=")
+    sys.argv[1:] = [text if text.startswith(as_it_stands) else config.readable(text) for text in sys.argv[1:]]
+    # Options may stand between settings; Hydra takes them before or behind all of these only.
+    arguments, unknown = get_args_parser().parse_known_intermixed_args()
     if unknown:
         option = unknown[0].partition("=")[0]
         match = binding.nearest(option.lstrip("-"), config.keys(config.compose(config_name)))
         hint = f"did you mean {match}=<value>?" if match else "--help lists the groups and keys"
         raise InputError(Fault("unknown option", option, "settings are written key=value", hint))
-    return arguments
+    return _type(arguments, arguments.overrides)
 
 
 def _continued(arguments: argparse.Namespace) -> argparse.Namespace:
@@ -176,8 +187,8 @@ def _continued(arguments: argparse.Namespace) -> argparse.Namespace:
     Raises:
         InputError: if there is no such run, or nothing says which run shall be continued.
     """
-    given = {name: value for name, _, value in (text.partition("=") for text in arguments.overrides)}
-    if "+sweep" in given and not arguments.multirun:
+    given = {name.lstrip("+"): value for name, _, value in (text.partition("=") for text in arguments.overrides)}
+    if any(text.startswith("+sweep=") for text in arguments.overrides) and not arguments.multirun:
         arguments.multirun = True
         sys.argv.append("-m")
     resume = _unquoted(given.get("resume", "null"))
@@ -193,7 +204,7 @@ def _continued(arguments: argparse.Namespace) -> argparse.Namespace:
         cause = "what is continued is continued in its own folder"
         raise InputError(Fault("wrong option", f"{place} with resume={resume}", cause, f"leave out {place}"))
     folder = Path(resume)
-    others = [text for text in arguments.overrides if text.partition("=")[0] != "resume"]
+    others = [text for text in arguments.overrides if text.partition("=")[0].lstrip("+") != "resume"]
     if arguments.multirun or is_sweep(folder):
         sweep = read_sweep(folder)
         older, own = sweep["overrides"], sweep["config_dir"]

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 # A folder with one of these holds results that must not be overwritten.
 RESULTS = ("history.json", "history.csv", LAST, PREVIOUS, "best_model.pt", "metrics.json")
+RESTORED = ("best_model.pt", "history.json", "history.csv", "predictions.csv")  # from the state, if one is gone
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -153,7 +154,8 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError):
             has_ended = False
         if checkpoint is not None:
-            return has_ended and trainer.is_finished(State(**checkpoint["state"]))
+            is_whole = has_ended and all((self.folder / name).is_file() for name in RESTORED)
+            return is_whole and trainer.is_finished(State(**checkpoint["state"]))
         if not has_ended:
             if self.keeps_state:
                 refuse_used_folder(self.folder)  # one that keeps none may have been killed when it had nothing else
@@ -162,6 +164,16 @@ class RunFolder:
             hint = "train longer in another folder: hydra.run.dir=<folder>"
             raise InputError(Fault("missing state", str(self.folder / LAST), cause, hint))
         return has_ended
+
+    def ended_early(self, trainer: Trainer) -> str:
+        """What to say of a complete run that has not come to its last epoch, and how it goes on all the same; or ""."""
+        state = self._reached()
+        if state.epoch >= trainer.epochs:
+            return ""
+        return (
+            f"; it stopped early, after epoch {state.epoch} of {trainer.epochs} (trainer.patience={trainer.patience}): "
+            "trainer.patience=0 resume_allow=[trainer.patience] goes on"
+        )
 
     def _reached(self) -> State:
         """How far a complete run came; without what only its checkpoint has."""

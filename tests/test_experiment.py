@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,6 +147,46 @@ def test_a_small_picture_fits_the_small_stem() -> None:
 @pytest.mark.parametrize("size", ["64", "448", "[64,320]"])
 def test_every_model_takes_every_size(model: str, size: str) -> None:
     assert _faults(f"model={model}", f"data.image_size={size}") == []
+
+
+def _faults_of_yaml(text: str, folder: Path, **options: str) -> list[Fault]:
+    (folder / "experiment").mkdir()
+    (folder / "experiment" / "own.yaml").write_text(text)
+    cfg = config.compose("train", ["model=plain", "experiment=own"], config_dirs=[str(folder)])
+    try:
+        experiment.check(cfg, defaults=cfg)
+    except InputError as error:
+        return list(error.faults)
+    return []
+
+
+def test_a_key_that_nothing_takes_is_refused_in_a_yaml_too(tmp_path: Path) -> None:
+    faults = _faults_of_yaml("# @package _global_\nmodle: {dropout: 0.3}\nsead: 7\n", tmp_path)
+    assert [(fault.where, fault.hint) for fault in faults] == [
+        ("modle", "did you mean model?"),
+        ("sead", "did you mean seed?"),
+    ]
+
+
+def test_an_experiment_without_its_first_line_is_told_of_it(tmp_path: Path) -> None:
+    [fault] = _faults_of_yaml("model: {dropout: 0.3}\n", tmp_path)
+    assert fault.hint == "the first line of an experiment's yaml must be # @package _global_"
+
+
+def test_a_key_that_others_refer_to_is_taken(tmp_path: Path) -> None:
+    text = "# @package _global_\nrate: 1e-3\noptimizer: {base_lr: '${rate}', head_lr: '${rate}'}\n"
+    assert _faults_of_yaml(text, tmp_path) == []
+
+
+def test_there_is_one_metric_that_decides() -> None:
+    [fault] = _faults("trainer.monitor=valid_loss")
+    assert fault.where == "trainer.monitor=valid_loss" and fault.hint == "monitor=valid_loss"
+    assert _faults("monitor=valid_loss") == []
+
+
+@pytest.mark.parametrize("part", ["optimizer", "scheduler", "pruner", "model"])
+def test_a_part_that_is_left_out_is_named(part: str) -> None:
+    assert _faults(f"~{part}") == [Fault("missing value", part, "must be given", f"leave out ~{part}")]
 
 
 def test_the_value_of_a_part_may_take_the_place_of_its_knob() -> None:

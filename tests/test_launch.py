@@ -59,6 +59,10 @@ def _json(path: Path) -> dict:
         ("model.heads=3", "error: wrong value in model: channels (512) must be divisible", "hint: set model.heads to"),
         ("optimizer.base_lr=abc", "error: wrong value in optimizer.base_lr=abc", "hint: for instance"),
         ("-m model.heads=4,3", "error: impossible job in model.heads=3: no job was started", "hint: set model.heads"),
+        ("model.heads=3 -m seed=1", "error: impossible job in ", "hint: set model.heads"),
+        ("seed=0,1", "error: many values in seed=0,1: one run takes one of them", "hint: python train.py -m …"),
+        ("++resume=nowhere", "error: no run to continue in resume=nowhere: ", "hint: resume=<run folder>;"),
+        ("--config-dir nope seed=1", "error: wrong configuration in the command line: ", "error: "),
     ],
 )
 def test_a_mistake_is_one_line_and_a_hint_and_leaves_nothing(

@@ -23,7 +23,7 @@ from torch import nn
 from hybridnet import run as run_module
 from hybridnet.errors import Fault, InputError, Stopped, TrainingError
 from hybridnet.files import read_json, try_lock, write_json
-from hybridnet.run import RunFolder
+from hybridnet.run import RESTORED, RunFolder
 from hybridnet.trainer.state import State
 
 PRECIOUS = ["history.json", "history.csv", "last.pt", "previous.pt", "best_model.pt", "metrics.json"]
@@ -479,7 +479,20 @@ def test_a_run_is_complete_if_all_was_done(
             (folder / "status.json").write_text(status if status[0] in "[{" else f'{{"status": "{status}"}}')
         if metrics is not None:
             write_json(folder / "metrics.json", metrics)
+        for name in RESTORED if checkpoint else ():
+            assert not run.is_complete(trainer, checkpoint), "its state makes them anew"
+            (folder / name).touch()
         assert run.is_complete(trainer, checkpoint) is expected
+
+
+def test_an_early_end_is_said(folder: Path) -> None:
+    with RunFolder(folder, is_continued=True) as run:
+        write_json(folder / "metrics.json", {"epochs": 3, "best_epoch": 1})
+        assert run.ended_early(SimpleNamespace(epochs=3, patience=2)) == ""
+        assert run.ended_early(SimpleNamespace(epochs=7, patience=2)) == (
+            "; it stopped early, after epoch 3 of 7 (trainer.patience=2): "
+            "trainer.patience=0 resume_allow=[trainer.patience] goes on"
+        )
 
 
 def test_a_complete_run_without_its_state_cannot_be_trained_longer(folder: Path) -> None:

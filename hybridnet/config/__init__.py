@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from hybridnet.binding import nearest
 from hybridnet.config.building import ALLOWED_TARGETS, build, build_modules, find_faults, module_faults
 from hybridnet.config.composition import (
     Known,
@@ -25,7 +26,9 @@ from hybridnet.config.content import (
     identity,
     keys,
     nested_yaml,
+    own_keys,
     plain,
+    references,
     replaced,
     resolved,
     select,
@@ -59,11 +62,14 @@ __all__ = [
     "merged",
     "module_faults",
     "multirun",
+    "nearest",
     "nested_yaml",
+    "own_keys",
     "plain",
     "quoted",
     "read_overrides",
     "readable",
+    "references",
     "replaced",
     "resolved",
     "sample_values",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -202,4 +203,8 @@ def _override_faults(config_name: str, overrides: Sequence[Override], *, known: 
 
 def _wrong_configuration(error: Exception) -> InputError:
     lines = [line for line in str(error).splitlines() if line.strip()]
+    if "--multirun" in str(error):  # Hydra names it last, or not so that it helps
+        typed = re.search(r"'(.*)'", lines[0])
+        hint = "python train.py -m … starts a run for each value; a list is written [a,b], text with a comma in quotes"
+        return InputError(Fault("many values", typed[1] if typed else lines[0], "one run takes one of them", hint))
     return InputError(Fault("wrong configuration", "the command line", " ".join(lines[:2])))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from hybridnet import binding
+from hybridnet.config.session import CONF_DIR
 
 
 def select(cfg: DictConfig, key: str) -> Any:
@@ -40,6 +42,19 @@ def top_level(cfg: DictConfig) -> dict[str, Any]:
     """The settings that belong to no part, in plain types; references in parts may be broken."""
     raw = OmegaConf.to_container(cfg, resolve=False)
     return {key: value for key, value in raw.items() if not isinstance(value, dict)}
+
+
+@functools.cache
+def own_keys(config_name: str) -> frozenset[str]:
+    """The keys at the top of `conf/<config_name>.yaml`, the groups that it chooses among them."""
+    content = OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), resolve=False)
+    groups = {key for entry in content.pop("defaults") if isinstance(entry, dict) for key in entry}
+    return frozenset((groups | set(content)) - {"hydra", "experiment"})
+
+
+def references(cfg: DictConfig) -> set[str]:
+    """Every key that a value refers to."""
+    return set(binding.references(OmegaConf.to_container(cfg, resolve=False)))
 
 
 def flat(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, str]]:

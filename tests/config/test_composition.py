@@ -124,6 +124,15 @@ def test_values_on_top_of_choices_are_what_hydra_composes(overrides: list[str]) 
         config.compose("train", ["+seed=3"], known=known)
 
 
+@pytest.mark.parametrize("override", ["seed=0,1", "model=plain,ca", "seed=choice(0,1)"])
+def test_many_values_without_m_are_answered_with_it(override: str) -> None:
+    with pytest.raises(InputError) as caught:
+        config.compose("train", [override])
+    [fault] = caught.value.faults
+    assert (fault.what, fault.where) == ("many values", override)
+    assert fault.hint.startswith("python train.py -m … starts a run for each value")
+
+
 def test_a_multirun_is_expanded_in_order() -> None:
     jobs = config.expand("train", ["model.heads=2,4", "model.dropout=0.1,0.2", "trainer.epochs=1"])
     assert jobs == [
