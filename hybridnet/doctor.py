@@ -105,6 +105,8 @@ def _equation(rows: Sequence[Row], group: Sequence[int], values: Sequence[str]) 
 
 def _notes(rows: Sequence[Row], splits: Sequence[str], album: Album, names: Sequence[str]) -> Iterator[str]:
     """What is no fault but may not be meant."""
+    if len(names) == 1:
+        yield f"one class only ({names[0]!r}): there is nothing to tell apart"
     meant = [(row.label, split) for row, split in zip(rows, splits, strict=True)]
     counts = Counter(meant)
     if without := [repr(name) for name in names if not counts[name, "valid"]]:

@@ -280,6 +280,11 @@ def test_class_without_training_picture_is_not_called_rare(photos: Photos, capsy
     assert "unbalanced" not in capsys.readouterr().out
 
 
+def test_one_class_only_is_told(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = notes_of(photos(["0.png,leaf,train", "1.png,leaf,valid"], ["leaf"]), capsys)
+    assert notes == ["one class only ('leaf'): there is nothing to tell apart"]
+
+
 def test_class_without_validation_picture(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
     assert notes_of(photos(CLEAN[:-1]), capsys) == ["no validation picture of 'root'"]
 

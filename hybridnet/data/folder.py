@@ -48,9 +48,9 @@ class Folder(Source):
         if not self.root.is_dir():
             raise InputError(Fault("missing folder", f"data.root={self.root}", "no such folder"))
         content = hashlib.blake2b(digest_size=16)
-        for file, name, _ in list_folder(self.root, own=())[0]:
+        for file, name, _, split in list_folder(self.root, own=())[0]:
             status = file.stat()
-            content.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            content.update(f"{split}{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         root = str(self.root.resolve())
         return {"source": "folder", "root": root, **self.division._asdict(), "files": content.hexdigest()}
 

@@ -18,6 +18,17 @@ from hybridnet.data.rows import listing, read_records
 from hybridnet.data.table import is_safe
 from hybridnet.errors import Fault, InputError
 
+# What the folders of downloaded data are called that is divided already.
+SPLIT_OF = {
+    "train": "train",
+    "training": "train",
+    "val": "valid",
+    "valid": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+}
+
 
 class Named(NamedTuple):
     """A file that may be a picture.
@@ -26,11 +37,13 @@ class Named(NamedTuple):
         file: where it is.
         name: its path relative to root, with slashes; what cannot be written in UTF-8 is shown as \\xNN.
         label: its class.
+        split: its split, where the folders say it; else "".
     """
 
     file: Path
     name: str
     label: str
+    split: str = ""
 
 
 class Picture(NamedTuple):
@@ -48,14 +61,19 @@ class Picture(NamedTuple):
     digest: bytes
     num_pixels: int
     thumbnail: np.ndarray
+    split: str = ""
 
 
 def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list[Fault]]:
     """The files below the class folders of root, sorted, and the faults of those that are not looked into.
 
     Args:
-        root: the class is the folder below it; pictures may lie deeper.
+        root: the class is the folder below it; pictures may lie deeper. Where the folders below it are those of splits
+            (train, val, test, see SPLIT_OF), the class is the folder below these.
         own: files that are ours, and are not mentioned.
+
+    Raises:
+        InputError: if folders of splits lie beside others, or there is none for training.
     """
     named, left_out = [], []
     for file in sorted(file for file in files_below(root) if file not in own):
@@ -69,7 +87,35 @@ def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list
             left_out.append(Fault("left out", name, "its name is not UTF-8, and cannot stand in a CSV file"))
         else:
             named.append(Named(file, name, parts[0]))
-    return named, left_out
+    if not _is_divided({item.label for item in named}, root):
+        return named, left_out
+    divided = [_in_split(item) for item in named]
+    left_out += [item for item in divided if isinstance(item, Fault)]
+    return [item for item in divided if isinstance(item, Named)], left_out
+
+
+def _is_divided(folders: Collection[str], root: Path) -> bool:
+    """Whether the folders below root are splits: nobody calls two classes so."""
+    splits = {folder: SPLIT_OF[folder.casefold()] for folder in sorted(folders) if folder.casefold() in SPLIT_OF}
+    if len(set(splits.values())) < 2:
+        return False
+    if others := sorted(set(folders) - set(splits)):
+        cause = f"folders of splits ({', '.join(splits)}) lie beside others: {listing(others)}"
+        hint = "move the others elsewhere if root is divided already; else rename the former"
+        raise InputError(Fault("mixed folders", f"root={root}", cause, hint))
+    if "train" not in splits.values():
+        cause = f"there are only folders of splits ({', '.join(splits)}), and none is called train"
+        raise InputError(
+            Fault("missing folder", f"root={root}", cause, f"root={root / next(iter(splits))} divides one")
+        )
+    return True
+
+
+def _in_split(item: Named) -> Named | Fault:
+    split, label, *rest = item.name.split("/")
+    if not rest:
+        return Fault("left out", item.name, f"lies in the folder '{split}' itself, not in the folder of a class")
+    return item._replace(label=label, split=SPLIT_OF[split.casefold()])
 
 
 def list_table(path: Path) -> list[Named]:
@@ -121,8 +167,8 @@ def _read(named: Named) -> Picture | Fault:
         image = open_rgb(named.file)
     except InputError as error:
         return Fault("left out", named.name, error.faults[0].cause)
-    digest = file_digest(named.file)
-    return Picture(*named, digest, image.width * image.height, thumbnail(image))
+    file, name, label, split = named
+    return Picture(file, name, label, file_digest(file), image.width * image.height, thumbnail(image), split)
 
 
 def _is_utf8(text: str) -> bool:

@@ -13,8 +13,10 @@ from hybridnet.data.grouping import join_groups, read_groups
 from hybridnet.data.pictures import Picture, list_folder, list_table, read_pictures
 from hybridnet.data.progress import Track
 from hybridnet.data.report import Report
+from hybridnet.data.rows import listing
 from hybridnet.data.source import Table
 from hybridnet.data.split import split_groups
+from hybridnet.data.table import SPLITS
 from hybridnet.errors import Fault, InputError
 
 
@@ -22,8 +24,8 @@ class Division(NamedTuple):
     """How pictures are divided.
 
     Attributes:
-        valid: share of each class for validation; not used with folds.
-        test: share of each class for a test split.
+        valid: share of each class for validation; not used with folds, nor where root has a folder for it.
+        test: share of each class for a test split; 0 where root has a folder for it.
         folds: how many equal parts what is not for testing is divided into; 0 for none. Fold 0 has the split 'valid'.
         groups: the user's groups, which no split divides: see `read_groups`.
         on_duplicates: 'drop' leaves out all but the largest of the copies of a picture, and all of them where their
@@ -53,6 +55,9 @@ def divide_pictures(
 ) -> tuple[Table, Report]:
     """Decode every file below root once, find the copies, and divide the pictures.
 
+    Where root's folders are splits already (`list_folder`), that division is kept: what they lack is drawn from the
+    pictures for training; folds divide those for training and validation anew.
+
     Args:
         root: folder with one folder for each class, or a CSV table with the columns path and label.
         division: the shares, groups and seed.
@@ -61,7 +66,8 @@ def divide_pictures(
         track: shows the progress.
 
     Raises:
-        InputError: if root has no class with pictures, or a class has too few.
+        InputError: if root has fewer than two classes with pictures, a class has too few, or root's own division has
+            none for training or divides a group of the user's.
     """
     if not (root.is_dir() or root.is_file()):
         raise InputError(Fault("missing folder", f"root={root}", "no such folder or table"))
@@ -75,6 +81,7 @@ def divide_pictures(
         hint = "root must have one folder for each class, with pictures in it"
         hint = "paths in the table are relative to its folder" if table else hint
         raise InputError(Fault("no pictures", f"root={root}", f"{len(left_out)} files, none usable", hint))
+    _require_two_classes(everything, root)
 
     thumbnails = np.stack([picture.thumbnail for picture in everything])
     copies = find_copies(thumbnails, [picture.digest for picture in everything])
@@ -86,7 +93,12 @@ def divide_pictures(
     kept = [index for index in range(len(everything)) if index not in dropped]
     pictures, group_of = [everything[i] for i in kept], join_groups([together[i] for i in kept])
     _require_classes(everything, pictures)
-    places, fold_of = _divide([p.label for p in pictures], group_of, division)
+    given = _kept(pictures, division)
+    places, fold_of = _divide([p.label for p in pictures], group_of, given, division)
+    if any(given):
+        _require_whole_groups([user_groups[i] for i in kept], places, groups)
+        # Copies in two splits of root's are told; one group in two splits would be a wrong table.
+        group_of = join_groups(list(zip(group_of, places, strict=True)))
 
     report = Report(
         root=str(root),
@@ -99,6 +111,7 @@ def divide_pictures(
         joined=group_of,
         dropped=list(dropped.values()),
         left_out=left_out,
+        note=_note(pictures, given, division),
         **_kinds(everything, copies, find_turned(thumbnails, copies)),
     )
     columns = ("path", "label", "split", "group", *(["fold"] if division.folds else []))
@@ -137,21 +150,84 @@ def _require_classes(everything: Sequence[Picture], kept: Sequence[Picture]) -> 
         raise InputError(*(Fault("too few pictures", f"class '{label}'", cause, hint) for label in lost))
 
 
-def _divide(labels: Sequence[str], groups: Sequence[int], division: Division) -> tuple[list[str], list[str]]:
+def _require_two_classes(pictures: Sequence[Picture], root: Path) -> None:
+    labels = {picture.label for picture in pictures}
+    if len(labels) > 1:
+        return
+    hint = "the table needs rows of another label" if root.is_file() else "root must have one folder for each class"
+    folders = {tuple(picture.name.split("/")[:-1]) for picture in pictures}
+    if not root.is_file() and len({names[1] for names in folders if len(names) > 1}) > 1:
+        hint = f"is root one level too high? root={root / next(iter(folders))[0]}"
+    cause = f"one class only ({', '.join(map(repr, labels))}): there is nothing to tell apart"
+    raise InputError(Fault("too few classes", f"root={root}", cause, hint))
+
+
+def _kept(pictures: Sequence[Picture], division: Division) -> list[str]:
+    """The split of each picture that root's folders say and that stays; "" where it is to be drawn."""
+    if not any(picture.split for picture in pictures):
+        return [""] * len(pictures)
+    if division.test and any(picture.split == "test" for picture in pictures):
+        cause = "root has a folder of the test split, which is kept"
+        raise InputError(Fault("wrong value", f"test={division.test}", cause, "test=0"))
+    kept = ("test",) if division.folds else ("valid", "test")
+    given = [picture.split if picture.split in kept else "" for picture in pictures]
+    labels = {picture.label for picture in pictures}
+    trained = {picture.label for picture, split in zip(pictures, given, strict=True) if not split}
+    if lost := sorted(labels - trained):
+        cause, hint = "root's folders have none of its pictures for training", "move some there, or leave the class out"
+        raise InputError(*(Fault("too few pictures", f"class '{label}'", cause, hint) for label in lost))
+    return given
+
+
+def _require_whole_groups(user_groups: Sequence[str | None], places: Sequence[str], groups: str | None) -> None:
+    found: dict[str, set[str]] = {}
+    for group, place in zip(user_groups, places, strict=True):
+        if group is not None:
+            found.setdefault(group, set()).add(place)
+    if divided := [f"{group!r} in {', '.join(sorted(splits))}" for group, splits in found.items() if len(splits) > 1]:
+        cause = f"root's folders divide groups: {listing(divided)}"
+        hint = "move each group into one of root's splits, or leave groups out"
+        raise InputError(Fault("groups in two splits", f"groups={groups}", cause, hint))
+
+
+def _divide(
+    labels: Sequence[str], groups: Sequence[int], given: Sequence[str], division: Division
+) -> tuple[list[str], list[str]]:
     """The split and the fold of every picture; the fold is empty without folds and for testing."""
-    valid, test, folds, seed = division.valid, division.test, division.folds, division.seed
-    if not folds:
-        shares = {"train": 1 - valid - test, "valid": valid} | ({"test": test} if test else {})
-        return split_groups(labels, groups, shares, seed=seed), [""] * len(labels)
-    places = split_groups(labels, groups, {"": 1 - test, "test": test} if test else {"": 1.0}, seed=seed)
-    rest = [index for index, place in enumerate(places) if place != "test"]
-    shares = {str(fold): 1 / folds for fold in range(folds)}
-    fold_of = [""] * len(labels)
-    found = split_groups([labels[i] for i in rest], [groups[i] for i in rest], shares, seed=seed)
-    for index, fold in zip(rest, found, strict=True):
-        fold_of[index] = fold
-        places[index] = "valid" if fold == "0" else "train"
+    seed, folds = division.seed, division.folds
+    places, fold_of = list(given), [""] * len(labels)
+
+    def draw(result: list[str], shares: dict[str, float]) -> list[int]:
+        free = [index for index, place in enumerate(places) if not place]
+        found = split_groups([labels[i] for i in free], [groups[i] for i in free], shares, seed=seed)
+        for index, place in zip(free, found, strict=True):
+            result[index] = place
+        return free
+
+    wanted = {"test": division.test} if folds else {"valid": division.valid, "test": division.test}
+    shares = {name: share for name, share in wanted.items() if share and name not in given}
+    draw(places, {"" if folds else "train": 1 - sum(shares.values()), **shares})
+    if folds:
+        for index in draw(fold_of, {str(fold): 1 / folds for fold in range(folds)}):
+            places[index] = "valid" if fold_of[index] == "0" else "train"
     return places, fold_of
+
+
+def _note(pictures: Sequence[Picture], given: Sequence[str], division: Division) -> str:
+    """What became of root's own splits; "" where it has none."""
+    splits = [split for split in SPLITS if any(picture.split == split for picture in pictures)]
+    if not splits:
+        return ""
+    drawn = [name for name in ("valid", "test") if name not in splits and getattr(division, name)]
+    if division.folds:
+        drawn = [name for name in drawn if name == "test"]
+    is_divided = bool(drawn or division.folds)
+    kept = [split for split in splits if split in given or not is_divided]
+    rest = ", ".join(split for split in splits if split not in kept)
+    told = [f"kept: {', '.join(kept)}"] if kept else []
+    told += [f"drawn from {rest}: {', '.join(drawn)}"] if drawn else []
+    told += [f"divided into folds: {rest}"] if division.folds else []
+    return f"root's folders are splits; {'; '.join(told)}"
 
 
 def _members(pictures: Sequence[Picture], copies: np.ndarray) -> list[list[Picture]]:

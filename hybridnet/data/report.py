@@ -29,6 +29,7 @@ class Report:
         joined: the number of each picture's group, of copies and the user's joined.
         dropped: the copies that are left out.
         left_out: the files that are no pictures or cannot be used.
+        note: what became of root's own splits; "" where it has none.
     """
 
     root: str
@@ -43,6 +44,7 @@ class Report:
     joined: Sequence[int]
     dropped: Sequence[Fault]
     left_out: Sequence[Fault]
+    note: str
 
     def text(self, *, shortened: bool) -> str:
         """The whole report; shortened lists at most 20 of a kind."""
@@ -51,9 +53,11 @@ class Report:
         labels = {picture.label for picture in self.pictures}
         paragraphs = [
             [f"{_count(len(self.pictures), 'picture')} of {_count(len(labels), 'class', 'classes')} in {self.root}"],
+            [self.note] if self.note else [],
             self._table(),
             [self._copies(), *_first([_names(group) for group in self.copies], listed)],
             self._conflicts(listed),
+            self._leaks(listed),
             self._user_groups(),
             _section(f"{_count(len(self.dropped), 'copy', 'copies')} left out", _lines(self.dropped), listed)
             if self.dropped
@@ -95,9 +99,20 @@ class Report:
         if not found:
             return []
         groups = _count(len(found), "group")
-        fate = "all are left out" if self.dropped else "they stay in one split; on_duplicates=drop leaves them out"
+        stay = "" if self.note else "they stay in one split; "
+        fate = "all are left out" if self.dropped else f"{stay}on_duplicates=drop leaves them out"
         heading = f"warning: {groups} of copies with different labels, and nobody knows which is right ({fate})"
         return _section(heading, found, listed)
+
+    def _leaks(self, listed: int | None) -> list[str]:
+        split_of = {picture.file: split for picture, split in zip(self.pictures, self.splits, strict=True)}
+        found = [group for group in self.copies if len({split_of.get(p.file) for p in group} - {None}) > 1]
+        if not (found and self.note):
+            return []
+        groups = _count(len(found), "group")
+        fate = "training refuses those of valid in train; on_duplicates=drop keeps the largest of each group"
+        heading = f"warning: {groups} of copies in more than one of root's splits ({fate})"
+        return _section(heading, [_names(group) for group in found], listed)
 
     def _user_groups(self) -> list[str]:
         if self.groups is None:

@@ -74,6 +74,20 @@ def test_folds_of_a_sweep(photos: Path) -> None:
     assert sorted(path for part in parts for path in part) == sorted(map(str, photos.rglob("*.png")))
 
 
+def test_folders_of_splits_are_kept(photos: Path) -> None:
+    for number in range(30, 34):
+        for split in ("train", "val"):
+            file = photos.parent / "download" / split / ("leaf" if number % 2 else "root") / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels(number + 10 * len(split)).save(file)
+    data = folder(photos.parent / "download")
+    assert data.classes == ["leaf", "root"]
+    assert [[file.parts[-3] for file in split.files] for split in (data.train, data.valid)] == [
+        ["train"] * 4,
+        ["val"] * 4,
+    ]
+
+
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing folder in data\.root=.*nowhere: no such folder"):
         folder(tmp_path / "nowhere")

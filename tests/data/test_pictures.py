@@ -37,6 +37,19 @@ def test_the_class_is_the_folder_below_root(tmp_path: Path) -> None:
     ]
 
 
+def test_below_folders_of_splits_the_class_is_the_next_folder(tmp_path: Path) -> None:
+    for name in ("TRAIN/blast/a/1.jpg", "val/blast/2.jpg", "Validation/rust/3.jpg", "test/4.jpg", "5.txt", "__M/.6"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    named, left_out = list_folder(tmp_path, own=())
+    assert [(n.name, n.label, n.split) for n in named] == [
+        ("TRAIN/blast/a/1.jpg", "blast", "train"),
+        ("Validation/rust/3.jpg", "rust", "valid"),
+        ("val/blast/2.jpg", "blast", "valid"),
+    ]
+    assert [fault.where for fault in left_out] == ["5.txt", "__M/.6", "test/4.jpg"]
+
+
 @pytest.mark.parametrize("where", ["threads", "processes"])
 def test_pictures_are_read_in_order(
     where: str,

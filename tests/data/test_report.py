@@ -28,6 +28,7 @@ def report(**changes: Any) -> Report:
         "joined": [0, 1, 2],
         "dropped": [],
         "left_out": [],
+        "note": "",
     }
     return Report(**settings | changes)
 
@@ -76,6 +77,19 @@ def test_copies_and_conflicts() -> None:
     assert "beside the first of each: 3 encoded anew or resized; the largest has 3" in text
     assert "nobody knows which is right (all are left out):" in text
     assert "\n1 copy left out:\n  cat/2.jpg: copy of cat/1.jpg\n" in text
+
+
+def test_copies_across_splits_of_root_are_told() -> None:
+    groups = [[picture("cat/1.jpg"), picture("cat/2.jpg")], [picture("cat/1.jpg"), picture("dog/3.jpg")]]
+    text = report(copies=groups, note="root's folders are splits; kept: train, valid").text(shortened=True)
+    assert text.startswith(
+        "3 pictures of 2 classes in photos\n\nroot's folders are splits; kept: train, valid\n\nclass"
+    )
+    assert "is right (on_duplicates=drop leaves them out):\n  cat/1.jpg = dog/3.jpg\n" in text
+    assert (
+        "\n\nwarning: 1 group of copies in more than one of root's splits (training refuses those of valid in train; "
+        "on_duplicates=drop keeps the largest of each group):\n  cat/1.jpg = cat/2.jpg\n\n"
+    ) in text
 
 
 def test_user_groups() -> None:
