@@ -534,6 +534,37 @@ def test_one_class_only_is_refused_with_the_folder_that_may_be_meant(photos: Pho
     assert not (tmp_path / "data").exists()
 
 
+def test_classes_without_a_usable_picture_are_told(
+    photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = photos(cat=3, dog=3)
+    for name in ("mold/1.heic", "mold/deep/2.heic", "mold/.3.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"no picture")
+    (root / "rust").mkdir()
+    told = [
+        "class 'mold' has no usable picture (3 files left out)",
+        "class 'rust' has no usable picture (no file in it)",
+    ]
+    for _ in range(2):  # the second time out is there, and no class
+        call(root, root / "data")
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if line.startswith("warning: ")] == [f"warning: {line}" for line in told]
+    (root / "dog").rename(tmp_path / "dog")
+    with pytest.raises(InputError, match=re.escape(f"nothing to tell apart, {told[0]}")):
+        call(root, root / "data")
+
+
+def test_labels_of_a_table_without_a_usable_picture_are_told(
+    photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos(cat=2, dog=2)
+    names = [*(f"photos/{label}/{n:02d}.png,{label}" for label in ("cat", "dog") for n in range(2)), "1.jpg,mold"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *names]))
+    call(tmp_path / "list.csv", tmp_path)
+    assert "warning: class 'mold' has no usable picture (1 file left out)" in capsys.readouterr().out.splitlines()
+
+
 # Root is divided already
 
 

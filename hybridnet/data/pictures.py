@@ -78,7 +78,7 @@ def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list
     named, left_out = [], []
     for file in sorted(file for file in files_below(root) if file not in own):
         parts = file.relative_to(root).parts
-        name = os.fsencode("/".join(parts)).decode("utf-8", "backslashreplace")
+        name = _shown("/".join(parts))
         if any(part.startswith(".") for part in parts):
             left_out.append(Fault("left out", name, "is hidden"))
         elif len(parts) == 1:
@@ -116,6 +116,17 @@ def _in_split(item: Named) -> Named | Fault:
     if not rest:
         return Fault("left out", item.name, f"lies in the folder '{split}' itself, not in the folder of a class")
     return item._replace(label=label, split=SPLIT_OF[split.casefold()])
+
+
+def class_folders(root: Path, *, depth: int, own: Collection[Path]) -> set[str]:
+    """The names of the folders `depth` levels below root, also of empty ones, without those that hold files of ours."""
+    folders = (path for path in root.glob("/".join("*" * depth)) if path.is_dir())
+    return {
+        _shown(path.name)
+        for path in folders
+        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and not any(file.is_relative_to(path) for file in own)
+    }
 
 
 def list_table(path: Path) -> list[Named]:
@@ -169,6 +180,10 @@ def _read(named: Named) -> Picture | Fault:
         return Fault("left out", named.name, error.faults[0].cause)
     file, name, label, split = named
     return Picture(file, name, label, file_digest(file), image.width * image.height, thumbnail(image), split)
+
+
+def _shown(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _is_utf8(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,9 +11,9 @@ import numpy as np
 
 from hybridnet.data.copies import find_copies, find_turned
 from hybridnet.data.grouping import join_groups, read_groups
-from hybridnet.data.pictures import Picture, list_folder, list_table, read_pictures
+from hybridnet.data.pictures import Named, Picture, class_folders, list_folder, list_table, read_pictures
 from hybridnet.data.progress import Track
-from hybridnet.data.report import Report
+from hybridnet.data.report import Report, no_usable
 from hybridnet.data.rows import listing
 from hybridnet.data.source import Table
 from hybridnet.data.split import split_groups
@@ -81,7 +82,8 @@ def divide_pictures(
         hint = "root must have one folder for each class, with pictures in it"
         hint = "paths in the table are relative to its folder" if table else hint
         raise InputError(Fault("no pictures", f"root={root}", f"{len(left_out)} files, none usable", hint))
-    _require_two_classes(everything, root)
+    unusable = _unusable_classes(root, named, everything, left_out, own)
+    _require_two_classes(everything, root, unusable)
 
     thumbnails = np.stack([picture.thumbnail for picture in everything])
     copies = find_copies(thumbnails, [picture.digest for picture in everything])
@@ -111,6 +113,7 @@ def divide_pictures(
         joined=group_of,
         dropped=list(dropped.values()),
         left_out=left_out,
+        unusable=unusable,
         note=_note(pictures, given, division),
         **_kinds(everything, copies, find_turned(thumbnails, copies)),
     )
@@ -150,7 +153,22 @@ def _require_classes(everything: Sequence[Picture], kept: Sequence[Picture]) -> 
         raise InputError(*(Fault("too few pictures", f"class '{label}'", cause, hint) for label in lost))
 
 
-def _require_two_classes(pictures: Sequence[Picture], root: Path) -> None:
+def _unusable_classes(
+    root: Path, named: Sequence[Named], pictures: Sequence[Picture], left_out: Sequence[Fault], own: Collection[Path]
+) -> dict[str, int]:
+    """The classes without any picture, and how many files of each are left out."""
+    if root.is_file():
+        label_of = {item.name: item.label for item in named}
+        labels, lost = set(label_of.values()), Counter(label_of[fault.where] for fault in left_out)
+    else:
+        depth = 2 if any(item.split for item in named) else 1
+        labels = class_folders(root, depth=depth, own=own)
+        parts = [fault.where.split("/") for fault in left_out]
+        lost = Counter(names[depth - 1] for names in parts if len(names) > depth)
+    return {label: lost[label] for label in sorted(labels - {picture.label for picture in pictures})}
+
+
+def _require_two_classes(pictures: Sequence[Picture], root: Path, unusable: dict[str, int]) -> None:
     labels = {picture.label for picture in pictures}
     if len(labels) > 1:
         return
@@ -159,7 +177,8 @@ def _require_two_classes(pictures: Sequence[Picture], root: Path) -> None:
     if not root.is_file() and len({names[1] for names in folders if len(names) > 1}) > 1:
         hint = f"is root one level too high? root={root / next(iter(folders))[0]}"
     cause = f"one class only ({', '.join(map(repr, labels))}): there is nothing to tell apart"
-    raise InputError(Fault("too few classes", f"root={root}", cause, hint))
+    causes = listing([cause, *(no_usable(label, count) for label, count in unusable.items())])
+    raise InputError(Fault("too few classes", f"root={root}", causes, hint))
 
 
 def _kept(pictures: Sequence[Picture], division: Division) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -29,6 +29,7 @@ class Report:
         joined: the number of each picture's group, of copies and the user's joined.
         dropped: the copies that are left out.
         left_out: the files that are no pictures or cannot be used.
+        unusable: the classes without a usable picture, and how many files of each are left out.
         note: what became of root's own splits; "" where it has none.
     """
 
@@ -44,6 +45,7 @@ class Report:
     joined: Sequence[int]
     dropped: Sequence[Fault]
     left_out: Sequence[Fault]
+    unusable: Mapping[str, int]
     note: str
 
     def text(self, *, shortened: bool) -> str:
@@ -55,6 +57,7 @@ class Report:
             [f"{_count(len(self.pictures), 'picture')} of {_count(len(labels), 'class', 'classes')} in {self.root}"],
             [self.note] if self.note else [],
             self._table(),
+            _first([f"warning: {no_usable(*item)}" for item in self.unusable.items()], listed, indent=""),
             [self._copies(), *_first([_names(group) for group in self.copies], listed)],
             self._conflicts(listed),
             self._leaks(listed),
@@ -127,6 +130,12 @@ class Report:
         ]
 
 
+def no_usable(label: str, num_left_out: int) -> str:
+    """`class 'mold' has no usable picture (5 files left out)`."""
+    files = f"{_count(num_left_out, 'file')} left out" if num_left_out else "no file in it"
+    return f"class {label!r} has no usable picture ({files})"
+
+
 def _names(group: Iterable[Picture]) -> str:
     return " = ".join(picture.name for picture in group)
 
@@ -148,10 +157,10 @@ def _section(heading: str, lines: Sequence[str], listed: int | None) -> list[str
     return [f"{heading}{':' if lines else ''}", *_first(lines, listed)]
 
 
-def _first(lines: Sequence[str], listed: int | None) -> list[str]:
-    shown = [f"  {line}" for line in lines[:listed]]
+def _first(lines: Sequence[str], listed: int | None, *, indent: str = "  ") -> list[str]:
+    shown = [f"{indent}{line}" for line in lines[:listed]]
     rest = len(lines) - len(shown)
-    return [*shown, f"  … and {rest} more, see report.txt"] if rest else shown
+    return [*shown, f"{indent}… and {rest} more, see report.txt"] if rest else shown
 
 
 def _count(count: int, one: str, many: str = "") -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from hybridnet.data import pictures
 from hybridnet.data.copies import thumbnail
-from hybridnet.data.pictures import Picture, list_folder, list_table, read_pictures, read_table
+from hybridnet.data.pictures import Picture, class_folders, list_folder, list_table, read_pictures, read_table
 from hybridnet.errors import Fault, InputError
 
 
@@ -48,6 +48,14 @@ def test_below_folders_of_splits_the_class_is_the_next_folder(tmp_path: Path) ->
         ("val/blast/2.jpg", "blast", "valid"),
     ]
     assert [fault.where for fault in left_out] == ["5.txt", "__M/.6", "test/4.jpg"]
+
+
+def test_class_folders_may_be_empty(tmp_path: Path) -> None:
+    for name in ("train/blast", "val/rust/deep", "val/.git", ".cache/a", "data"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "train" / "file").touch()
+    assert class_folders(tmp_path, depth=1, own=[tmp_path / "data" / "metadata.csv"]) == {"train", "val"}
+    assert class_folders(tmp_path, depth=2, own=()) == {"blast", "rust"}
 
 
 @pytest.mark.parametrize("where", ["threads", "processes"])

@@ -28,6 +28,7 @@ def report(**changes: Any) -> Report:
         "joined": [0, 1, 2],
         "dropped": [],
         "left_out": [],
+        "unusable": {},
         "note": "",
     }
     return Report(**settings | changes)
@@ -90,6 +91,17 @@ def test_copies_across_splits_of_root_are_told() -> None:
         "\n\nwarning: 1 group of copies in more than one of root's splits (training refuses those of valid in train; "
         "on_duplicates=drop keeps the largest of each group):\n  cat/1.jpg = cat/2.jpg\n\n"
     ) in text
+
+
+def test_classes_without_a_usable_picture_are_told() -> None:
+    text = report(unusable={"eel": 1, "mold": 1234, "rust": 0}).text(shortened=True)
+    assert (
+        "\n\nwarning: class 'eel' has no usable picture (1 file left out)"
+        "\nwarning: class 'mold' has no usable picture (1,234 files left out)"
+        "\nwarning: class 'rust' has no usable picture (no file in it)\n\n"
+    ) in text
+    many = report(unusable={f"{n}": 1 for n in range(23)}).text(shortened=True).splitlines()
+    assert sum(line.startswith("warning: ") for line in many) == 20 and "… and 3 more, see report.txt" in many
 
 
 def test_user_groups() -> None:
