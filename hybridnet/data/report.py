@@ -69,6 +69,13 @@ class Report:
         ]
         return "\n\n".join("\n".join(lines) for lines in paragraphs if lines) + "\n"
 
+    def warnings(self) -> list[str]:
+        """What nobody should miss who does not read the report, a line each: without the word `warning: `."""
+        left_out = [f"{_count(len(self.left_out), 'file')} left out"] if self.left_out else []
+        classes = [no_usable(*item) for item in self.unusable.items()]
+        headings = [line for lines in (self._conflicts(0), self._leaks(0)) for line in lines[:1]]
+        return left_out + classes + [line.removeprefix("warning: ").removesuffix(":") for line in headings]
+
     def _table(self) -> list[str]:
         columns = [(split, self.splits, split) for split in SPLITS if split in self.splits]
         columns += [(f"fold {fold}", self.folds, fold) for fold in sorted(set(self.folds) - {""}, key=int)]

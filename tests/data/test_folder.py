@@ -88,6 +88,23 @@ def test_folders_of_splits_are_kept(photos: Path) -> None:
     ]
 
 
+def test_what_is_left_out_or_contradictory_is_told(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (photos / "root" / "again.png").write_bytes((photos / "leaf" / "deeper1" / "1.png").read_bytes())
+    (photos / "leaf" / "nowhere.png").symlink_to("gone.png")
+    (photos / "mold").mkdir()
+    (photos / "mold" / "1.heic").write_bytes(b"no picture")
+    data = folder(photos)
+    report = photos.parent / "made" / "report.txt"
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told[:2] == [
+        f"3 files left out; see {report}",
+        f"class 'mold' has no usable picture (1 file left out); see {report}",
+    ]
+    assert told[2].startswith("1 group of copies with different labels, and nobody knows which is right (")
+    assert told[2].endswith(f"on_duplicates=drop leaves them out); see {report}") and len(told) == 3
+    assert data.classes == ["leaf", "root"] and "  leaf/nowhere.png: no such file\n" in report.read_text()
+
+
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing folder in data\.root=.*nowhere: no such folder"):
         folder(tmp_path / "nowhere")

@@ -104,6 +104,19 @@ def test_classes_without_a_usable_picture_are_told() -> None:
     assert sum(line.startswith("warning: ") for line in many) == 20 and "… and 3 more, see report.txt" in many
 
 
+def test_warnings_are_lines_without_lists() -> None:
+    groups = [[picture("cat/1.jpg"), picture("cat/2.jpg")], [picture("cat/1.jpg"), picture("dog/3.jpg")]]
+    left_out = [Fault("left out", "cat/4.jpg", "is damaged")]
+    told = report(copies=groups, left_out=left_out, unusable={"eel": 0}, note="root's folders are splits").warnings()
+    assert [line.partition(" (")[0] for line in told] == [
+        "1 file left out",
+        "class 'eel' has no usable picture",
+        "1 group of copies with different labels, and nobody knows which is right",
+        "1 group of copies in more than one of root's splits",
+    ]
+    assert told[-1].endswith(")") and report().warnings() == []
+
+
 def test_user_groups() -> None:
     text = report(groups="plant", user_groups=["1", "1", None], joined=[0, 0, 1]).text(shortened=True)
     joined = "joined with the copies: 2 groups, the largest with 2"
