@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,7 +129,7 @@ def _fitted(size: tuple[int, int], short_side: int) -> tuple[int, int]:
 def _readable(path: str | Path) -> Image.Image:
     with _explained(path):
         if Path(path).exists() and not Path(path).is_file():  # opening a named pipe would wait for ever
-            raise ValueError("is a folder" if Path(path).is_dir() else "is not a regular file")
+            raise ValueError(_folder(path) if Path(path).is_dir() else "is not a regular file")
         if not Path(path).stat().st_size:
             raise ValueError("is empty (0 bytes)")
         image = Image.open(path, formats=FORMATS)
@@ -148,6 +149,14 @@ def _explained(path: str | Path) -> Iterator[None]:
         raise
     except Exception as error:  # Pillow's parsers raise many kinds
         raise InputError(Fault("unreadable image", str(path), _cause(error))) from error
+
+
+def _folder(path: str | Path) -> str:
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        return f"is a folder that cannot be looked into ({error.strerror})"
+    return "is a folder"
 
 
 def _cause(error: Exception) -> str:

@@ -75,8 +75,14 @@ def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list
     Raises:
         InputError: if folders of splits lie beside others, or there is none for training.
     """
-    named, left_out = [], []
-    for file in sorted(file for file in files_below(root) if file not in own):
+    named: list[Named] = []
+    left_out: list[Fault] = []
+
+    def refused(error: OSError) -> None:
+        name = _shown(Path(error.filename).relative_to(root).as_posix())
+        left_out.append(Fault("left out", f"{name}/", f"is a folder that cannot be looked into ({error.strerror})"))
+
+    for file in sorted(file for file in files_below(root, refused=refused) if file not in own):
         parts = file.relative_to(root).parts
         name = _shown("/".join(parts))
         if any(part.startswith(".") for part in parts):

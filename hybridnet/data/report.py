@@ -152,12 +152,17 @@ def _lines(faults: Iterable[Fault]) -> list[str]:
 
 
 def _summary(left_out: Sequence[Fault]) -> list[str]:
-    """Damaged pictures one by one; of files that never were pictures only how many there are of each extension."""
-    suffixes = [PurePosixPath(fault.where).suffix.lower() for fault in left_out]
-    pictures = [fault for fault, suffix in zip(left_out, suffixes, strict=True) if suffix in PICTURE_SUFFIXES]
-    others = Counter(suffix or "no extension" for suffix in suffixes if suffix not in PICTURE_SUFFIXES)
+    """Damaged pictures and folders one by one; of other files only how many there are of each extension."""
+    is_told = [fault.where.endswith("/") or _suffix(fault) in PICTURE_SUFFIXES for fault in left_out]
+    told = [fault for fault, is_listed in zip(left_out, is_told, strict=True) if is_listed]
+    rest = [fault for fault, is_listed in zip(left_out, is_told, strict=True) if not is_listed]
+    others = Counter(_suffix(fault) or "no extension" for fault in rest)
     counts = [f"{count} × {suffix}: no pictures" for suffix, count in sorted(others.items())]
-    return counts + _lines(pictures)
+    return counts + _lines(told)
+
+
+def _suffix(fault: Fault) -> str:
+    return PurePosixPath(fault.where).suffix.lower()
 
 
 def _section(heading: str, lines: Sequence[str], listed: int | None) -> list[str]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,25 @@ def test_below_folders_of_splits_the_class_is_the_next_folder(tmp_path: Path) ->
         ("val/blast/2.jpg", "blast", "valid"),
     ]
     assert [fault.where for fault in left_out] == ["5.txt", "__M/.6", "test/4.jpg"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may look into every folder: the system's answer is made here."""
+    for name in ("blast/1.jpg", "mold/deep/2.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    scandir = os.scandir
+
+    def refuse(path: str = ".") -> Iterator[os.DirEntry]:
+        if Path(path).name == "deep":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    named, left_out = list_folder(tmp_path, own=())
+    assert [item.name for item in named] == ["blast/1.jpg"]
+    cause = "is a folder that cannot be looked into (Permission denied)"
+    assert left_out == [Fault("left out", "mold/deep/", cause)]
 
 
 def test_class_folders_may_be_empty(tmp_path: Path) -> None:

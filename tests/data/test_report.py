@@ -104,6 +104,15 @@ def test_classes_without_a_usable_picture_are_told() -> None:
     assert sum(line.startswith("warning: ") for line in many) == 20 and "… and 3 more, see report.txt" in many
 
 
+def test_a_folder_that_is_left_out_is_named_in_the_terminal() -> None:
+    left_out = [Fault("left out", "cat/deep/", "is a folder that cannot be looked into (Permission denied)")]
+    assert (
+        report(left_out=left_out)
+        .text(shortened=True)
+        .endswith("1 file left out:\n  cat/deep/: is a folder that cannot be looked into (Permission denied)\n")
+    )
+
+
 def test_warnings_are_lines_without_lists() -> None:
     groups = [[picture("cat/1.jpg"), picture("cat/2.jpg")], [picture("cat/1.jpg"), picture("dog/3.jpg")]]
     left_out = [Fault("left out", "cat/4.jpg", "is damaged")]
