@@ -231,7 +231,11 @@ def test_all_faults_are_told_at_once(photos: Photos, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("labels", "rows", "causes"),
     [
-        ('{"leaf": 0, "root": 1}', ["x.png,Leaf,train"], ["unknown label (label2id has leaf, root): line 8 'Leaf'"]),
+        (
+            '{"leaf": 0, "root": 1}',
+            ["x.png,Leaf,train"],
+            ["unknown label (label2id has leaf, root): line 8 'Leaf' instead of 'leaf'"],
+        ),
         ('{"leaf": 0, "root": 1}', ["x.png,leaf"], ["expected 3 fields: line 8 has 2"]),
         ('{"leaf": 0, "root": 1, "stem": 2}', [], ["no row of split 'train' has label 'stem'"]),
         ('{"leaf": 0, "leaf": 0, "root": 1}', [], ["labels that are there more than once: 'leaf'"]),

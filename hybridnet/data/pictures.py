@@ -12,6 +12,7 @@ import numpy as np
 from hybridnet.data.copies import thumbnail
 from hybridnet.data.digests import file_digest
 from hybridnet.data.image import open_rgb
+from hybridnet.data.labels import clean_label
 from hybridnet.data.listing import files_below
 from hybridnet.data.processes import workforce
 from hybridnet.data.rows import listing, read_records
@@ -36,7 +37,7 @@ class Named(NamedTuple):
     Attributes:
         file: where it is.
         name: its path relative to root, with slashes; what cannot be written in UTF-8 is shown as \\xNN.
-        label: its class.
+        label: its class, see `clean_label`.
         split: its split, where the folders say it; else "".
     """
 
@@ -89,10 +90,12 @@ def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list
             left_out.append(Fault("left out", name, "is hidden"))
         elif len(parts) == 1:
             left_out.append(Fault("left out", name, "lies in root itself, not in the folder of a class"))
+        elif not parts[0].strip():
+            left_out.append(Fault("left out", name, "lies in a folder whose name is blank"))
         elif not _is_utf8(str(file)):
             left_out.append(Fault("left out", name, "its name is not UTF-8, and cannot stand in a CSV file"))
         else:
-            named.append(Named(file, name, parts[0]))
+            named.append(Named(file, name, clean_label(parts[0])))
     if not _is_divided({item.label for item in named}, root):
         return named, left_out
     divided = [_in_split(item) for item in named]
@@ -121,14 +124,14 @@ def _in_split(item: Named) -> Named | Fault:
     split, label, *rest = item.name.split("/")
     if not rest:
         return Fault("left out", item.name, f"lies in the folder '{split}' itself, not in the folder of a class")
-    return item._replace(label=label, split=SPLIT_OF[split.casefold()])
+    return item._replace(label=clean_label(label), split=SPLIT_OF[split.strip().casefold()])
 
 
 def class_folders(root: Path, *, depth: int, own: Collection[Path]) -> set[str]:
-    """The names of the folders `depth` levels below root, also of empty ones, without those that hold files of ours."""
+    """The labels of the folders `depth` levels below root, also empty ones, without those that hold files of ours."""
     folders = (path for path in root.glob("/".join("*" * depth)) if path.is_dir())
     return {
-        _shown(path.name)
+        clean_label(_shown(path.name))
         for path in folders
         if not any(part.startswith(".") for part in path.relative_to(root).parts)
         and not any(file.is_relative_to(path) for file in own)
@@ -156,7 +159,8 @@ def list_table(path: Path) -> list[Named]:
     if faults:
         raise InputError(*faults)
     return [
-        Named(path.parent / name, name, label) for name, label in zip(columns["path"], columns["label"], strict=True)
+        Named(path.parent / name, name, clean_label(label))
+        for name, label in zip(columns["path"], columns["label"], strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from hybridnet.data.copies import find_copies, find_turned
 from hybridnet.data.grouping import join_groups, read_groups
+from hybridnet.data.labels import clean_label
 from hybridnet.data.pictures import Named, Picture, class_folders, list_folder, list_table, read_pictures
 from hybridnet.data.progress import Track
 from hybridnet.data.report import Report, no_usable
@@ -164,7 +165,7 @@ def _unusable_classes(
         depth = 2 if any(item.split for item in named) else 1
         labels = class_folders(root, depth=depth, own=own)
         parts = [fault.where.split("/") for fault in left_out]
-        lost = Counter(names[depth - 1] for names in parts if len(names) > depth)
+        lost = Counter(clean_label(names[depth - 1]) for names in parts if len(names) > depth)
     return {label: lost[label] for label in sorted(labels - {picture.label for picture in pictures})}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from hybridnet.data.album import SUFFIXES
+from hybridnet.data.labels import lookalikes
 from hybridnet.data.pictures import Picture
 from hybridnet.data.table import LISTED, SPLITS
 from hybridnet.errors import Fault
@@ -57,7 +58,7 @@ class Report:
             [f"{_count(len(self.pictures), 'picture')} of {_count(len(labels), 'class', 'classes')} in {self.root}"],
             [self.note] if self.note else [],
             self._table(),
-            _first([f"warning: {no_usable(*item)}" for item in self.unusable.items()], listed, indent=""),
+            _first([f"warning: {line}" for line in self._classes()], listed, indent=""),
             [self._copies(), *_first([_names(group) for group in self.copies], listed)],
             self._conflicts(listed),
             self._leaks(listed),
@@ -72,9 +73,13 @@ class Report:
     def warnings(self) -> list[str]:
         """What nobody should miss who does not read the report, a line each: without the word `warning: `."""
         left_out = [f"{_count(len(self.left_out), 'file')} left out"] if self.left_out else []
-        classes = [no_usable(*item) for item in self.unusable.items()]
         headings = [line for lines in (self._conflicts(0), self._leaks(0)) for line in lines[:1]]
-        return left_out + classes + [line.removeprefix("warning: ").removesuffix(":") for line in headings]
+        return left_out + self._classes() + [line.removeprefix("warning: ").removesuffix(":") for line in headings]
+
+    def _classes(self) -> list[str]:
+        alike = lookalikes(picture.label for picture in self.pictures)
+        cases = [f"classes that differ in upper and lower case only: {', '.join(map(repr, group))}" for group in alike]
+        return cases + [no_usable(*item) for item in self.unusable.items()]
 
     def _table(self) -> list[str]:
         columns = [(split, self.splits, split) for split in SPLITS if split in self.splits]

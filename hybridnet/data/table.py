@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from hybridnet.data.labels import folded
 from hybridnet.data.labels import read_label2id as read_label2id
 from hybridnet.data.rows import COLUMNS as COLUMNS
 from hybridnet.data.rows import LISTED as LISTED
@@ -130,7 +131,12 @@ def examine(
         ),
     }
     if label2id is not None:
-        wrong = [f"line {row.line} {row.label!r}" for row in rows if row.label not in label2id]
+        known = {folded(label): label for label in label2id}
+        wrong = [
+            f"line {row.line} {_compared(row.label, known.get(folded(row.label)))}"
+            for row in rows
+            if row.label not in label2id
+        ]
         kinds = {f"unknown label (label2id has {listing(list(label2id))})": wrong} | kinds
     faults += fold_faults
     faults += [Fault("wrong rows", where, f"{what}: {listing(lines)}") for what, lines in kinds.items() if lines]
@@ -192,6 +198,11 @@ def _conflicts(rows: Sequence[Row], keys: Sequence[Hashable], values: Sequence[s
             subject = words.format(row=before)
             found[key] = f"{subject} {its_value} (line {before.line}) and {value} (line {row.line})"
     return list(found.values())
+
+
+def _compared(label: str, known: str | None) -> str:
+    """A label, and beside it the known one that looks alike: as ASCII, which shows how accents are made."""
+    return repr(label) if known is None else f"{label!a} instead of {known!a}"
 
 
 def _split_faults(

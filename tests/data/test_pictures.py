@@ -52,6 +52,18 @@ def test_below_folders_of_splits_the_class_is_the_next_folder(tmp_path: Path) ->
     assert [fault.where for fault in left_out] == ["5.txt", "__M/.6", "test/4.jpg"]
 
 
+def test_spaces_around_a_label_and_the_form_of_accents_do_not_make_classes(tmp_path: Path) -> None:
+    for name in ("gru\u0308n/1.jpg", "gr\xfcn/2.jpg", " gr\xfcn\xa0/3.jpg", " /4.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    named, left_out = list_folder(tmp_path, own=())
+    assert {item.label for item in named} == {"gr\xfcn"} == class_folders(tmp_path, depth=1, own=()) - {""}
+    assert len({item.name for item in named}) == 3 and all(item.file.exists() for item in named)
+    assert left_out == [Fault("left out", " /4.jpg", "lies in a folder whose name is blank")]
+    (tmp_path / "list.csv").write_text("path,label\na,gru\u0308n\nb, gr\xfcn \n", encoding="utf-8")
+    assert {item.label for item in list_table(tmp_path / "list.csv")} == {"gr\xfcn"}
+
+
 def test_a_folder_that_cannot_be_looked_into_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root may look into every folder: the system's answer is made here."""
     for name in ("blast/1.jpg", "mold/deep/2.jpg"):

@@ -104,6 +104,12 @@ def test_classes_without_a_usable_picture_are_told() -> None:
     assert sum(line.startswith("warning: ") for line in many) == 20 and "… and 3 more, see report.txt" in many
 
 
+def test_classes_that_differ_in_case_only_are_told() -> None:
+    found = report(pictures=[picture("Blast/1.jpg"), picture("blast/2.jpg"), picture("rust/3.jpg")])
+    told = "classes that differ in upper and lower case only: 'Blast', 'blast'"
+    assert f"\n\nwarning: {told}\n\n" in found.text(shortened=True) and found.warnings() == [told]
+
+
 def test_a_folder_that_is_left_out_is_named_in_the_terminal() -> None:
     left_out = [Fault("left out", "cat/deep/", "is a folder that cannot be looked into (Permission denied)")]
     assert (

@@ -102,8 +102,8 @@ UNSAFE = "path that is empty, a URL, or contains '..'"
     ("row", "cause"),
     [
         ("x.png,flower,train", "unknown label (label2id has leaf, root, stem): line 6 'flower'"),
-        ("x.png,Leaf,train", "unknown label (label2id has leaf, root, stem): line 6 'Leaf'"),
-        ("x.png,leaf ,train", "unknown label (label2id has leaf, root, stem): line 6 'leaf '"),
+        ("x.png,Leaf,train", "unknown label (label2id has leaf, root, stem): line 6 'Leaf' instead of 'leaf'"),
+        ("x.png,leaf ,train", "unknown label (label2id has leaf, root, stem): line 6 'leaf ' instead of 'leaf'"),
         ("x.png,,train", "unknown label (label2id has leaf, root, stem): line 6 ''"),
         ("x.png,leaf,validation", "unknown split (expected train, valid, test): line 6 'validation'"),
         ("x.png,leaf,Train", "unknown split (expected train, valid, test): line 6 'Train'"),
@@ -190,7 +190,13 @@ def test_splits_and_classes_without_images(rows: str, causes: list[str], tmp_pat
 
 def test_what_follows_from_wrong_rows_is_not_told(tmp_path: Path) -> None:
     (cause,) = causes_in(tmp_path, HEADING + GOOD.replace("stem", "Stem"))
-    assert cause == "unknown label (label2id has leaf, root, stem): line 4 'Stem'"
+    assert cause == "unknown label (label2id has leaf, root, stem): line 4 'Stem' instead of 'stem'"
+
+
+def test_label_whose_accent_is_made_in_another_way_is_shown(tmp_path: Path) -> None:
+    path = table(tmp_path, f"{HEADING}a.png,gru\u0308n,train\nb.png,rot,valid\n")
+    cause = examine(path, {"gr\xfcn": 0, "rot": 1})[2][0].cause
+    assert cause.endswith(r"line 2 'gru\u0308n' instead of 'gr\xfcn'")
 
 
 def test_without_labels_the_rest_is_examined(tmp_path: Path) -> None:
