@@ -333,6 +333,21 @@ def test_class_folder_may_be_a_link(photos: Photos, tmp_path: Path) -> None:
     assert set(json.loads((call(root, tmp_path / "data") / "label2id.json").read_text())) == {"cat", "dog"}
 
 
+def test_links_to_one_file_are_copies_and_can_be_read(photos: Photos, tmp_path: Path) -> None:
+    """Two class folders may share a picture by links: their paths differ, as a table has one label for a path."""
+    root = photos(cat=3, dog=3)
+    (tmp_path / "pool").mkdir()
+    (root / "cat" / "00.png").rename(tmp_path / "pool" / "0.png")
+    for label in ("cat", "dog"):
+        (root / label / "link.png").symlink_to(tmp_path / "pool" / "0.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "way").symlink_to(tmp_path / "photos")
+    out = call(tmp_path / "way", tmp_path / "data")
+    assert {row[0] for row in rows_of(out)} >= {f"{root.resolve()}/{label}/link.png" for label in ("cat", "dog")}
+    read_metadata(out / "metadata.csv", {"cat": 0, "dog": 1})
+    assert len({row[3] for row in rows_of(out) if row[0].endswith("link.png")}) == 1
+
+
 def test_links_in_a_circle_end(photos: Photos, tmp_path: Path) -> None:
     root = photos(cat=5, dog=5)
     (root / "cat" / "up").symlink_to(root, target_is_directory=True)

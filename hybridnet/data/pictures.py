@@ -15,8 +15,8 @@ from hybridnet.data.image import open_rgb
 from hybridnet.data.labels import clean_label
 from hybridnet.data.listing import files_below
 from hybridnet.data.processes import workforce
-from hybridnet.data.rows import listing, read_records
-from hybridnet.data.table import is_safe
+from hybridnet.data.rows import Row, listing, read_records
+from hybridnet.data.table import conflicts, file_keys, is_safe
 from hybridnet.errors import Fault, InputError
 
 # What the folders of downloaded data are called that is divided already.
@@ -90,6 +90,8 @@ def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list
             left_out.append(Fault("left out", name, "is hidden"))
         elif len(parts) == 1:
             left_out.append(Fault("left out", name, "lies in root itself, not in the folder of a class"))
+        elif not is_safe(name):
+            left_out.append(Fault("left out", name, "has '..' between backslashes, which no path in a table may have"))
         elif not parts[0].strip():
             left_out.append(Fault("left out", name, "lies in a folder whose name is blank"))
         elif not _is_utf8(str(file)):
@@ -142,7 +144,8 @@ def list_table(path: Path) -> list[Named]:
     """The files in the columns path and label of a CSV table; paths are relative to the table's folder.
 
     Raises:
-        InputError: if the table cannot be read, lacks a column, or has a row without label or with an unsafe path.
+        InputError: if the table cannot be read, lacks a column, has a row without label or with an unsafe path, or one
+            file with two labels.
     """
     where = f"root={path}"
     columns, numbers = read_table(path, "root", ("path", "label"))
@@ -150,7 +153,10 @@ def list_table(path: Path) -> list[Named]:
         "path that is empty, a URL, or contains '..'": [not is_safe(name) for name in columns["path"]],
         "no label": [not label.strip() for label in columns["label"]],
     }
-    faults = []
+    labels = [clean_label(label) for label in columns["label"]]
+    found = [Row(*row, "", None, None) for row in zip(numbers, columns["path"], labels, strict=True)]
+    contrary = conflicts(found, file_keys(path.parent, columns["path"]), labels, "{row.path!r} is")
+    faults = [Fault("wrong rows", where, f"one file with two labels: {listing(contrary)}")] if contrary else []
     for what, mask in wrong.items():
         rows = zip(numbers, columns["path"], mask, strict=True)
         lines = [f"line {number} {name!r}" for number, name, is_wrong in rows if is_wrong]
@@ -158,10 +164,7 @@ def list_table(path: Path) -> list[Named]:
             faults.append(Fault("wrong rows", where, f"{what}: {listing(lines)}"))
     if faults:
         raise InputError(*faults)
-    return [
-        Named(path.parent / name, name, clean_label(label))
-        for name, label in zip(columns["path"], columns["label"], strict=True)
-    ]
+    return [Named(path.parent / row.path, row.path, row.label) for row in found]
 
 
 def read_table(path: Path, option: str, required: Sequence[str]) -> tuple[dict[str, list[str]], list[int]]:

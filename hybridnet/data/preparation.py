@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -119,15 +120,17 @@ def divide_pictures(
         **_kinds(everything, copies, find_turned(thumbnails, copies)),
     )
     columns = ("path", "label", "split", "group", *(["fold"] if division.folds else []))
-    rows = zip([_path(p.file, folder) for p in pictures], [p.label for p in pictures], places, group_of, fold_of,
+    top, target = (root.parent if table else root).resolve(), folder.resolve()
+    rows = zip([_path(p.name, top, target) for p in pictures], [p.label for p in pictures], places, group_of, fold_of,
                strict=True)  # fmt: skip
     label2id = {label: index for index, label in enumerate(sorted({p.label for p in pictures}))}
     return Table([row[: len(columns)] for row in rows], label2id, columns), report
 
 
-def _path(file: Path, folder: Path) -> str:
-    file, base = file.resolve(), folder.resolve()
-    return (file.relative_to(base) if file.is_relative_to(base) else file).as_posix()
+def _path(name: str, top: Path, folder: Path) -> str:
+    """Relative to the table's folder where it lies in it. Links below root stay: two may lead to one file."""
+    file = Path(os.path.abspath(top / name))  # noqa: PTH100 - `resolve` would follow links
+    return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
 
 
 def _drop(pictures: Sequence[Picture], copies: np.ndarray) -> dict[int, Fault]:

@@ -124,9 +124,9 @@ def examine(
         "path that is empty, a URL, or contains '..'": [
             f"line {row.line} {row.path!r}" for row, file in zip(rows, files, strict=True) if file is None
         ],
-        "one file with two labels": _conflicts(rows, files, [row.label for row in rows], "{row.path!r} is"),
-        "one file in two splits": _conflicts(rows, files, splits, "{row.path!r} is in"),
-        "one group in two splits": _conflicts(
+        "one file with two labels": conflicts(rows, files, [row.label for row in rows], "{row.path!r} is"),
+        "one file in two splits": conflicts(rows, files, splits, "{row.path!r} is in"),
+        "one group in two splits": conflicts(
             rows, [row.group.strip() or None if row.group else None for row in rows], splits, "group {row.group} is in"
         ),
     }
@@ -186,7 +186,7 @@ def file_keys(folder: Path, paths: Iterable[str]) -> list[str | None]:
     return [os.path.normcase(plain(join(base, path))) if is_safe(path) else None for path in paths]
 
 
-def _conflicts(rows: Sequence[Row], keys: Sequence[Hashable], values: Sequence[str], words: str) -> list[str]:
+def conflicts(rows: Sequence[Row], keys: Sequence[Hashable], values: Sequence[str], words: str) -> list[str]:
     """Keys whose rows have different values: the first row of each, and the first that differs from it."""
     first: dict[Hashable, tuple[Row, str]] = {}
     found: dict[Hashable, str] = {}

@@ -23,7 +23,15 @@ def table(tmp_path: Path, text: str | bytes) -> Path:
 
 
 def test_the_class_is_the_folder_below_root(tmp_path: Path) -> None:
-    for name in ("blast/Orig/1.jpg", "blast/2", "brown spot/a/b/3.txt", "4.png", "blast/.thumbs/5.jpg", "own.csv"):
+    for name in (
+        "blast/Orig/1.jpg",
+        "blast/2",
+        "brown spot/a/b/3.txt",
+        "4.png",
+        "blast/.thumbs/5.jpg",
+        "own.csv",
+        r"blast/a\..\6.jpg",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     named, left_out = list_folder(tmp_path, own=[tmp_path / "own.csv"])
@@ -36,6 +44,7 @@ def test_the_class_is_the_folder_below_root(tmp_path: Path) -> None:
     assert [(fault.where, fault.cause) for fault in left_out] == [
         ("4.png", "lies in root itself, not in the folder of a class"),
         ("blast/.thumbs/5.jpg", "is hidden"),
+        (r"blast/a\..\6.jpg", "has '..' between backslashes, which no path in a table may have"),
     ]
 
 
@@ -136,6 +145,7 @@ def test_table(tmp_path: Path) -> None:
         ("file,label\na,b\n", "no path; found 'file', 'label'\nhint: the first line must be: path,label"),
         ("path,label\n../a,b\nc,\nhttp://x/y,z\n,b\n", r"contains '..': line 2 '../a', line 4 'http://x/y', line 5 ''"),
         ("path,label\nc,\nd, \n", "no label: line 2 'c', line 3 'd'"),
+        ("path,label\na,b\nc,b\n./a,d\n", r"one file with two labels: 'a' is b \(line 2\) and d \(line 4\)"),
         ("path,label\n" + ",x\n" * 25, r"line 21 '' … \(25 in all\)"),
         ("path,label\na,b,c\n", "expected 2 fields: line 2 has 3"),
         ("", "is empty"),
