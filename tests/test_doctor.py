@@ -119,7 +119,7 @@ def test_samples_show_a_row_of_each_class(photos: Photos) -> None:
         (lambda path: os.truncate(path, 120), "truncated"),
         (lambda path: os.truncate(path, 20), "Truncated"),
         (lambda path: path.write_text("no picture"), "is none of JPEG"),
-        (lambda path: picture(9).save(path, format="GIF"), "is none of JPEG"),
+        (lambda path: picture(9).save(path, format="GIF"), "is GIF, which is not read"),
         (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "is not a regular file"),
         (lambda path: Image.new("1", (30_000, 3_000)).save(path), "has more than 89,478,485 pixels"),

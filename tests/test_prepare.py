@@ -253,8 +253,16 @@ def pictures_on_top(photos: Photos) -> Path:
     ("make", "settings", "message"),
     [
         (no_folder, {}, r"missing folder in root=.*photos: no such folder or table"),
-        (no_pictures, {}, r"no pictures in root=.*photos: 1 files, none usable\nhint: root must have one folder"),
-        (pictures_on_top, {}, r"no pictures in root=.*photos: 3 files, none usable\nhint: root must have one folder"),
+        (
+            no_pictures,
+            {},
+            r"no pictures in root=.*photos: 1 files, none usable\n  1 × is none of .*\nhint: root must have one folder",
+        ),
+        (
+            pictures_on_top,
+            {},
+            r"no pictures in root=.*photos: 3 files, none usable\n  3 × lies in root itself.*\nhint: root must",
+        ),
         (lambda p: p(cat=5, dog=1), {}, "too few pictures in class 'dog': 1 group of pictures is too few for 2 splits"),
         (lambda p: p(cat=5, dog=2), {"test": 0.1}, "class 'dog': 2 groups of pictures are too few for 3 splits"),
         (lambda p: p(cat=5, dog=4), {"folds": 5}, r"class 'dog': 4 groups .* for 5 splits \(0, 1, 2, 3, 4\)"),
@@ -521,7 +529,10 @@ def test_table_with_column_of_groups(photos: Photos, tmp_path: Path, capsys: pyt
 
 def test_table_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\na.png,cat\n")
-    with pytest.raises(InputError, match="1 files, none usable\nhint: paths in the table are relative to its folder"):
+    with pytest.raises(
+        InputError,
+        match=r"1 files, none usable\n  1 × no such file\nhint: paths in the table are relative to its folder",
+    ):
         call(tmp_path / "list.csv", tmp_path / "data")
 
 

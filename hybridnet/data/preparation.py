@@ -16,11 +16,13 @@ from hybridnet.data.labels import clean_label
 from hybridnet.data.pictures import Named, Picture, class_folders, list_folder, list_table, read_pictures
 from hybridnet.data.progress import Track
 from hybridnet.data.report import Report, no_usable
-from hybridnet.data.rows import listing
+from hybridnet.data.rows import lines_of, listing
 from hybridnet.data.source import Table
 from hybridnet.data.split import split_groups
 from hybridnet.data.table import SPLITS
 from hybridnet.errors import Fault, InputError
+
+FEW = 5  # causes that are told where no file is usable
 
 
 class Division(NamedTuple):
@@ -83,7 +85,9 @@ def divide_pictures(
     if not everything:
         hint = "root must have one folder for each class, with pictures in it"
         hint = "paths in the table are relative to its folder" if table else hint
-        raise InputError(Fault("no pictures", f"root={root}", f"{len(left_out)} files, none usable", hint))
+        causes = Counter(fault.cause for fault in left_out).most_common(FEW)
+        told = lines_of([f"{count} × {cause}" for cause, count in causes])
+        raise InputError(Fault("no pictures", f"root={root}", f"{len(left_out)} files, none usable{told}", hint))
     unusable = _unusable_classes(root, named, everything, left_out, own)
     _require_two_classes(everything, root, unusable)
 

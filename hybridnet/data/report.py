@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from hybridnet.data.album import SUFFIXES
+from hybridnet.data.image import CONVERT
 from hybridnet.data.labels import lookalikes
 from hybridnet.data.pictures import Picture
 from hybridnet.data.table import LISTED, SPLITS
@@ -161,8 +162,9 @@ def _summary(left_out: Sequence[Fault]) -> list[str]:
     is_told = [fault.where.endswith("/") or _suffix(fault) in PICTURE_SUFFIXES for fault in left_out]
     told = [fault for fault, is_listed in zip(left_out, is_told, strict=True) if is_listed]
     rest = [fault for fault, is_listed in zip(left_out, is_told, strict=True) if not is_listed]
-    others = Counter(_suffix(fault) or "no extension" for fault in rest)
-    counts = [f"{count} × {suffix}: no pictures" for suffix, count in sorted(others.items())]
+    kinds = [fault.cause if fault.cause.endswith(CONVERT) else "no pictures" for fault in rest]
+    others = Counter((_suffix(fault) or "no extension", kind) for fault, kind in zip(rest, kinds, strict=True))
+    counts = [f"{count} × {suffix}: {kind}" for (suffix, kind), count in sorted(others.items())]
     return counts + _lines(told)
 
 

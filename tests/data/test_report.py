@@ -119,6 +119,16 @@ def test_a_folder_that_is_left_out_is_named_in_the_terminal() -> None:
     )
 
 
+def test_formats_that_are_not_read_are_told_in_the_terminal() -> None:
+    cause = "is HEIC, which is not read; convert it to JPEG"
+    left_out = [Fault("left out", name, cause) for name in ("cat/1.HEIC", "cat/2.heic", "dog/3.jpg")]
+    assert (
+        report(left_out=[*left_out, Fault("left out", "dog/4.heic", "is hidden")])
+        .text(shortened=True)
+        .endswith(f"4 files left out:\n  2 × .heic: {cause}\n  1 × .heic: no pictures\n  dog/3.jpg: {cause}\n")
+    )
+
+
 def test_warnings_are_lines_without_lists() -> None:
     groups = [[picture("cat/1.jpg"), picture("cat/2.jpg")], [picture("cat/1.jpg"), picture("dog/3.jpg")]]
     left_out = [Fault("left out", "cat/4.jpg", "is damaged")]
