@@ -146,6 +146,7 @@ def test_without_any_picture_there_is_still_a_report(photos: Photos) -> None:
         path.unlink()
     (fault,) = faults_of(folder)
     assert fault.cause.startswith("6 of them\n  line 2 '0.png': no such file\n")
+    assert fault.hint == f"relative paths are relative to the table's folder, {folder}"
     assert [path.name for path in (folder / "report").iterdir()] == ["report.txt"]
 
 

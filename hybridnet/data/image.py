@@ -16,6 +16,7 @@ from hybridnet.errors import Fault, InputError
 
 # Only these parsers are opened: every further one is attack surface that photos do not need.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+MISSING = "no such file"
 CONVERT = "which is not read; convert it to JPEG"
 
 # Pillow warns of odd metadata, and of large pictures that are refused here. Set once: changing the filters around each
@@ -169,7 +170,7 @@ def _folder(path: str | Path) -> str:
 
 def _cause(error: Exception, path: str | Path) -> str:
     if isinstance(error, FileNotFoundError):
-        return "no such file"
+        return MISSING
     if isinstance(error, UnidentifiedImageError):
         if kind := _other_format(path):
             return f"is {kind}, {CONVERT}"

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from hybridnet.data.image import MISSING
 from hybridnet.data.labels import folded
 from hybridnet.data.labels import read_label2id as read_label2id
 from hybridnet.data.rows import COLUMNS as COLUMNS
@@ -236,6 +237,26 @@ def bad_files_fault(entries: Iterable[tuple[int, str, str]], where: str, *, hint
     found = sorted(entries)
     listed = lines_of([f"line {line} '{path}': {cause}" for line, path, cause in found])
     return Fault("unusable images", where, f"{len(found)} of them{listed}", hint)
+
+
+def missing_hint(entries: Iterable[tuple[int, str, str]], table: Path, num_pictures: int, *, otherwise: str) -> str:
+    """What to do where most pictures of a table are missing: then its paths are wrong, not the files.
+
+    Args:
+        entries: see `bad_files_fault`.
+        table: whose folder the paths are relative to.
+        num_pictures: how many were looked for.
+        otherwise: the hint where most are there, or all that are missing have absolute paths.
+    """
+    lost = [path for _, path, cause in entries if cause == MISSING]
+    if 2 * len(lost) <= num_pictures or all(map(os.path.isabs, lost)):
+        return otherwise
+    hints = [f"relative paths are relative to the table's folder, {os.path.abspath(table.parent)}"]  # noqa: PTH100
+    if os.sep == "/" and any("\\" in path for path in lost):
+        hints.append("folders are separated by /, not by \\")
+    if any(path.startswith("~") for path in lost):
+        hints.append("~ does not stand for the home folder: write it out")
+    return "; ".join(hints)
 
 
 def choose(split: Split, limit: int | None, *, seed: int) -> Split:

@@ -15,6 +15,7 @@ from hybridnet.data.table import (
     choose,
     examine,
     is_safe,
+    missing_hint,
     read_metadata,
 )
 from hybridnet.errors import Fault, InputError
@@ -294,6 +295,19 @@ def test_first_twenty_pictures_are_listed(number: int, more: str | None) -> None
 def test_pictures_are_listed_in_the_order_of_the_table_with_any_cause_and_hint() -> None:
     fault = bad_files_fault(iter([(9, "b", "is cut"), (3, "a", "is dark")]), "there", hint="light")
     assert fault == ("unusable images", "there", "2 of them\n  line 3 'a': is dark\n  line 9 'b': is cut", "light")
+
+
+def test_where_most_pictures_are_missing_their_paths_are_explained(tmp_path: Path) -> None:
+    folder = f"relative paths are relative to the table's folder, {tmp_path}"
+
+    def hint(*paths: str, num_pictures: int = 3) -> str:
+        bad = [(line, path, "no such file") for line, path in enumerate(paths)]
+        return missing_hint([*bad, (9, "z", "is cut")], tmp_path / "a.csv", num_pictures, otherwise="mend")
+
+    assert hint("a.jpg", "b.jpg") == folder
+    assert hint("a.jpg", "b.jpg", num_pictures=4) == hint("/a.jpg", "/b.jpg") == "mend"
+    assert hint("C:\\a.jpg", "b.jpg") == f"{folder}; folders are separated by /, not by \\"
+    assert hint("~/a.jpg", "b.jpg") == f"{folder}; ~ does not stand for the home folder: write it out"
 
 
 # Limits
