@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from hybridnet.data.copies import find_copies, find_turned
+from hybridnet.data.given import describe, kept_splits, require_whole_groups
 from hybridnet.data.grouping import join_groups, read_groups
 from hybridnet.data.labels import clean_label
 from hybridnet.data.pictures import Named, Picture, class_folders, list_folder, list_table, read_pictures
@@ -19,7 +20,6 @@ from hybridnet.data.report import Report, no_usable
 from hybridnet.data.rows import lines_of, listing
 from hybridnet.data.source import Table
 from hybridnet.data.split import split_groups
-from hybridnet.data.table import SPLITS
 from hybridnet.errors import Fault, InputError
 
 FEW = 5  # causes that are told where no file is usable
@@ -101,10 +101,10 @@ def divide_pictures(
     kept = [index for index in range(len(everything)) if index not in dropped]
     pictures, group_of = [everything[i] for i in kept], join_groups([together[i] for i in kept])
     _require_classes(everything, pictures)
-    given = _kept(pictures, division)
+    given = kept_splits(pictures, test=division.test, folds=division.folds)
     places, fold_of = _divide([p.label for p in pictures], group_of, given, division)
     if any(given):
-        _require_whole_groups([user_groups[i] for i in kept], places, groups)
+        require_whole_groups([user_groups[i] for i in kept], places, groups=groups)
         # Copies in two splits of root's are told; one group in two splits would be a wrong table.
         group_of = join_groups(list(zip(group_of, places, strict=True)))
 
@@ -120,7 +120,7 @@ def divide_pictures(
         dropped=list(dropped.values()),
         left_out=left_out,
         unusable=unusable,
-        note=_note(pictures, given, division),
+        note=describe(pictures, given, valid=division.valid, test=division.test, folds=division.folds),
         **_kinds(everything, copies, find_turned(thumbnails, copies)),
     )
     columns = ("path", "label", "split", "group", *(["fold"] if division.folds else []))
@@ -189,34 +189,6 @@ def _require_two_classes(pictures: Sequence[Picture], root: Path, unusable: dict
     raise InputError(Fault("too few classes", f"root={root}", causes, hint))
 
 
-def _kept(pictures: Sequence[Picture], division: Division) -> list[str]:
-    """The split of each picture that root's folders say and that stays; "" where it is to be drawn."""
-    if not any(picture.split for picture in pictures):
-        return [""] * len(pictures)
-    if division.test and any(picture.split == "test" for picture in pictures):
-        cause = "root has a folder of the test split, which is kept"
-        raise InputError(Fault("wrong value", f"test={division.test}", cause, "test=0"))
-    kept = ("test",) if division.folds else ("valid", "test")
-    given = [picture.split if picture.split in kept else "" for picture in pictures]
-    labels = {picture.label for picture in pictures}
-    trained = {picture.label for picture, split in zip(pictures, given, strict=True) if not split}
-    if lost := sorted(labels - trained):
-        cause, hint = "root's folders have none of its pictures for training", "move some there, or leave the class out"
-        raise InputError(*(Fault("too few pictures", f"class '{label}'", cause, hint) for label in lost))
-    return given
-
-
-def _require_whole_groups(user_groups: Sequence[str | None], places: Sequence[str], groups: str | None) -> None:
-    found: dict[str, set[str]] = {}
-    for group, place in zip(user_groups, places, strict=True):
-        if group is not None:
-            found.setdefault(group, set()).add(place)
-    if divided := [f"{group!r} in {', '.join(sorted(splits))}" for group, splits in found.items() if len(splits) > 1]:
-        cause = f"root's folders divide groups: {listing(divided)}"
-        hint = "move each group into one of root's splits, or leave groups out"
-        raise InputError(Fault("groups in two splits", f"groups={groups}", cause, hint))
-
-
 def _divide(
     labels: Sequence[str], groups: Sequence[int], given: Sequence[str], division: Division
 ) -> tuple[list[str], list[str]]:
@@ -238,23 +210,6 @@ def _divide(
         for index in draw(fold_of, {str(fold): 1 / folds for fold in range(folds)}):
             places[index] = "valid" if fold_of[index] == "0" else "train"
     return places, fold_of
-
-
-def _note(pictures: Sequence[Picture], given: Sequence[str], division: Division) -> str:
-    """What became of root's own splits; "" where it has none."""
-    splits = [split for split in SPLITS if any(picture.split == split for picture in pictures)]
-    if not splits:
-        return ""
-    drawn = [name for name in ("valid", "test") if name not in splits and getattr(division, name)]
-    if division.folds:
-        drawn = [name for name in drawn if name == "test"]
-    is_divided = bool(drawn or division.folds)
-    kept = [split for split in splits if split in given or not is_divided]
-    rest = ", ".join(split for split in splits if split not in kept)
-    told = [f"kept: {', '.join(kept)}"] if kept else []
-    told += [f"drawn from {rest}: {', '.join(drawn)}"] if drawn else []
-    told += [f"divided into folds: {rest}"] if division.folds else []
-    return f"root's folders are splits; {'; '.join(told)}"
 
 
 def _members(pictures: Sequence[Picture], copies: np.ndarray) -> list[list[Picture]]:
