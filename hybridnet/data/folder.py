@@ -54,6 +54,7 @@ class Folder(Source):
                 size, changed = status.st_size, status.st_mtime_ns
             except OSError:  # a link to nowhere, which the report lists as no such file
                 size = changed = -1
+            # With the split: a table in which root's own splits were classes is made anew.
             content.update(f"{split}{name}\0{size}\0{changed}\n".encode())
         root = str(self.root.resolve())
         return {"source": "folder", "root": root, **self.division._asdict(), "files": content.hexdigest()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -74,18 +76,36 @@ def test_folds_of_a_sweep(photos: Path) -> None:
     assert sorted(path for part in parts for path in part) == sorted(map(str, photos.rglob("*.png")))
 
 
-def test_folders_of_splits_are_kept(photos: Path) -> None:
+@pytest.fixture
+def download(tmp_path: Path) -> Path:
     for number in range(30, 34):
         for split in ("train", "val"):
-            file = photos.parent / "download" / split / ("leaf" if number % 2 else "root") / f"{number}.png"
+            file = tmp_path / "download" / split / ("leaf" if number % 2 else "root") / f"{number}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             pixels(number + 10 * len(split)).save(file)
-    data = folder(photos.parent / "download")
+    return tmp_path / "download"
+
+
+def test_folders_of_splits_are_kept(download: Path) -> None:
+    data = folder(download)
     assert data.classes == ["leaf", "root"]
-    assert [[file.parts[-3] for file in split.files] for split in (data.train, data.valid)] == [
-        ["train"] * 4,
-        ["val"] * 4,
-    ]
+    names = [[file.parts[-3] for file in split.files] for split in (data.train, data.valid)]
+    assert names == [["train"] * 4, ["val"] * 4]
+
+
+def test_a_table_in_which_splits_were_classes_is_made_anew(download: Path) -> None:
+    folder(download)
+    record = download.parent / "made" / "source.json"
+    content = hashlib.blake2b(digest_size=16)
+    for file in sorted(download.rglob("*.png")):
+        status = file.stat()
+        name = file.relative_to(download).as_posix()
+        content.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    state = json.loads(record.read_text())
+    assert state["files"] != content.hexdigest()
+    record.write_text(json.dumps(state | {"files": content.hexdigest()}))
+    folder(download)
+    assert json.loads(record.read_text()) == state
 
 
 def test_what_is_left_out_or_contradictory_is_told(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
