@@ -20,7 +20,7 @@ from hybridnet.data.album import Album, disguised, look_at_all
 from hybridnet.data.image import thumbnail
 from hybridnet.data.labels import examine_label2id
 from hybridnet.data.rows import Row, lines_of, listing
-from hybridnet.data.table import SPLITS, bad_files_fault, examine
+from hybridnet.data.table import SPLITS, bad_files_fault, examine, missing_hint
 from hybridnet.errors import Fault, InputError, attempt
 from hybridnet.files import writable_folder, write_text
 from hybridnet.settings import Natural, checked
@@ -55,7 +55,6 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
         folder = writable_folder(Path(out))
     except OSError as error:
         raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error))) from error
-    where = f"data.metadata={metadata}"
     faults: list[Fault] = []
     notes: list[str] = []
     tables: list[Table] = []
@@ -66,7 +65,7 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
         rows, splits, table_faults = examined
         faults += table_faults
         album = look_at_all(rows, Path(metadata).parent, track=track)
-        faults += _picture_faults(rows, splits, album, where=where)
+        faults += _picture_faults(rows, splits, album, metadata=Path(metadata))
         names = [*(classes or {}), *sorted({row.label for row in rows} - set(classes or {}))]
         notes += _notes(rows, splits, album, list(classes or names))
         tables += [_balance_table(rows, splits, names), _picture_table(album)]
@@ -80,11 +79,13 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
         raise InputError(*faults)
 
 
-def _picture_faults(rows: Sequence[Row], splits: Sequence[str], album: Album, *, where: str) -> Iterator[Fault]:
+def _picture_faults(rows: Sequence[Row], splits: Sequence[str], album: Album, *, metadata: Path) -> Iterator[Fault]:
     """Files that cannot be used, and copies in two splits or with two labels."""
+    where = f"data.metadata={metadata}"
     if album.causes:
         bad = [(rows[number].line, rows[number].path, cause) for number, cause in album.causes.items()]
-        yield bad_files_fault(bad, where, hint=REPAIR)
+        hint = missing_hint(bad, metadata, len(rows), otherwise=REPAIR)
+        yield bad_files_fault(bad, where, hint=hint)
     leaks = [_equation(rows, group, splits) for group in album.copies if len({splits[n] for n in group}) > 1]
     if leaks:
         cause = f"{_count(len(leaks), 'picture')} in more than one split{lines_of(leaks)}"
@@ -105,6 +106,8 @@ def _equation(rows: Sequence[Row], group: Sequence[int], values: Sequence[str]) 
 
 def _notes(rows: Sequence[Row], splits: Sequence[str], album: Album, names: Sequence[str]) -> Iterator[str]:
     """What is no fault but may not be meant."""
+    if len(names) == 1:
+        yield f"one class only ({names[0]!r}): there is nothing to tell apart"
     meant = [(row.label, split) for row, split in zip(rows, splits, strict=True)]
     counts = Counter(meant)
     if without := [repr(name) for name in names if not counts[name, "valid"]]:

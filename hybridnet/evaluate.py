@@ -13,7 +13,7 @@ from rich.text import Text
 
 from hybridnet.console import print_table, track
 from hybridnet.data.rows import lines_of
-from hybridnet.data.table import Split, bad_files_fault
+from hybridnet.data.table import REPAIR, Split, bad_files_fault, missing_hint
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import read_json, shortened, writable_folder
 from hybridnet.inference.tta import Tta
@@ -93,7 +93,8 @@ def evaluate(
     answers = answers_of(predictors, pictures.files, track=track)
     left_out = [(pictures.lines[i], pictures.paths[i], answers.causes[i]) for i in sorted(answers.causes)]
     if left_out and (on_bad_image or first.settings.get("data.on_bad_image")) != "skip":
-        raise InputError(bad_files_fault(left_out, f"data.metadata={table}"))
+        hint = missing_hint(left_out, table, len(pictures), otherwise=REPAIR)
+        raise InputError(bad_files_fault(left_out, f"data.metadata={table}", hint=hint))
     if not len(answers.indices):
         raise InputError(Fault("too few pictures", f"data.metadata={table}", "none of them can be used"))
     pictures = pictures.take(answers.indices)

@@ -38,7 +38,8 @@ def prepare(
     The same files, seed and shares give the same bytes. Paths are relative where root lies in out, else absolute.
 
     Args:
-        root: folder with one folder for each class, or a CSV table with the columns path and label.
+        root: folder with one folder for each class, or with such folders of splits, or a CSV table with the columns
+            path and label.
         out: folder for the three files; is created if needed.
         valid: share of each class for validation; not used with folds.
         test: share of each class for a test split.
@@ -50,7 +51,7 @@ def prepare(
         overwrite: replace files that are already there and differ.
 
     Raises:
-        InputError: if root has no class with pictures, a class has too few, or files would be replaced.
+        InputError: if root cannot be divided, see `divide_pictures`, or files would be replaced.
     """
     source, target = Path(root), Path(out)
     if not root:

@@ -119,7 +119,7 @@ def test_samples_show_a_row_of_each_class(photos: Photos) -> None:
         (lambda path: os.truncate(path, 120), "truncated"),
         (lambda path: os.truncate(path, 20), "Truncated"),
         (lambda path: path.write_text("no picture"), "is none of JPEG"),
-        (lambda path: picture(9).save(path, format="GIF"), "is none of JPEG"),
+        (lambda path: picture(9).save(path, format="GIF"), "is GIF, which is not read"),
         (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "is not a regular file"),
         (lambda path: Image.new("1", (30_000, 3_000)).save(path), "has more than 89,478,485 pixels"),
@@ -146,6 +146,7 @@ def test_without_any_picture_there_is_still_a_report(photos: Photos) -> None:
         path.unlink()
     (fault,) = faults_of(folder)
     assert fault.cause.startswith("6 of them\n  line 2 '0.png': no such file\n")
+    assert fault.hint == f"relative paths are relative to the table's folder, {folder}"
     assert [path.name for path in (folder / "report").iterdir()] == ["report.txt"]
 
 
@@ -231,7 +232,11 @@ def test_all_faults_are_told_at_once(photos: Photos, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("labels", "rows", "causes"),
     [
-        ('{"leaf": 0, "root": 1}', ["x.png,Leaf,train"], ["unknown label (label2id has leaf, root): line 8 'Leaf'"]),
+        (
+            '{"leaf": 0, "root": 1}',
+            ["x.png,Leaf,train"],
+            ["unknown label (label2id has leaf, root): line 8 'Leaf' instead of 'leaf'"],
+        ),
         ('{"leaf": 0, "root": 1}', ["x.png,leaf"], ["expected 3 fields: line 8 has 2"]),
         ('{"leaf": 0, "root": 1, "stem": 2}', [], ["no row of split 'train' has label 'stem'"]),
         ('{"leaf": 0, "leaf": 0, "root": 1}', [], ["labels that are there more than once: 'leaf'"]),
@@ -278,6 +283,11 @@ def test_class_without_training_picture_is_not_called_rare(photos: Photos, capsy
     (fault,) = faults_of(photos(labels=["leaf", "root", "stem"]))
     assert fault.what == "class without images"
     assert "unbalanced" not in capsys.readouterr().out
+
+
+def test_one_class_only_is_told(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = notes_of(photos(["0.png,leaf,train", "1.png,leaf,valid"], ["leaf"]), capsys)
+    assert notes == ["one class only ('leaf'): there is nothing to tell apart"]
 
 
 def test_class_without_validation_picture(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,6 +148,12 @@ def test_bad_pictures_stop_it_or_are_left_out(run: Path, table: Path) -> None:
     arguments = [f"run={run}", "split=test", f"data.metadata={table}"]
     with pytest.raises(InputError, match=r"unusable images in .*: 1 of them\n  line 2 '24\.png': is none of JPEG"):
         evaluate(*arguments)
+    renamed = table.read_text().replace("\n", "\nnowhere/", 8)
+    (table.parent / "other.csv").write_text(renamed)
+    with pytest.raises(
+        InputError, match=r"8 of them\n(.*\n)+hint: relative paths are relative to the table's folder, /"
+    ):
+        evaluate(*arguments[:2], f"data.metadata={table.parent / 'other.csv'}")
     assert not (run / "evaluation" / "photos_test" / "metrics.json").exists()
     evaluate(*arguments, "data.on_bad_image=skip")
     found = read_json(run / "evaluation" / "photos_test" / "metrics.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -173,7 +174,7 @@ def test_junk_is_listed_and_left_out(photos: Photos, tmp_path: Path, capsys: pyt
 
 
 def test_many_damaged_pictures_are_counted(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = photos(cat=5)
+    root = photos(cat=5, dog=5)
     for number in range(23):
         (root / "cat" / f"bad{number:02d}.jpg").touch()
     call(root, tmp_path / "data")
@@ -252,8 +253,16 @@ def pictures_on_top(photos: Photos) -> Path:
     ("make", "settings", "message"),
     [
         (no_folder, {}, r"missing folder in root=.*photos: no such folder or table"),
-        (no_pictures, {}, r"no pictures in root=.*photos: 1 files, none usable\nhint: root must have one folder"),
-        (pictures_on_top, {}, r"no pictures in root=.*photos: 3 files, none usable\nhint: root must have one folder"),
+        (
+            no_pictures,
+            {},
+            r"no pictures in root=.*photos: 1 files, none usable\n  1 × is none of .*\nhint: root must have one folder",
+        ),
+        (
+            pictures_on_top,
+            {},
+            r"no pictures in root=.*photos: 3 files, none usable\n  3 × lies in root itself.*\nhint: root must",
+        ),
         (lambda p: p(cat=5, dog=1), {}, "too few pictures in class 'dog': 1 group of pictures is too few for 2 splits"),
         (lambda p: p(cat=5, dog=2), {"test": 0.1}, "class 'dog': 2 groups of pictures are too few for 3 splits"),
         (lambda p: p(cat=5, dog=4), {"folds": 5}, r"class 'dog': 4 groups .* for 5 splits \(0, 1, 2, 3, 4\)"),
@@ -332,18 +341,34 @@ def test_class_folder_may_be_a_link(photos: Photos, tmp_path: Path) -> None:
     assert set(json.loads((call(root, tmp_path / "data") / "label2id.json").read_text())) == {"cat", "dog"}
 
 
+def test_links_to_one_file_are_copies_and_can_be_read(photos: Photos, tmp_path: Path) -> None:
+    """Two class folders may share a picture by links: their paths differ, as a table has one label for a path."""
+    root = photos(cat=3, dog=3)
+    (tmp_path / "pool").mkdir()
+    (root / "cat" / "00.png").rename(tmp_path / "pool" / "0.png")
+    for label in ("cat", "dog"):
+        (root / label / "link.png").symlink_to(tmp_path / "pool" / "0.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "way").symlink_to(tmp_path / "photos")
+    out = call(tmp_path / "way", tmp_path / "data")
+    assert {row[0] for row in rows_of(out)} >= {f"{root.resolve()}/{label}/link.png" for label in ("cat", "dog")}
+    read_metadata(out / "metadata.csv", {"cat": 0, "dog": 1})
+    assert len({row[3] for row in rows_of(out) if row[0].endswith("link.png")}) == 1
+
+
 def test_links_in_a_circle_end(photos: Photos, tmp_path: Path) -> None:
-    root = photos(cat=5)
+    root = photos(cat=5, dog=5)
     (root / "cat" / "up").symlink_to(root, target_is_directory=True)
-    assert shares(call(root, tmp_path / "data")) == {("cat", "train"): 4, ("cat", "valid"): 1}
+    found = shares(call(root, tmp_path / "data"))
+    assert found == {(label, split): n for label in ("cat", "dog") for split, n in (("train", 4), ("valid", 1))}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
 def test_name_that_is_not_utf8_is_listed(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = photos(cat=5)
+    root = photos(cat=5, dog=5)
     picture = (root / "cat" / "00.png").read_bytes()
     Path(os.fsdecode(os.fsencode(root / "cat") + b"/\xfc.png")).write_bytes(picture)
-    assert sum(shares(call(root, tmp_path / "data")).values()) == 5
+    assert sum(shares(call(root, tmp_path / "data")).values()) == 10
     assert "its name is not UTF-8" in capsys.readouterr().out
 
 
@@ -357,7 +382,7 @@ def test_empty_root_is_refused(photos: Photos, tmp_path: Path, monkeypatch: pyte
 def test_out_that_is_a_file_is_told(photos: Photos, tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(InputError, match="data"):
-        call(photos(cat=5), tmp_path / "data")
+        call(photos(cat=5, dog=5), tmp_path / "data")
 
 
 def add_copies(root: Path) -> None:
@@ -504,16 +529,180 @@ def test_table_with_column_of_groups(photos: Photos, tmp_path: Path, capsys: pyt
 
 def test_table_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\na.png,cat\n")
-    with pytest.raises(InputError, match="1 files, none usable\nhint: paths in the table are relative to its folder"):
+    with pytest.raises(
+        InputError,
+        match=r"1 files, none usable\n  1 × no such file\nhint: paths in the table are relative to its folder",
+    ):
         call(tmp_path / "list.csv", tmp_path / "data")
 
 
 def test_command_with_groups_and_folds(photos: Photos, tmp_path: Path, command: Callable) -> None:
     """The expression as the yaml says it is typed."""
-    photos(cat=[f"plant{n // 2}_{n}.png" for n in range(12)])
+    photos(cat=[f"plant{n // 2}_{n}.png" for n in range(6)], dog=[f"plant{n // 2}_{n}.png" for n in range(6, 12)])
     settings = ["folds=3", 'groups="plant(\\d+)"', "on_duplicates=drop"]
     result = command("-m", "hybridnet.prepare", "root=photos", "out=data", *settings)
     assert (result.returncode, result.stderr) == (0, "")
     assert "groups=plant(\\d+): 6 groups with 12 pictures; without a group: 0; joined" in result.stdout
     assert [row[3] for row in rows_of(tmp_path / "data")] == [str(n // 2) for n in range(12)]
     assert len({row[3:] for row in rows_of(tmp_path / "data")}) == 6
+
+
+def test_one_class_only_is_refused_with_the_folder_that_may_be_meant(photos: Photos, tmp_path: Path) -> None:
+    root = photos("high", **{"photos/cat": 3, "photos/dog": 3})
+    told = re.escape(f"in root={root}: one class only ('photos'): there is nothing to tell apart")
+    with pytest.raises(InputError, match=told + re.escape(f"\nhint: is root one level too high? root={root}/photos")):
+        call(root, tmp_path / "data")
+    with pytest.raises(InputError, match=r"one class only \('cat'\).*\nhint: root must have one folder for each class"):
+        call(photos("single", cat=["a/1.png", "a/2.png"]), tmp_path / "data")
+    (tmp_path / "list.csv").write_text("path,label\nhigh/photos/cat/00.png,cat\n")
+    with pytest.raises(InputError, match=r"one class only \('cat'\).*\nhint: the table needs rows of another label"):
+        call(tmp_path / "list.csv", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_classes_without_a_usable_picture_are_told(
+    photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = photos(cat=3, dog=3)
+    for name in ("mold/1.heic", "mold/deep/2.heic", "mold/.3.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"no picture")
+    (root / "rust").mkdir()
+    told = [
+        "class 'mold' has no usable picture (3 files left out)",
+        "class 'rust' has no usable picture (no file in it)",
+    ]
+    for _ in range(2):  # the second time out is there, and no class
+        call(root, root / "data")
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if line.startswith("warning: ")] == [f"warning: {line}" for line in told]
+    (root / "dog").rename(tmp_path / "dog")
+    with pytest.raises(InputError, match=re.escape(f"nothing to tell apart, {told[0]}")):
+        call(root, root / "data")
+
+
+def test_labels_of_a_table_without_a_usable_picture_are_told(
+    photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos(cat=2, dog=2)
+    names = [*(f"photos/{label}/{n:02d}.png,{label}" for label in ("cat", "dog") for n in range(2)), "1.jpg,mold"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *names]))
+    call(tmp_path / "list.csv", tmp_path)
+    assert "warning: class 'mold' has no usable picture (1 file left out)" in capsys.readouterr().out.splitlines()
+
+
+# Root is divided already
+
+
+def divided(photos: Photos, *, copies: bool = False, **splits: int) -> Path:
+    """Folders of splits, with so many pictures of two classes in each: other ones, or the same in each split."""
+    root = photos()
+    for split, count in splits.items():
+        for label in ("cat", "dog"):
+            for number in range(count):
+                seed = zlib.crc32(f"{label}{number}{'' if copies else split}".encode())
+                add_picture(root / split / label / f"{number:02d}.png", noise(seed))
+    return root
+
+
+def test_folders_of_splits_are_kept(photos: Photos, tmp_path: Path) -> None:
+    root = divided(photos, Train=6, validation=3, test=2)
+    (root / "test" / "unknown.png").write_bytes((root / "test" / "cat" / "00.png").read_bytes())
+    out = call(root, tmp_path / "data")
+    own = {"Train": "train", "validation": "valid", "test": "test"}
+    assert len(rows_of(out)) == 22
+    for path, label, split, *_ in rows_of(out):
+        folder, name, _ = Path(path).relative_to(root).parts
+        assert (label, split) == (name, own[folder])
+    lines = (out / "report.txt").read_text().splitlines()
+    assert lines[0] == f"22 pictures of 2 classes in {root}"
+    assert lines[2] == "root's folders are splits; kept: train, valid, test"
+    assert lines[-1] == "  test/unknown.png: lies in the folder 'test' itself, not in the folder of a class"
+
+
+@pytest.mark.parametrize(
+    ("splits", "settings", "note", "counts"),
+    [
+        (["train", "test"], {}, "kept: test; drawn from train: valid", {"train": 16, "valid": 4, "test": 20}),
+        (["train", "val"], {}, "kept: train, valid", {"train": 20, "valid": 20}),
+        (["train", "val"], {"test": 0.2}, "kept: valid; drawn from train: test", {"train": 16, "valid": 20, "test": 4}),
+        (
+            ["train", "val", "test"],
+            {"folds": 5},
+            "kept: test; divided into folds: train, valid",
+            {"train": 32, "valid": 8, "test": 20},
+        ),
+        (
+            ["train", "val"],
+            {"folds": 3, "test": 0.25},
+            "drawn from train, valid: test; divided into folds: train, valid",
+            {"train": 20, "valid": 10, "test": 10},
+        ),
+    ],
+)
+def test_what_folders_of_splits_lack_is_drawn(
+    splits: list[str], settings: dict[str, Any], note: str, counts: dict[str, int], photos: Photos, tmp_path: Path
+) -> None:
+    root = divided(photos, **dict.fromkeys(splits, 10))
+    rows = rows_of(call(root, tmp_path / "data", **settings))
+    assert Counter(row[2] for row in rows) == counts
+    assert f"root's folders are splits; {note}" in (tmp_path / "data" / "report.txt").read_text().splitlines()
+    for path, _, split, *_ in rows:
+        if Path(path).relative_to(root).parts[0] == "test":
+            assert split == "test"
+
+
+def test_copies_across_splits_of_root_are_listed_and_can_be_read(photos: Photos, tmp_path: Path) -> None:
+    root = divided(photos, copies=True, train=6, valid=3)
+    out = call(root, tmp_path / "keep")
+    lines = (out / "report.txt").read_text().splitlines()
+    start = lines.index(
+        "warning: 6 groups of copies in more than one of root's splits (training refuses those of valid in train; "
+        "on_duplicates=drop keeps the largest of each group):"
+    )
+    assert lines[start + 1] == "  train/cat/00.png = valid/cat/00.png"
+    splits = read_metadata(out / "metadata.csv", {"cat": 0, "dog": 1})  # no group is in two splits
+    assert (len(splits["train"]), len(splits["valid"])) == (12, 6)
+    out = call(root, tmp_path / "drop", on_duplicates="drop")
+    assert len(rows_of(out)) == 12 and "root's splits (" not in (out / "report.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "message"),
+    [
+        (
+            lambda p: p(**{"train/cat": 3, "test/cat": 3, "docs": 1}),
+            {},
+            r"mixed folders in root=.*: folders of splits \(test, train\) lie beside others: docs\nhint: move",
+        ),
+        (
+            lambda p: p(**{"val/cat": 3, "test/cat": 3}),
+            {},
+            r"splits \(test, val\), and none is called train\nhint: root=",
+        ),
+        (
+            lambda p: divided(p, train=3, test=3),
+            {"test": 0.1},
+            "wrong value in test=0.1: root has a folder of the test",
+        ),
+        (
+            lambda p: p(**{"train/cat": 3, "val/cat": 3, "val/eel": 3}),
+            {},
+            "too few pictures in class 'eel': root's folders have none of its pictures for training",
+        ),
+        (
+            lambda p: divided(p, train=3, val=3),
+            {"groups": r"\d\d"},
+            "groups in two splits in groups=.*: root's folders divide groups: '00' in train, valid, '01' in train",
+        ),
+    ],
+)
+def test_division_of_root_that_cannot_be_kept(
+    make: Callable, settings: dict[str, Any], message: str, photos: Photos, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        call(make(photos), tmp_path / "data", **settings)
+
+
+def test_a_class_may_be_called_train(photos: Photos, tmp_path: Path) -> None:
+    assert set(column(call(photos(bus=3, train=3), tmp_path / "data"), 1).values()) == {"bus", "train"}

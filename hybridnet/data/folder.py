@@ -9,7 +9,7 @@ from typing import Any, Literal
 from hybridnet.data.pictures import list_folder
 from hybridnet.data.preparation import Division, divide_pictures
 from hybridnet.data.progress import Track
-from hybridnet.data.source import Source, Table
+from hybridnet.data.source import REPORT, Source, Table
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import write_text
 from hybridnet.settings import Natural, Rate, checked
@@ -48,13 +48,18 @@ class Folder(Source):
         if not self.root.is_dir():
             raise InputError(Fault("missing folder", f"data.root={self.root}", "no such folder"))
         content = hashlib.blake2b(digest_size=16)
-        for file, name, _ in list_folder(self.root, own=())[0]:
-            status = file.stat()
-            content.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        for file, name, _, split in list_folder(self.root, own=())[0]:
+            try:
+                status = file.stat()
+                size, changed = status.st_size, status.st_mtime_ns
+            except OSError:  # a link to nowhere, which the report lists as no such file
+                size = changed = -1
+            # With the split: a table in which root's own splits were classes is made anew.
+            content.update(f"{split}{name}\0{size}\0{changed}\n".encode())
         root = str(self.root.resolve())
         return {"source": "folder", "root": root, **self.division._asdict(), "files": content.hexdigest()}
 
     def fill(self, folder: Path, *, track: Track) -> Table:
         table, report = divide_pictures(self.root.resolve(), self.division, folder=folder, own=(), track=track)
-        write_text(folder / "report.txt", report.text(shortened=False))
-        return table
+        write_text(folder / REPORT, report.text(shortened=False))
+        return table._replace(warnings=report.warnings())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +16,20 @@ from hybridnet.errors import Fault, InputError
 
 # Only these parsers are opened: every further one is attack surface that photos do not need.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+MISSING = "no such file"
+CONVERT = "which is not read; convert it to JPEG"
 
 # Pillow warns of odd metadata, and of large pictures that are refused here. Set once: changing the filters around each
 # picture would not be safe in threads.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
+OTHER_FORMATS = {
+    b"GIF8": "GIF",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",  # without a container
+}
 
 ORIENTATION = 0x0112  # numbers of EXIF and TIFF entries
 PHOTOMETRIC, WHITE_IS_ZERO = 0x0106, 0
@@ -128,7 +138,7 @@ def _fitted(size: tuple[int, int], short_side: int) -> tuple[int, int]:
 def _readable(path: str | Path) -> Image.Image:
     with _explained(path):
         if Path(path).exists() and not Path(path).is_file():  # opening a named pipe would wait for ever
-            raise ValueError("is a folder" if Path(path).is_dir() else "is not a regular file")
+            raise ValueError(_folder(path) if Path(path).is_dir() else "is not a regular file")
         if not Path(path).stat().st_size:
             raise ValueError("is empty (0 bytes)")
         image = Image.open(path, formats=FORMATS)
@@ -147,17 +157,38 @@ def _explained(path: str | Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # Pillow's parsers raise many kinds
-        raise InputError(Fault("unreadable image", str(path), _cause(error))) from error
+        raise InputError(Fault("unreadable image", str(path), _cause(error, path))) from error
 
 
-def _cause(error: Exception) -> str:
+def _folder(path: str | Path) -> str:
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        return f"is a folder that cannot be looked into ({error.strerror})"
+    return "is a folder"
+
+
+def _cause(error: Exception, path: str | Path) -> str:
     if isinstance(error, FileNotFoundError):
-        return "no such file"
+        return MISSING
     if isinstance(error, UnidentifiedImageError):
+        if kind := _other_format(path):
+            return f"is {kind}, {CONVERT}"
         return "is none of JPEG, PNG, WebP, BMP and TIFF, or its header is damaged"
     if isinstance(error, Image.DecompressionBombError):
         return f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels"
+    if isinstance(error, OSError) and error.strerror:  # else the path is told twice
+        return error.strerror
     return str(error) or type(error).__name__
+
+
+def _other_format(path: str | Path) -> str | None:
+    """The picture format of a file by its first bytes, as far as phones and the web use it and it is not read."""
+    with Path(path).open("rb") as stream:
+        head = stream.read(64)
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
+        return "AVIF" if b"avi" in head[8:] else "HEIC"  # mif1 may be either: the brands behind it tell
+    return next((kind for start, kind in OTHER_FORMATS.items() if head.startswith(start)), None)
 
 
 def upright(image: Image.Image) -> Image.Image:

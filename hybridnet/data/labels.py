@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from hybridnet.data.rows import listing, read_text
@@ -42,6 +44,24 @@ def examine_label2id(path: Path) -> tuple[dict[str, int], list[Fault]]:
     if not pairs:
         raise InputError(Fault("wrong content", where, "expected an object with labels, got an empty one", example))
     return dict(pairs), [Fault("wrong content", where, cause, example) for cause in _label_faults(pairs)]
+
+
+def clean_label(text: str) -> str:
+    """Without spaces around it and in Unicode's composed form (NFC): macOS writes é as e and an accent."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def folded(label: str) -> str:
+    """The same text for labels that one may not tell apart: case, spaces around them and the form of accents aside."""
+    return clean_label(label).casefold()
+
+
+def lookalikes(labels: Iterable[str]) -> list[list[str]]:
+    """The groups of labels with one `folded` text, sorted."""
+    found: dict[str, list[str]] = {}
+    for label in sorted(set(labels)):
+        found.setdefault(folded(label), []).append(label)
+    return [group for group in found.values() if len(group) > 1]
 
 
 class _Pairs(list):

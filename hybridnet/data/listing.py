@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hybridnet.errors import Fault, InputError
@@ -21,7 +21,8 @@ def list_pictures(images: str | Sequence[str] | None) -> list[Path]:
             files and folders are left out where they are not named.
 
     Returns:
-        The files of each name in turn, sorted within it, each file once.
+        The files of each name in turn, sorted within it, each file once; and the folders that cannot be looked into,
+        of which reading says so.
 
     Raises:
         InputError: if nothing is named, or a name leads to no file; tells all such names.
@@ -42,9 +43,14 @@ def list_pictures(images: str | Sequence[str] | None) -> list[Path]:
     return list(found.values())
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder, also behind links to folders; a link back to a folder above is not followed again."""
-    for parent, folders, names in os.walk(folder, followlinks=True):
+def files_below(folder: Path, *, refused: Callable[[OSError], None]) -> Iterator[Path]:
+    """All files below a folder, also behind links to folders; a link back to a folder above is not followed again.
+
+    Args:
+        folder: that is looked into.
+        refused: called with the error, whose `filename` it is, for every folder that cannot be looked into.
+    """
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refused):
         above = [os.path.realpath(path) for path in (parent, *Path(parent).parents)]
         folders[:] = sorted(f for f in folders if os.path.realpath(Path(parent) / f) not in above)
         yield from (Path(parent) / name for name in names)
@@ -58,11 +64,12 @@ def _files_of(name: str) -> list[Path]:
 
 
 def _with_content(path: Path) -> list[Path]:
-    """The file itself, or the files below the folder."""
+    """The file itself, or the files below the folder and the folders that cannot be looked into."""
     if not path.is_dir():
         return [path]
-    files = (file for file in files_below(path) if not _is_hidden(file.relative_to(path)))
-    return sorted(files)
+    refused: list[OSError] = []
+    found = [*files_below(path, refused=refused.append), *(Path(error.filename) for error in refused)]
+    return sorted(file for file in found if not _is_hidden(file.relative_to(path)))
 
 
 def _is_hidden(path: Path) -> bool:

@@ -159,6 +159,8 @@ class MetadataImages:
             ensure(self.source, self.metadata, self.label2id_file, track=track)
         table.require_file(self.metadata, "data.metadata")
         self.label2id = table.read_label2id(self.label2id_file)
+        if len(self.label2id) == 1:
+            log.warning(f"one class only ({self.classes[0]!r}): there is nothing to tell apart")
         splits = table.read_metadata(self.metadata, self.label2id, fold=self.fold)
         self.train = table.choose(splits["train"], self.train_limit, seed=self.seed)
         self.valid = table.choose(splits["valid"], self.valid_limit, seed=table.VALID_SEED)

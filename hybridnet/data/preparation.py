@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,21 +11,26 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from hybridnet.data.copies import find_copies, find_turned
+from hybridnet.data.given import describe, kept_splits, require_whole_groups
 from hybridnet.data.grouping import join_groups, read_groups
-from hybridnet.data.pictures import Picture, list_folder, list_table, read_pictures
+from hybridnet.data.labels import clean_label
+from hybridnet.data.pictures import Named, Picture, class_folders, list_folder, list_table, read_pictures
 from hybridnet.data.progress import Track
-from hybridnet.data.report import Report
+from hybridnet.data.report import Report, no_usable
+from hybridnet.data.rows import lines_of, listing
 from hybridnet.data.source import Table
 from hybridnet.data.split import split_groups
 from hybridnet.errors import Fault, InputError
+
+FEW = 5  # causes that are told where no file is usable
 
 
 class Division(NamedTuple):
     """How pictures are divided.
 
     Attributes:
-        valid: share of each class for validation; not used with folds.
-        test: share of each class for a test split.
+        valid: share of each class for validation; not used with folds, nor where root has a folder for it.
+        test: share of each class for a test split; 0 where root has a folder for it.
         folds: how many equal parts what is not for testing is divided into; 0 for none. Fold 0 has the split 'valid'.
         groups: the user's groups, which no split divides: see `read_groups`.
         on_duplicates: 'drop' leaves out all but the largest of the copies of a picture, and all of them where their
@@ -53,6 +60,9 @@ def divide_pictures(
 ) -> tuple[Table, Report]:
     """Decode every file below root once, find the copies, and divide the pictures.
 
+    Where root's folders are splits already (`list_folder`), that division is kept: what they lack is drawn from the
+    pictures for training; folds divide those for training and validation anew.
+
     Args:
         root: folder with one folder for each class, or a CSV table with the columns path and label.
         division: the shares, groups and seed.
@@ -61,7 +71,8 @@ def divide_pictures(
         track: shows the progress.
 
     Raises:
-        InputError: if root has no class with pictures, or a class has too few.
+        InputError: if root has fewer than two classes with pictures, a class has too few, or root's own division has
+            none for training or divides a group of the user's.
     """
     if not (root.is_dir() or root.is_file()):
         raise InputError(Fault("missing folder", f"root={root}", "no such folder or table"))
@@ -74,7 +85,11 @@ def divide_pictures(
     if not everything:
         hint = "root must have one folder for each class, with pictures in it"
         hint = "paths in the table are relative to its folder" if table else hint
-        raise InputError(Fault("no pictures", f"root={root}", f"{len(left_out)} files, none usable", hint))
+        causes = Counter(fault.cause for fault in left_out).most_common(FEW)
+        told = lines_of([f"{count} × {cause}" for cause, count in causes])
+        raise InputError(Fault("no pictures", f"root={root}", f"{len(left_out)} files, none usable{told}", hint))
+    unusable = _unusable_classes(root, named, everything, left_out, own)
+    _require_two_classes(everything, root, unusable)
 
     thumbnails = np.stack([picture.thumbnail for picture in everything])
     copies = find_copies(thumbnails, [picture.digest for picture in everything])
@@ -86,7 +101,12 @@ def divide_pictures(
     kept = [index for index in range(len(everything)) if index not in dropped]
     pictures, group_of = [everything[i] for i in kept], join_groups([together[i] for i in kept])
     _require_classes(everything, pictures)
-    places, fold_of = _divide([p.label for p in pictures], group_of, division)
+    given = kept_splits(pictures, test=division.test, folds=division.folds)
+    places, fold_of = _divide([p.label for p in pictures], group_of, given, division)
+    if any(given):
+        require_whole_groups([user_groups[i] for i in kept], places, groups=groups)
+        # Copies in two splits of root's are told; one group in two splits would be a wrong table.
+        group_of = join_groups(list(zip(group_of, places, strict=True)))
 
     report = Report(
         root=str(root),
@@ -99,18 +119,22 @@ def divide_pictures(
         joined=group_of,
         dropped=list(dropped.values()),
         left_out=left_out,
+        unusable=unusable,
+        note=describe(pictures, given, valid=division.valid, test=division.test, folds=division.folds),
         **_kinds(everything, copies, find_turned(thumbnails, copies)),
     )
     columns = ("path", "label", "split", "group", *(["fold"] if division.folds else []))
-    rows = zip([_path(p.file, folder) for p in pictures], [p.label for p in pictures], places, group_of, fold_of,
+    top, target = (root.parent if table else root).resolve(), folder.resolve()
+    rows = zip([_path(p.name, top, target) for p in pictures], [p.label for p in pictures], places, group_of, fold_of,
                strict=True)  # fmt: skip
     label2id = {label: index for index, label in enumerate(sorted({p.label for p in pictures}))}
     return Table([row[: len(columns)] for row in rows], label2id, columns), report
 
 
-def _path(file: Path, folder: Path) -> str:
-    file, base = file.resolve(), folder.resolve()
-    return (file.relative_to(base) if file.is_relative_to(base) else file).as_posix()
+def _path(name: str, top: Path, folder: Path) -> str:
+    """Relative to the table's folder where it lies in it. Links below root stay: two may lead to one file."""
+    file = Path(os.path.abspath(top / name))  # noqa: PTH100 - `resolve` would follow links
+    return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
 
 
 def _drop(pictures: Sequence[Picture], copies: np.ndarray) -> dict[int, Fault]:
@@ -137,20 +161,54 @@ def _require_classes(everything: Sequence[Picture], kept: Sequence[Picture]) -> 
         raise InputError(*(Fault("too few pictures", f"class '{label}'", cause, hint) for label in lost))
 
 
-def _divide(labels: Sequence[str], groups: Sequence[int], division: Division) -> tuple[list[str], list[str]]:
+def _unusable_classes(
+    root: Path, named: Sequence[Named], pictures: Sequence[Picture], left_out: Sequence[Fault], own: Collection[Path]
+) -> dict[str, int]:
+    """The classes without any picture, and how many files of each are left out."""
+    if root.is_file():
+        label_of = {item.name: item.label for item in named}
+        labels, lost = set(label_of.values()), Counter(label_of[fault.where] for fault in left_out)
+    else:
+        depth = 2 if any(item.split for item in named) else 1
+        labels = class_folders(root, depth=depth, own=own)
+        parts = [fault.where.split("/") for fault in left_out]
+        lost = Counter(clean_label(names[depth - 1]) for names in parts if len(names) > depth)
+    return {label: lost[label] for label in sorted(labels - {picture.label for picture in pictures})}
+
+
+def _require_two_classes(pictures: Sequence[Picture], root: Path, unusable: dict[str, int]) -> None:
+    labels = {picture.label for picture in pictures}
+    if len(labels) > 1:
+        return
+    hint = "the table needs rows of another label" if root.is_file() else "root must have one folder for each class"
+    folders = {tuple(picture.name.split("/")[:-1]) for picture in pictures}
+    if not root.is_file() and len({names[1] for names in folders if len(names) > 1}) > 1:
+        hint = f"is root one level too high? root={root / next(iter(folders))[0]}"
+    cause = f"one class only ({', '.join(map(repr, labels))}): there is nothing to tell apart"
+    causes = listing([cause, *(no_usable(label, count) for label, count in unusable.items())])
+    raise InputError(Fault("too few classes", f"root={root}", causes, hint))
+
+
+def _divide(
+    labels: Sequence[str], groups: Sequence[int], given: Sequence[str], division: Division
+) -> tuple[list[str], list[str]]:
     """The split and the fold of every picture; the fold is empty without folds and for testing."""
-    valid, test, folds, seed = division.valid, division.test, division.folds, division.seed
-    if not folds:
-        shares = {"train": 1 - valid - test, "valid": valid} | ({"test": test} if test else {})
-        return split_groups(labels, groups, shares, seed=seed), [""] * len(labels)
-    places = split_groups(labels, groups, {"": 1 - test, "test": test} if test else {"": 1.0}, seed=seed)
-    rest = [index for index, place in enumerate(places) if place != "test"]
-    shares = {str(fold): 1 / folds for fold in range(folds)}
-    fold_of = [""] * len(labels)
-    found = split_groups([labels[i] for i in rest], [groups[i] for i in rest], shares, seed=seed)
-    for index, fold in zip(rest, found, strict=True):
-        fold_of[index] = fold
-        places[index] = "valid" if fold == "0" else "train"
+    seed, folds = division.seed, division.folds
+    places, fold_of = list(given), [""] * len(labels)
+
+    def draw(result: list[str], shares: dict[str, float]) -> list[int]:
+        free = [index for index, place in enumerate(places) if not place]
+        found = split_groups([labels[i] for i in free], [groups[i] for i in free], shares, seed=seed)
+        for index, place in zip(free, found, strict=True):
+            result[index] = place
+        return free
+
+    wanted = {"test": division.test} if folds else {"valid": division.valid, "test": division.test}
+    shares = {name: share for name, share in wanted.items() if share and name not in given}
+    draw(places, {"" if folds else "train": 1 - sum(shares.values()), **shares})
+    if folds:
+        for index in draw(fold_of, {str(fold): 1 / folds for fold in range(folds)}):
+            places[index] = "valid" if fold_of[index] == "0" else "train"
     return places, fold_of
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from hybridnet.data.album import SUFFIXES
+from hybridnet.data.image import CONVERT
+from hybridnet.data.labels import lookalikes
 from hybridnet.data.pictures import Picture
 from hybridnet.data.table import LISTED, SPLITS
 from hybridnet.errors import Fault
@@ -29,6 +31,8 @@ class Report:
         joined: the number of each picture's group, of copies and the user's joined.
         dropped: the copies that are left out.
         left_out: the files that are no pictures or cannot be used.
+        unusable: the classes without a usable picture, and how many files of each are left out.
+        note: what became of root's own splits; "" where it has none.
     """
 
     root: str
@@ -43,6 +47,8 @@ class Report:
     joined: Sequence[int]
     dropped: Sequence[Fault]
     left_out: Sequence[Fault]
+    unusable: Mapping[str, int]
+    note: str
 
     def text(self, *, shortened: bool) -> str:
         """The whole report; shortened lists at most 20 of a kind."""
@@ -51,9 +57,12 @@ class Report:
         labels = {picture.label for picture in self.pictures}
         paragraphs = [
             [f"{_count(len(self.pictures), 'picture')} of {_count(len(labels), 'class', 'classes')} in {self.root}"],
+            [self.note] if self.note else [],
             self._table(),
+            _first([f"warning: {line}" for line in self._classes()], listed, indent=""),
             [self._copies(), *_first([_names(group) for group in self.copies], listed)],
             self._conflicts(listed),
+            self._leaks(listed),
             self._user_groups(),
             _section(f"{_count(len(self.dropped), 'copy', 'copies')} left out", _lines(self.dropped), listed)
             if self.dropped
@@ -61,6 +70,17 @@ class Report:
             _section(f"{_count(len(self.left_out), 'file')} left out", summary, listed),
         ]
         return "\n\n".join("\n".join(lines) for lines in paragraphs if lines) + "\n"
+
+    def warnings(self) -> list[str]:
+        """What nobody should miss who does not read the report, a line each: without the word `warning: `."""
+        left_out = [f"{_count(len(self.left_out), 'file')} left out"] if self.left_out else []
+        headings = [line for lines in (self._conflicts(0), self._leaks(0)) for line in lines[:1]]
+        return left_out + self._classes() + [line.removeprefix("warning: ").removesuffix(":") for line in headings]
+
+    def _classes(self) -> list[str]:
+        alike = lookalikes(picture.label for picture in self.pictures)
+        cases = [f"classes that differ in upper and lower case only: {', '.join(map(repr, group))}" for group in alike]
+        return cases + [no_usable(*item) for item in self.unusable.items()]
 
     def _table(self) -> list[str]:
         columns = [(split, self.splits, split) for split in SPLITS if split in self.splits]
@@ -95,9 +115,20 @@ class Report:
         if not found:
             return []
         groups = _count(len(found), "group")
-        fate = "all are left out" if self.dropped else "they stay in one split; on_duplicates=drop leaves them out"
+        stay = "" if self.note else "they stay in one split; "
+        fate = "all are left out" if self.dropped else f"{stay}on_duplicates=drop leaves them out"
         heading = f"warning: {groups} of copies with different labels, and nobody knows which is right ({fate})"
         return _section(heading, found, listed)
+
+    def _leaks(self, listed: int | None) -> list[str]:
+        split_of = {picture.file: split for picture, split in zip(self.pictures, self.splits, strict=True)}
+        found = [group for group in self.copies if len({split_of.get(p.file) for p in group} - {None}) > 1]
+        if not (found and self.note):
+            return []
+        groups = _count(len(found), "group")
+        fate = "training refuses those of valid in train; on_duplicates=drop keeps the largest of each group"
+        heading = f"warning: {groups} of copies in more than one of root's splits ({fate})"
+        return _section(heading, [_names(group) for group in found], listed)
 
     def _user_groups(self) -> list[str]:
         if self.groups is None:
@@ -112,6 +143,12 @@ class Report:
         ]
 
 
+def no_usable(label: str, num_left_out: int) -> str:
+    """`class 'mold' has no usable picture (5 files left out)`."""
+    files = f"{_count(num_left_out, 'file')} left out" if num_left_out else "no file in it"
+    return f"class {label!r} has no usable picture ({files})"
+
+
 def _names(group: Iterable[Picture]) -> str:
     return " = ".join(picture.name for picture in group)
 
@@ -121,22 +158,28 @@ def _lines(faults: Iterable[Fault]) -> list[str]:
 
 
 def _summary(left_out: Sequence[Fault]) -> list[str]:
-    """Damaged pictures one by one; of files that never were pictures only how many there are of each extension."""
-    suffixes = [PurePosixPath(fault.where).suffix.lower() for fault in left_out]
-    pictures = [fault for fault, suffix in zip(left_out, suffixes, strict=True) if suffix in PICTURE_SUFFIXES]
-    others = Counter(suffix or "no extension" for suffix in suffixes if suffix not in PICTURE_SUFFIXES)
-    counts = [f"{count} × {suffix}: no pictures" for suffix, count in sorted(others.items())]
-    return counts + _lines(pictures)
+    """Damaged pictures and folders one by one; of other files only how many there are of each extension."""
+    is_told = [fault.where.endswith("/") or _suffix(fault) in PICTURE_SUFFIXES for fault in left_out]
+    told = [fault for fault, is_listed in zip(left_out, is_told, strict=True) if is_listed]
+    rest = [fault for fault, is_listed in zip(left_out, is_told, strict=True) if not is_listed]
+    kinds = [fault.cause if fault.cause.endswith(CONVERT) else "no pictures" for fault in rest]
+    others = Counter((_suffix(fault) or "no extension", kind) for fault, kind in zip(rest, kinds, strict=True))
+    counts = [f"{count} × {suffix}: {kind}" for (suffix, kind), count in sorted(others.items())]
+    return counts + _lines(told)
+
+
+def _suffix(fault: Fault) -> str:
+    return PurePosixPath(fault.where).suffix.lower()
 
 
 def _section(heading: str, lines: Sequence[str], listed: int | None) -> list[str]:
     return [f"{heading}{':' if lines else ''}", *_first(lines, listed)]
 
 
-def _first(lines: Sequence[str], listed: int | None) -> list[str]:
-    shown = [f"  {line}" for line in lines[:listed]]
+def _first(lines: Sequence[str], listed: int | None, *, indent: str = "  ") -> list[str]:
+    shown = [f"{indent}{line}" for line in lines[:listed]]
     rest = len(lines) - len(shown)
-    return [*shown, f"  … and {rest} more, see report.txt"] if rest else shown
+    return [*shown, f"{indent}… and {rest} more, see report.txt"] if rest else shown
 
 
 def _count(count: int, one: str, many: str = "") -> str:

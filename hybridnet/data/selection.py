@@ -11,7 +11,7 @@ import numpy as np
 
 from hybridnet.data.decoded import Pictures
 from hybridnet.data.store import Store
-from hybridnet.data.table import Split, bad_files_fault
+from hybridnet.data.table import REPAIR, Split, bad_files_fault, missing_hint
 from hybridnet.errors import Fault, InputError
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,9 @@ def select(
             for i in range(len(split))]  # fmt: skip
     bad = {i: LeftOut(*row, cause) for i, row in enumerate(rows) if (cause := store.cause(i))}
     if bad and on_bad_image == "error":
-        raise InputError(_listed(bad, where))
+        entries = [(row.line, row.path, row.cause) for row in bad.values()]
+        hint = missing_hint(entries, table, len(rows), otherwise=REPAIR)
+        raise InputError(bad_files_fault(entries, where, hint=hint))
     if bad:
         log.warning(f"{len(bad)} pictures cannot be used and are left out; left_out.csv lists them")
 
@@ -87,7 +89,9 @@ def select(
             line, path, _ = validated[store.group(i)]
             leaks[i] = LeftOut(*rows[i], f"is a copy of line {line} {path!r} (valid)")
     if leaks and on_leak == "error":
-        raise InputError(_listed(leaks, where, hint=LEAKS)._replace(what="validation pictures in training"))
+        entries = [(row.line, row.path, row.cause) for row in leaks.values()]
+        fault = bad_files_fault(entries, where, hint=LEAKS)
+        raise InputError(fault._replace(what="validation pictures in training"))
     leaked = {store.group(i) for i in leaks} if on_leak == "keep" else set()
     num_leaked = sum(store.group(i) in leaked for i in range(len(train), len(rows)) if i not in bad)
     if num_leaked:
@@ -108,10 +112,6 @@ def select(
     pictures = (store.pictures(of_train), store.pictures(of_valid))
     digests = tuple([store.content_digest(i) for i in part] for part in (of_train, of_valid))
     return Selection(used_train, used_valid, pictures, digests, sorted(left_out.values()), num_leaked)
-
-
-def _listed(found: dict[int, LeftOut], where: str, **hint: str) -> Fault:
-    return bad_files_fault([(row.line, row.path, row.cause) for row in found.values()], where, **hint)
 
 
 def _require_rest(before: Split, train: Split, valid: Split, where: str) -> None:

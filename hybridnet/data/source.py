@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +17,19 @@ from hybridnet.files import csv_text, locked, read_json, write_json, write_text
 log = logging.getLogger(__name__)
 
 RECORD = "source.json"
+REPORT = "report.txt"
 
 
 class Table(NamedTuple):
-    """What a source makes: rows (path, label, split, …) under `columns`, and the class index of each label."""
+    """What a source makes: rows (path, label, split, …) under `columns`, and the class index of each label.
+
+    With `warnings` the source has also written REPORT, which says more of them.
+    """
 
     rows: list[tuple]
     label2id: dict[str, int]
     columns: tuple[str, ...] = ("path", "label", "split")
+    warnings: Sequence[str] = ()
 
 
 class Source:
@@ -99,6 +105,8 @@ def _make(source: Source, metadata: Path, label2id: Path, state: dict[str, Any],
         write_text(unfinished / metadata.name, csv_text([table.columns, *table.rows]))
         write_json(unfinished / RECORD, state)
         _move(unfinished, folder, last=[label2id.name, metadata.name, RECORD])
+        for line in table.warnings:
+            log.warning(f"{line}; see {folder / REPORT}")
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

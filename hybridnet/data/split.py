@@ -22,7 +22,8 @@ def split_groups(
     Args:
         labels: class of every picture.
         groups: number or name of every picture's group; a group may hold several classes.
-        shares: of each split; their sum is 1. The splits with the largest share take what rounding leaves over.
+        shares: of each split; their sum is 1. The splits with the largest share take what rounding leaves over, in
+            turn from class to class.
         seed: of the order in which groups of one size are placed.
 
     Raises:
@@ -35,7 +36,7 @@ def split_groups(
     np.add.at(sizes, (group_ids, label_ids), 1)
     _require_enough(classes, np.count_nonzero(sizes, axis=0), list(shares))
 
-    targets = np.stack([_targets(count, list(shares.values())) for count in sizes.sum(axis=0)], axis=1)
+    targets = _targets(sizes.sum(axis=0).tolist(), list(shares.values()))
     rng = np.random.default_rng(seed)
     for _ in range(ATTEMPTS):
         order = rng.permutation(len(sizes))
@@ -64,13 +65,22 @@ def _require_enough(classes: Sequence[str], num_groups: Sequence[int], splits: S
         raise InputError(*faults)
 
 
-def _targets(count: int, shares: Sequence[float]) -> np.ndarray:
-    """How many of `count` pictures each split should have: rounded, at least 1; their sum is `count`."""
-    targets = np.array([max(1, round(share * count)) for share in shares])
+def _targets(counts: Sequence[int], shares: Sequence[float]) -> np.ndarray:
+    """How many pictures of each class each split should have: rounded, at least 1; their sum is the class's count.
+
+    What is left over, or lacks, goes to the largest splits in turn. Each class goes on where the one before stopped:
+    began each with the first, many small classes would make the first folds the largest.
+
+    Returns:
+        int64 (splits, classes).
+    """
     largest = [index for index, share in enumerate(shares) if share > max(shares) - 1e-9]
-    left = count - targets.sum()
-    for turn in range(abs(left)):
-        targets[largest[turn % len(largest)]] += np.sign(left)
+    targets = np.array([[max(1, round(share * count)) for count in counts] for share in shares])
+    given = 0  # to the largest in turn; what a class lacks is taken back from those that were given last
+    for column, left in enumerate((np.array(counts) - targets.sum(axis=0)).tolist()):
+        for turn in range(given, given + left) if left > 0 else range(given + left, given):
+            targets[largest[turn % len(largest)], column] += 1 if left > 0 else -1
+        given += left
     return targets
 
 

@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from hybridnet.data.image import MISSING
+from hybridnet.data.labels import folded
 from hybridnet.data.labels import read_label2id as read_label2id
 from hybridnet.data.rows import COLUMNS as COLUMNS
 from hybridnet.data.rows import LISTED as LISTED
@@ -124,14 +126,19 @@ def examine(
         "path that is empty, a URL, or contains '..'": [
             f"line {row.line} {row.path!r}" for row, file in zip(rows, files, strict=True) if file is None
         ],
-        "one file with two labels": _conflicts(rows, files, [row.label for row in rows], "{row.path!r} is"),
-        "one file in two splits": _conflicts(rows, files, splits, "{row.path!r} is in"),
-        "one group in two splits": _conflicts(
+        "one file with two labels": conflicts(rows, files, [row.label for row in rows], "{row.path!r} is"),
+        "one file in two splits": conflicts(rows, files, splits, "{row.path!r} is in"),
+        "one group in two splits": conflicts(
             rows, [row.group.strip() or None if row.group else None for row in rows], splits, "group {row.group} is in"
         ),
     }
     if label2id is not None:
-        wrong = [f"line {row.line} {row.label!r}" for row in rows if row.label not in label2id]
+        known = {folded(label): label for label in label2id}
+        wrong = [
+            f"line {row.line} {_compared(row.label, known.get(folded(row.label)))}"
+            for row in rows
+            if row.label not in label2id
+        ]
         kinds = {f"unknown label (label2id has {listing(list(label2id))})": wrong} | kinds
     faults += fold_faults
     faults += [Fault("wrong rows", where, f"{what}: {listing(lines)}") for what, lines in kinds.items() if lines]
@@ -181,7 +188,7 @@ def file_keys(folder: Path, paths: Iterable[str]) -> list[str | None]:
     return [os.path.normcase(plain(join(base, path))) if is_safe(path) else None for path in paths]
 
 
-def _conflicts(rows: Sequence[Row], keys: Sequence[Hashable], values: Sequence[str], words: str) -> list[str]:
+def conflicts(rows: Sequence[Row], keys: Sequence[Hashable], values: Sequence[str], words: str) -> list[str]:
     """Keys whose rows have different values: the first row of each, and the first that differs from it."""
     first: dict[Hashable, tuple[Row, str]] = {}
     found: dict[Hashable, str] = {}
@@ -193,6 +200,11 @@ def _conflicts(rows: Sequence[Row], keys: Sequence[Hashable], values: Sequence[s
             subject = words.format(row=before)
             found[key] = f"{subject} {its_value} (line {before.line}) and {value} (line {row.line})"
     return list(found.values())
+
+
+def _compared(label: str, known: str | None) -> str:
+    """A label, and beside it the known one that looks alike: as ASCII, which shows how accents are made."""
+    return repr(label) if known is None else f"{label!a} instead of {known!a}"
 
 
 def _split_faults(
@@ -226,6 +238,26 @@ def bad_files_fault(entries: Iterable[tuple[int, str, str]], where: str, *, hint
     found = sorted(entries)
     listed = lines_of([f"line {line} '{path}': {cause}" for line, path, cause in found])
     return Fault("unusable images", where, f"{len(found)} of them{listed}", hint)
+
+
+def missing_hint(entries: Iterable[tuple[int, str, str]], table: Path, num_pictures: int, *, otherwise: str) -> str:
+    """What to do where most pictures of a table are missing: then its paths are wrong, not the files.
+
+    Args:
+        entries: see `bad_files_fault`.
+        table: whose folder the paths are relative to.
+        num_pictures: how many were looked for.
+        otherwise: the hint where most are there, or all that are missing have absolute paths.
+    """
+    lost = [path for _, path, cause in entries if cause == MISSING]
+    if 2 * len(lost) <= num_pictures or all(map(os.path.isabs, lost)):
+        return otherwise
+    hints = [f"relative paths are relative to the table's folder, {os.path.abspath(table.parent)}"]  # noqa: PTH100
+    if os.sep == "/" and any("\\" in path for path in lost):
+        hints.append("folders are separated by /, not by \\")
+    if any(path.startswith("~") for path in lost):
+        hints.append("~ does not stand for the home folder: write it out")
+    return "; ".join(hints)
 
 
 def choose(split: Split, limit: int | None, *, seed: int) -> Split:

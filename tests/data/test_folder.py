@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,55 @@ def test_new_picture_is_noticed(photos: Path) -> None:
 def test_folds_of_a_sweep(photos: Path) -> None:
     parts = [folder(photos, "data.folds=4", f"data.fold={fold}").valid.paths for fold in range(4)]
     assert sorted(path for part in parts for path in part) == sorted(map(str, photos.rglob("*.png")))
+
+
+@pytest.fixture
+def download(tmp_path: Path) -> Path:
+    for number in range(30, 34):
+        for split in ("train", "val"):
+            file = tmp_path / "download" / split / ("leaf" if number % 2 else "root") / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels(number + 10 * len(split)).save(file)
+    return tmp_path / "download"
+
+
+def test_folders_of_splits_are_kept(download: Path) -> None:
+    data = folder(download)
+    assert data.classes == ["leaf", "root"]
+    names = [[file.parts[-3] for file in split.files] for split in (data.train, data.valid)]
+    assert names == [["train"] * 4, ["val"] * 4]
+
+
+def test_a_table_in_which_splits_were_classes_is_made_anew(download: Path) -> None:
+    folder(download)
+    record = download.parent / "made" / "source.json"
+    content = hashlib.blake2b(digest_size=16)
+    for file in sorted(download.rglob("*.png")):
+        status = file.stat()
+        name = file.relative_to(download).as_posix()
+        content.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    state = json.loads(record.read_text())
+    assert state["files"] != content.hexdigest()
+    record.write_text(json.dumps(state | {"files": content.hexdigest()}))
+    folder(download)
+    assert json.loads(record.read_text()) == state
+
+
+def test_what_is_left_out_or_contradictory_is_told(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (photos / "root" / "again.png").write_bytes((photos / "leaf" / "deeper1" / "1.png").read_bytes())
+    (photos / "leaf" / "nowhere.png").symlink_to("gone.png")
+    (photos / "mold").mkdir()
+    (photos / "mold" / "1.heic").write_bytes(b"no picture")
+    data = folder(photos)
+    report = photos.parent / "made" / "report.txt"
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told[:2] == [
+        f"3 files left out; see {report}",
+        f"class 'mold' has no usable picture (1 file left out); see {report}",
+    ]
+    assert told[2].startswith("1 group of copies with different labels, and nobody knows which is right (")
+    assert told[2].endswith(f"on_duplicates=drop leaves them out); see {report}") and len(told) == 3
+    assert data.classes == ["leaf", "root"] and "  leaf/nowhere.png: no such file\n" in report.read_text()
 
 
 def test_no_such_folder(tmp_path: Path) -> None:

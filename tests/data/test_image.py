@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import threading
@@ -498,6 +499,20 @@ def gif(path: Path) -> None:
     Image.fromarray(pixels(3)).save(path, format="GIF")
 
 
+def beginning(head: bytes) -> Callable[[Path], None]:
+    return lambda path: path.write_bytes(head + bytes(999))
+
+
+OTHERS = [
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+    (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+    (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "AVIF"),
+    (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51\0", "JPEG 2000"),
+]
+
+
 def floats(path: Path) -> None:
     Image.fromarray(pixels().astype(np.float32)).save(path)
 
@@ -523,8 +538,10 @@ NO_PICTURE = "is none of JPEG, PNG, WebP, BMP and TIFF"
         (link_to_nothing, "a.jpg", "no such file", READERS),
         (text, "a.jpg", NO_PICTURE, READERS),
         (folder, "a.jpg", "is a folder", READERS),
-        (gif, "a.gif", NO_PICTURE, READERS),
-        (gif, "a.png", NO_PICTURE, READERS),
+        (gif, "a.gif", "is GIF, which is not read; convert it to JPEG", READERS),
+        (gif, "a.png", "is GIF, which", READERS),
+        *[(beginning(head), "a.jpg", f": is {kind}, which is not read; convert it", READERS) for head, kind in OTHERS],
+        (beginning(b"\0\0\0\x18ftypmp42"), "a.jpg", NO_PICTURE, READERS),  # a film
         (floats, "a.tif", "floating-point pixels", [load_image]),
         (cut, "a.jpg", "truncated", [load_image]),
         (cut, "a.png", "truncated", [load_image]),
@@ -542,6 +559,22 @@ def test_bad_file_is_named(
         with pytest.raises(InputError, match=cause) as error:
             read(path)
         assert [(fault.what, fault.where) for fault in error.value.faults] == [("unreadable image", str(path))]
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_what_the_system_refuses_is_told_without_its_number(
+    read: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read every file: the system's answer is made here."""
+    png(tmp_path / "a.png")
+
+    def refuse(path: Path, **settings: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(InputError) as error:
+        read(tmp_path / "a.png")
+    assert error.value.faults[0].cause == "Permission denied"
 
 
 @pytest.mark.parametrize("limit", [HEIGHT * WIDTH - 1, HEIGHT * WIDTH // 3], ids=["a little", "far"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridnet.data.labels import read_label2id
+from hybridnet.data.labels import clean_label, folded, lookalikes, read_label2id
 from hybridnet.errors import Fault, InputError
 
 
@@ -83,3 +83,10 @@ def test_first_twenty_gaps_are_listed(tmp_path: Path) -> None:
     path.write_text(str({str(index): 1000 + index for index in range(30)}).replace("'", '"'))
     (fault,) = faults_of(path)
     assert "18, 19 … (30 in all) missing, '0' has 1000" in fault.cause
+
+
+def test_spaces_and_the_form_of_accents_do_not_make_another_label() -> None:
+    assert clean_label("  gru\u0308n\t") == clean_label("gr\xfcn") == "gr\xfcn"
+    assert clean_label("brown spot") == "brown spot" != clean_label("Brown spot")
+    assert folded(" GRU\u0308N") == folded("gr\xfcn")
+    assert lookalikes(["blast", "Blast", "rust", "Blast", "BLAST"]) == [["BLAST", "Blast", "blast"]]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from hybridnet.data.image import load_image
 from hybridnet.data.listing import list_pictures
 from hybridnet.errors import InputError
 
@@ -73,6 +76,24 @@ def test_a_link_back_to_a_folder_above_is_followed_once(photos: Path) -> None:
     (photos / "leaf" / "up").symlink_to("..")
     (photos / "leaf" / "zz.jpg").symlink_to("nowhere")  # told when it is read
     assert names("photos") == [f"photos/{name}" for name in (*EVERYTHING[:-1], "leaf/zz.jpg", "x[1].jpg")]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may look into every folder: the system's answer is made here."""
+    scandir = os.scandir
+
+    def refuse(path: str = ".") -> Iterator[os.DirEntry]:
+        if Path(path).name in ("deep", ".cache"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    expected = ["leaf/deep" if name == "leaf/deep/c.tif" else name for name in EVERYTHING]
+    assert names("photos") == [f"photos/{name}" for name in expected]
+    with pytest.raises(
+        InputError, match=r"photos/leaf/deep: is a folder that cannot be looked into \(Permission denied"
+    ):
+        load_image("photos/leaf/deep")
 
 
 @pytest.mark.parametrize(

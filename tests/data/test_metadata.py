@@ -302,6 +302,13 @@ def test_the_sizes_are_told(make_folder: MakeFolder, build: Build, caplog: pytes
     assert "training pictures of 6×6 in epoch 1, 8×12 in epoch 2, 12×16 in epochs 3-4" in caplog.text
 
 
+def test_one_class_only_is_told(make_folder: MakeFolder, build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    build(make_folder(train=2, valid=1))
+    assert "one class only" not in caplog.text
+    build(make_folder(train=1, valid=1))
+    assert "one class only ('leaf'): there is nothing to tell apart" in caplog.text
+
+
 # Classes of different size
 
 

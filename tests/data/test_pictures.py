@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 
 from hybridnet.data import pictures
 from hybridnet.data.copies import thumbnail
-from hybridnet.data.pictures import Picture, list_folder, list_table, read_pictures, read_table
+from hybridnet.data.pictures import Picture, class_folders, list_folder, list_table, read_pictures, read_table
 from hybridnet.errors import Fault, InputError
 
 
@@ -21,7 +23,15 @@ def table(tmp_path: Path, text: str | bytes) -> Path:
 
 
 def test_the_class_is_the_folder_below_root(tmp_path: Path) -> None:
-    for name in ("blast/Orig/1.jpg", "blast/2", "brown spot/a/b/3.txt", "4.png", "blast/.thumbs/5.jpg", "own.csv"):
+    for name in (
+        "blast/Orig/1.jpg",
+        "blast/2",
+        "brown spot/a/b/3.txt",
+        "4.png",
+        "blast/.thumbs/5.jpg",
+        "own.csv",
+        r"blast/a\..\6.jpg",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     named, left_out = list_folder(tmp_path, own=[tmp_path / "own.csv"])
@@ -34,7 +44,60 @@ def test_the_class_is_the_folder_below_root(tmp_path: Path) -> None:
     assert [(fault.where, fault.cause) for fault in left_out] == [
         ("4.png", "lies in root itself, not in the folder of a class"),
         ("blast/.thumbs/5.jpg", "is hidden"),
+        (r"blast/a\..\6.jpg", "has '..' between backslashes, which no path in a table may have"),
     ]
+
+
+def test_below_folders_of_splits_the_class_is_the_next_folder(tmp_path: Path) -> None:
+    for name in ("TRAIN/blast/a/1.jpg", "val/blast/2.jpg", "Validation/rust/3.jpg", "test/4.jpg", "5.txt", "__M/.6"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    named, left_out = list_folder(tmp_path, own=())
+    assert [(n.name, n.label, n.split) for n in named] == [
+        ("TRAIN/blast/a/1.jpg", "blast", "train"),
+        ("Validation/rust/3.jpg", "rust", "valid"),
+        ("val/blast/2.jpg", "blast", "valid"),
+    ]
+    assert [fault.where for fault in left_out] == ["5.txt", "__M/.6", "test/4.jpg"]
+
+
+def test_spaces_around_a_label_and_the_form_of_accents_do_not_make_classes(tmp_path: Path) -> None:
+    for name in ("gru\u0308n/1.jpg", "gr\xfcn/2.jpg", " gr\xfcn\xa0/3.jpg", " /4.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    named, left_out = list_folder(tmp_path, own=())
+    assert {item.label for item in named} == {"gr\xfcn"} == class_folders(tmp_path, depth=1, own=()) - {""}
+    assert len({item.name for item in named}) == 3 and all(item.file.exists() for item in named)
+    assert left_out == [Fault("left out", " /4.jpg", "lies in a folder whose name is blank")]
+    (tmp_path / "list.csv").write_text("path,label\na,gru\u0308n\nb, gr\xfcn \n", encoding="utf-8")
+    assert {item.label for item in list_table(tmp_path / "list.csv")} == {"gr\xfcn"}
+
+
+def test_a_folder_that_cannot_be_looked_into_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may look into every folder: the system's answer is made here."""
+    for name in ("blast/1.jpg", "mold/deep/2.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    scandir = os.scandir
+
+    def refuse(path: str = ".") -> Iterator[os.DirEntry]:
+        if Path(path).name == "deep":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    named, left_out = list_folder(tmp_path, own=())
+    assert [item.name for item in named] == ["blast/1.jpg"]
+    cause = "is a folder that cannot be looked into (Permission denied)"
+    assert left_out == [Fault("left out", "mold/deep/", cause)]
+
+
+def test_class_folders_may_be_empty(tmp_path: Path) -> None:
+    for name in ("train/blast", "val/rust/deep", "val/.git", ".cache/a", "data"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "train" / "file").touch()
+    assert class_folders(tmp_path, depth=1, own=[tmp_path / "data" / "metadata.csv"]) == {"train", "val"}
+    assert class_folders(tmp_path, depth=2, own=()) == {"blast", "rust"}
 
 
 @pytest.mark.parametrize("where", ["threads", "processes"])
@@ -82,6 +145,7 @@ def test_table(tmp_path: Path) -> None:
         ("file,label\na,b\n", "no path; found 'file', 'label'\nhint: the first line must be: path,label"),
         ("path,label\n../a,b\nc,\nhttp://x/y,z\n,b\n", r"contains '..': line 2 '../a', line 4 'http://x/y', line 5 ''"),
         ("path,label\nc,\nd, \n", "no label: line 2 'c', line 3 'd'"),
+        ("path,label\na,b\nc,b\n./a,d\n", r"one file with two labels: 'a' is b \(line 2\) and d \(line 4\)"),
         ("path,label\n" + ",x\n" * 25, r"line 21 '' … \(25 in all\)"),
         ("path,label\na,b,c\n", "expected 2 fields: line 2 has 3"),
         ("", "is empty"),

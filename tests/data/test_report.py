@@ -28,6 +28,8 @@ def report(**changes: Any) -> Report:
         "joined": [0, 1, 2],
         "dropped": [],
         "left_out": [],
+        "unusable": {},
+        "note": "",
     }
     return Report(**settings | changes)
 
@@ -76,6 +78,68 @@ def test_copies_and_conflicts() -> None:
     assert "beside the first of each: 3 encoded anew or resized; the largest has 3" in text
     assert "nobody knows which is right (all are left out):" in text
     assert "\n1 copy left out:\n  cat/2.jpg: copy of cat/1.jpg\n" in text
+
+
+def test_copies_across_splits_of_root_are_told() -> None:
+    groups = [[picture("cat/1.jpg"), picture("cat/2.jpg")], [picture("cat/1.jpg"), picture("dog/3.jpg")]]
+    text = report(copies=groups, note="root's folders are splits; kept: train, valid").text(shortened=True)
+    assert text.startswith(
+        "3 pictures of 2 classes in photos\n\nroot's folders are splits; kept: train, valid\n\nclass"
+    )
+    assert "is right (on_duplicates=drop leaves them out):\n  cat/1.jpg = dog/3.jpg\n" in text
+    assert (
+        "\n\nwarning: 1 group of copies in more than one of root's splits (training refuses those of valid in train; "
+        "on_duplicates=drop keeps the largest of each group):\n  cat/1.jpg = cat/2.jpg\n\n"
+    ) in text
+
+
+def test_classes_without_a_usable_picture_are_told() -> None:
+    text = report(unusable={"eel": 1, "mold": 1234, "rust": 0}).text(shortened=True)
+    assert (
+        "\n\nwarning: class 'eel' has no usable picture (1 file left out)"
+        "\nwarning: class 'mold' has no usable picture (1,234 files left out)"
+        "\nwarning: class 'rust' has no usable picture (no file in it)\n\n"
+    ) in text
+    many = report(unusable={f"{n}": 1 for n in range(23)}).text(shortened=True).splitlines()
+    assert sum(line.startswith("warning: ") for line in many) == 20 and "… and 3 more, see report.txt" in many
+
+
+def test_classes_that_differ_in_case_only_are_told() -> None:
+    found = report(pictures=[picture("Blast/1.jpg"), picture("blast/2.jpg"), picture("rust/3.jpg")])
+    told = "classes that differ in upper and lower case only: 'Blast', 'blast'"
+    assert f"\n\nwarning: {told}\n\n" in found.text(shortened=True) and found.warnings() == [told]
+
+
+def test_a_folder_that_is_left_out_is_named_in_the_terminal() -> None:
+    left_out = [Fault("left out", "cat/deep/", "is a folder that cannot be looked into (Permission denied)")]
+    assert (
+        report(left_out=left_out)
+        .text(shortened=True)
+        .endswith("1 file left out:\n  cat/deep/: is a folder that cannot be looked into (Permission denied)\n")
+    )
+
+
+def test_formats_that_are_not_read_are_told_in_the_terminal() -> None:
+    cause = "is HEIC, which is not read; convert it to JPEG"
+    left_out = [Fault("left out", name, cause) for name in ("cat/1.HEIC", "cat/2.heic", "dog/3.jpg")]
+    assert (
+        report(left_out=[*left_out, Fault("left out", "dog/4.heic", "is hidden")])
+        .text(shortened=True)
+        .endswith(f"4 files left out:\n  2 × .heic: {cause}\n  1 × .heic: no pictures\n  dog/3.jpg: {cause}\n")
+    )
+
+
+def test_warnings_are_lines_without_lists() -> None:
+    groups = [[picture("cat/1.jpg"), picture("cat/2.jpg")], [picture("cat/1.jpg"), picture("dog/3.jpg")]]
+    left_out = [Fault("left out", "cat/4.jpg", "is damaged")]
+    told = report(copies=groups, left_out=left_out, unusable={"eel": 0}, note="root's folders are splits").warnings()
+    assert [line.partition(" (")[0] for line in told] == [
+        "1 file left out",
+        "class 'eel' has no usable picture",
+        "1 group of copies with different labels, and nobody knows which is right",
+        "1 group of copies in more than one of root's splits",
+    ]
+    assert told[-1].endswith(")") and report().warnings() == []
 
 
 def test_user_groups() -> None:

@@ -111,6 +111,11 @@ def test_bad_pictures_are_listed_in_the_order_of_the_table(on_leak: str) -> None
     assert "data.on_bad_image=skip" in fault.hint
 
 
+def test_where_most_pictures_are_missing_their_paths_are_explained() -> None:
+    fault = fault_of([0, 1], [0], bad=dict.fromkeys(range(2), MISSING))
+    assert fault.hint == f"relative paths are relative to the table's folder, {TABLE.parent.absolute()}"
+
+
 def test_of_many_bad_pictures_the_first_twenty_are_listed() -> None:
     fault = fault_of([0] * 30, [0] * 5, bad=dict.fromkeys(range(3, 26), BROKEN))
     assert fault.cause.startswith("23 of them\n  line 104 't3.png'")

@@ -46,6 +46,25 @@ def test_folds_differ_by_one_at_most(count: int, sizes: list[int]) -> None:
     assert sorted(found.values(), reverse=True) == sizes
 
 
+def test_folds_of_many_small_classes_are_of_one_size() -> None:
+    """Pictures on their own: whatever the classes' counts, folds differ by 1, in each class and in all."""
+    labels = [f"class {number}" for number in range(20) for _ in range(8)]
+    assert set(Counter(split_groups(labels, range(160), FOLDS, seed=0)).values()) == {32}
+    rng = np.random.default_rng(0)
+    for seed in range(60):
+        num_folds = int(rng.integers(2, 8))
+        counts = rng.integers(num_folds, 40, rng.integers(1, 25)).tolist()
+        labels = [f"class {number}" for number, count in enumerate(counts) for _ in range(count)]
+        shares = {str(fold): 1 / num_folds for fold in range(num_folds)}
+        found = split_groups(labels, range(len(labels)), shares, seed=seed)
+        by_class = Counter(zip(labels, found, strict=True))
+        for label in set(labels):
+            sizes = [by_class[label, fold] for fold in shares]
+            assert max(sizes) - min(sizes) <= 1
+        sizes = list(Counter(found).values())
+        assert max(sizes) - min(sizes) <= 1, (counts, num_folds, sizes)
+
+
 def test_groups_by_hand() -> None:
     """12 pictures in groups of 6, 3, 2 and 1, with targets 9 and 3: the largest first, each where most is missing."""
     groups = ["a"] * 6 + ["b"] * 3 + ["c"] * 2 + ["d"]

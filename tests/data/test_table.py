@@ -15,6 +15,7 @@ from hybridnet.data.table import (
     choose,
     examine,
     is_safe,
+    missing_hint,
     read_metadata,
 )
 from hybridnet.errors import Fault, InputError
@@ -102,8 +103,8 @@ UNSAFE = "path that is empty, a URL, or contains '..'"
     ("row", "cause"),
     [
         ("x.png,flower,train", "unknown label (label2id has leaf, root, stem): line 6 'flower'"),
-        ("x.png,Leaf,train", "unknown label (label2id has leaf, root, stem): line 6 'Leaf'"),
-        ("x.png,leaf ,train", "unknown label (label2id has leaf, root, stem): line 6 'leaf '"),
+        ("x.png,Leaf,train", "unknown label (label2id has leaf, root, stem): line 6 'Leaf' instead of 'leaf'"),
+        ("x.png,leaf ,train", "unknown label (label2id has leaf, root, stem): line 6 'leaf ' instead of 'leaf'"),
         ("x.png,,train", "unknown label (label2id has leaf, root, stem): line 6 ''"),
         ("x.png,leaf,validation", "unknown split (expected train, valid, test): line 6 'validation'"),
         ("x.png,leaf,Train", "unknown split (expected train, valid, test): line 6 'Train'"),
@@ -190,7 +191,13 @@ def test_splits_and_classes_without_images(rows: str, causes: list[str], tmp_pat
 
 def test_what_follows_from_wrong_rows_is_not_told(tmp_path: Path) -> None:
     (cause,) = causes_in(tmp_path, HEADING + GOOD.replace("stem", "Stem"))
-    assert cause == "unknown label (label2id has leaf, root, stem): line 4 'Stem'"
+    assert cause == "unknown label (label2id has leaf, root, stem): line 4 'Stem' instead of 'stem'"
+
+
+def test_label_whose_accent_is_made_in_another_way_is_shown(tmp_path: Path) -> None:
+    path = table(tmp_path, f"{HEADING}a.png,gru\u0308n,train\nb.png,rot,valid\n")
+    cause = examine(path, {"gr\xfcn": 0, "rot": 1})[2][0].cause
+    assert cause.endswith(r"line 2 'gru\u0308n' instead of 'gr\xfcn'")
 
 
 def test_without_labels_the_rest_is_examined(tmp_path: Path) -> None:
@@ -288,6 +295,19 @@ def test_first_twenty_pictures_are_listed(number: int, more: str | None) -> None
 def test_pictures_are_listed_in_the_order_of_the_table_with_any_cause_and_hint() -> None:
     fault = bad_files_fault(iter([(9, "b", "is cut"), (3, "a", "is dark")]), "there", hint="light")
     assert fault == ("unusable images", "there", "2 of them\n  line 3 'a': is dark\n  line 9 'b': is cut", "light")
+
+
+def test_where_most_pictures_are_missing_their_paths_are_explained(tmp_path: Path) -> None:
+    folder = f"relative paths are relative to the table's folder, {tmp_path}"
+
+    def hint(*paths: str, num_pictures: int = 3) -> str:
+        bad = [(line, path, "no such file") for line, path in enumerate(paths)]
+        return missing_hint([*bad, (9, "z", "is cut")], tmp_path / "a.csv", num_pictures, otherwise="mend")
+
+    assert hint("a.jpg", "b.jpg") == folder
+    assert hint("a.jpg", "b.jpg", num_pictures=4) == hint("/a.jpg", "/b.jpg") == "mend"
+    assert hint("C:\\a.jpg", "b.jpg") == f"{folder}; folders are separated by /, not by \\"
+    assert hint("~/a.jpg", "b.jpg") == f"{folder}; ~ does not stand for the home folder: write it out"
 
 
 # Limits

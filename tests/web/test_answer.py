@@ -89,7 +89,7 @@ def test_a_phone_s_photo_is_upright(plain: TrainedModel, with_maps: bool) -> Non
         (b"some text", "is none of JPEG, PNG, WebP, BMP and TIFF"),
         (b"", r"is empty \(0 bytes\)"),
         (encoded(picture(), "JPEG")[:700], "truncated"),
-        (encoded(picture(), "GIF"), "is none of JPEG, PNG, WebP, BMP and TIFF"),
+        (encoded(picture(), "GIF"), "is GIF, which is not read; convert it to JPEG"),
     ],
     ids=["text", "empty", "cut off", "GIF"],
 )
