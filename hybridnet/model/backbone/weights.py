@@ -34,17 +34,20 @@ def read(source: str) -> dict[str, Tensor]:
     What does not belong to the backbone keeps its name, so that `load_into` says that it was not used.
 
     Raises:
-        InputError: if the file is missing or damaged, or holds no tensors.
+        InputError: if the file is missing or damaged, or no state dict is found in it.
     """
     content = load_checkpoint(best_model_file(Path(source)))
-    state = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
+    found = (content[key] for key in ("model", "state_dict", "model_state_dict") if isinstance(content.get(key), dict))
     state = {
         name.removeprefix("module.").removeprefix("backbone."): value
-        for name, value in state.items()
+        for name, value in next(found, content).items()
         if isinstance(value, Tensor)
     }
     if not state:
-        raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", "the file holds no tensors"))
+        keys = _shorten([str(key) for key in content]) or "none"
+        cause = f"no tensors where a state dict is expected; keys of the file: {keys}"
+        hint = "save the state dict alone: torch.save(model.state_dict(), …)"
+        raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
     return state
 
 

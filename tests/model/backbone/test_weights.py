@@ -30,7 +30,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize("wrap", ["", "model", "state_dict"])
+@pytest.mark.parametrize("wrap", ["", "model", "state_dict", "model_state_dict"])
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
 def test_reads_a_file(wrap: str, prefix: str, tmp_path: Path) -> None:
     state = some_state()
@@ -49,14 +49,25 @@ def test_reads_the_best_model_of_a_run_folder(tmp_path: Path) -> None:
     assert_same(weights.read(str(tmp_path)), state)
 
 
-def test_refuses_what_is_missing_or_empty(tmp_path: Path) -> None:
+def test_refuses_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing checkpoint in .*best_model\.pt: no such file"):
         weights.read(str(tmp_path))
     with pytest.raises(InputError, match=r"missing checkpoint in .*absent\.pth: no such file"):
         weights.read(str(tmp_path / "absent.pth"))
-    torch.save({"epoch": 3}, tmp_path / "empty.pth")
-    with pytest.raises(InputError, match=r"model\.backbone\.weights=.*empty\.pth: the file holds no tensors"):
-        weights.read(str(tmp_path / "empty.pth"))
+
+
+@pytest.mark.parametrize(
+    ("content", "keys"), [({"epoch": 3, "net": some_state(), 5: "x"}, "epoch, net, 5"), ({}, "none")]
+)
+def test_names_what_is_there_where_no_state_dict_is_found(content: dict[Any, Any], keys: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(InputError) as caught:
+        weights.read(str(tmp_path / "other.pth"))
+    assert str(caught.value) == (
+        f"error: unusable weights in model.backbone.weights={tmp_path / 'other.pth'}: "
+        f"no tensors where a state dict is expected; keys of the file: {keys}\n"
+        "hint: save the state dict alone: torch.save(model.state_dict(), …)"
+    )
 
 
 def test_loads_what_fits_and_reports_the_rest() -> None:
