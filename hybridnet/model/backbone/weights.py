@@ -58,6 +58,11 @@ def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> 
         InputError: if nothing fits.
     """
     target = backbone.state_dict()
+    if not state.keys() & target.keys():
+        there, here = _example(list(state), list(target))
+        cause = f"none of its {len(state)} tensors has a name of this backbone: {there} there, {here} here"
+        hint = "rename them, or choose the backbone that has their names"
+        raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
     fitting = {name: value for name, value in state.items() if name in target and value.shape == target[name].shape}
     if not fitting:
         cause = f"none of its {len(state)} tensors fits this backbone"
@@ -79,6 +84,12 @@ def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> 
         if names:
             lines.append(f"  {reason}: {_shorten(names)}")
     return lines
+
+
+def _example(theirs: list[str], ours: list[str]) -> tuple[str, str]:
+    """A name from each side: the same one behind a prefix where there is such a pair."""
+    pairs = ((there, here) for here in ours for there in theirs if there.endswith(f".{here}"))
+    return next(pairs, (theirs[0], ours[0]))
 
 
 def _shorten(names: list[str], limit: int = 8) -> str:

@@ -105,6 +105,24 @@ def test_refuses_weights_of_another_network() -> None:
         weights.load_into(small_net(), state, source="somewhere")
 
 
+@pytest.mark.parametrize(
+    ("names", "there"),
+    [
+        (["head.weight", "encoder.0.bn1.weight", "encoder.0.conv1.weight"], "encoder.0.conv1.weight"),
+        (["patch_embed.weight", "cls_token"], "patch_embed.weight"),
+    ],
+)
+def test_shows_a_name_from_each_side_where_none_is_the_same(names: list[str], there: str) -> None:
+    """A prefix is told by the same tensor's name with it and without."""
+    with pytest.raises(InputError) as caught:
+        weights.load_into(small_net(), {name: torch.zeros(4) for name in names}, source="somewhere")
+    assert str(caught.value) == (
+        f"error: unusable weights in model.backbone.weights=somewhere: none of its {len(names)} tensors has a name of "
+        f"this backbone: {there} there, conv1.weight here\n"
+        "hint: rename them, or choose the backbone that has their names"
+    )
+
+
 @pytest.mark.parametrize("error", [URLError("no route to host"), OSError("no route to host")])
 def test_without_a_network_a_hint_is_given(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(url: str, **options: Any) -> None:
