@@ -55,7 +55,7 @@ def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> 
     """Load what fits by name and shape and say what was and what was not loaded.
 
     Raises:
-        InputError: if nothing fits.
+        InputError: if nothing fits, or what fits is not finite.
     """
     target = backbone.state_dict()
     if not state.keys() & target.keys():
@@ -68,6 +68,10 @@ def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> 
         cause = f"none of its {len(state)} tensors fits this backbone"
         hint = "choose the same backbone, for instance model/backbone=resnet50"
         raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
+    for name, value in fitting.items():
+        if not value.to(target[name].dtype).isfinite().all():  # as loaded: float32 holds less than float64
+            cause, hint = f"{name} holds NaN or infinity", "the training that saved it may have diverged; take another"
+            raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
     backbone.load_state_dict(fitting, strict=False)
 
     other_shape = [

@@ -123,6 +123,20 @@ def test_shows_a_name_from_each_side_where_none_is_the_same(names: list[str], th
     )
 
 
+@pytest.mark.parametrize("value", [float("nan"), -float("inf"), 1e200])
+def test_refuses_what_is_not_finite_and_names_it(value: float) -> None:
+    """float32 holds no 1e200. What is not used may be anything."""
+    net = small_net()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    state = {"fc.weight": torch.tensor([value])} | some_state()
+    state["bn1.weight"] = torch.tensor([1.0, 2.0, value, 4.0], dtype=torch.float64)
+    with pytest.raises(InputError, match=r"weights=somewhere: bn1\.weight holds NaN or infinity\nhint: the training"):
+        weights.load_into(net, state, source="somewhere")
+    assert_same(net.state_dict(), before)
+    del state["bn1.weight"]
+    assert weights.load_into(net, state, source="somewhere")[0].endswith("loaded 1 of 6 tensors")
+
+
 @pytest.mark.parametrize("error", [URLError("no route to host"), OSError("no route to host")])
 def test_without_a_network_a_hint_is_given(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(url: str, **options: Any) -> None:
