@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from hybridnet.checkpoint import best_model_file, load_checkpoint
 from hybridnet.errors import Fault, InputError
+
+log = logging.getLogger(__name__)
 
 
 def download(url: str) -> dict[str, Tensor]:
@@ -54,8 +57,10 @@ def read(source: str) -> dict[str, Tensor]:
 def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> list[str]:
     """Load what fits by name and shape and say what was and what was not loaded.
 
+    A warning tells of a mixture: of several tensors of another shape, or if less than half of the backbone is loaded.
+
     Raises:
-        InputError: if nothing fits, or what fits is not finite.
+        InputError: if no name is the backbone's, most of those that are have another shape, or what fits is not finite.
     """
     target = backbone.state_dict()
     if not state.keys() & target.keys():
@@ -64,21 +69,28 @@ def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> 
         hint = "rename them, or choose the backbone that has their names"
         raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
     fitting = {name: value for name, value in state.items() if name in target and value.shape == target[name].shape}
-    if not fitting:
-        cause = f"none of its {len(state)} tensors fits this backbone"
-        hint = "choose the same backbone, for instance model/backbone=resnet50"
+    other_shape = [
+        f"{name} {tuple(state[name].shape)} there, {tuple(target[name].shape)} here"
+        for name in state
+        if name in target and name not in fitting
+    ]
+    if len(other_shape) > len(fitting):
+        num_shared = len(other_shape) + len(fitting)
+        cause = f"{len(other_shape)} of the {num_shared} tensors with a name of this backbone have another shape"
+        cause, hint = f"{cause}: {other_shape[0]}", "choose the same backbone, for instance model/backbone=resnet50"
         raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
     for name, value in fitting.items():
         if not value.to(target[name].dtype).isfinite().all():  # as loaded: float32 holds less than float64
             cause, hint = f"{name} holds NaN or infinity", "the training that saved it may have diverged; take another"
             raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
     backbone.load_state_dict(fitting, strict=False)
+    # One tensor alone is the stem's, for pictures of another size or other channels.
+    if len(other_shape) > 1 or 2 * len(fitting) < len(target):
+        log.warning(
+            f"only {len(fitting)} of the {len(target)} tensors of this backbone come from {source}, "
+            f"{len(other_shape)} have another shape there; training begins from a mixture with random weights"
+        )
 
-    other_shape = [
-        f"{name} {tuple(state[name].shape)} there, {tuple(target[name].shape)} here"
-        for name in state
-        if name in target and name not in fitting
-    ]
     lines = [f"backbone weights from {source}: loaded {len(fitting)} of {len(target)} tensors"]
     for reason, names in (
         ("not loaded, another shape", other_shape),

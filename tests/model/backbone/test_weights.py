@@ -99,10 +99,44 @@ def test_long_lists_are_shortened() -> None:
     assert last.endswith("extra6, extra7 and 3 more")
 
 
-def test_refuses_weights_of_another_network() -> None:
-    state = {"conv1.weight": torch.zeros(4, 3, 7, 7), "fc.weight": torch.zeros(2, 4)}
-    with pytest.raises(InputError, match=r"weights=somewhere: none of its 2 tensors fits this backbone\nhint: choose"):
-        weights.load_into(small_net(), state, source="somewhere")
+def test_refuses_weights_of_which_most_have_another_shape() -> None:
+    net = small_net()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    wide = {"conv1.weight": torch.zeros(8, 3, 1, 1), "bn1.weight": torch.zeros(8), "fc.weight": torch.zeros(2, 8)}
+    with pytest.raises(InputError) as caught:
+        weights.load_into(net, wide | {"bn1.num_batches_tracked": torch.tensor(7)}, source="somewhere")
+    assert str(caught.value) == (
+        "error: unusable weights in model.backbone.weights=somewhere: 2 of the 3 tensors with a name of this backbone "
+        "have another shape: conv1.weight (8, 3, 1, 1) there, (4, 3, 1, 1) here\n"
+        "hint: choose the same backbone, for instance model/backbone=resnet50"
+    )
+    assert_same(net.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "num", "num_shapes"),
+    [
+        ({"bn1.weight": torch.zeros(5), "bn1.bias": torch.zeros(5)}, 4, 2),
+        ({"conv1.weight": None, "bn1.weight": None, "bn1.bias": None, "bn1.running_var": None}, 2, 0),
+    ],
+)
+def test_warns_of_a_mixture(
+    changes: dict[str, Any], num: int, num_shapes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = {name: value for name, value in (small_net().state_dict() | changes).items() if value is not None}
+    weights.load_into(small_net(), state, source="somewhere")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"only {num} of the 6 tensors of this backbone come from somewhere, {num_shapes} have another shape there; "
+        "training begins from a mixture with random weights"
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"conv1.weight": torch.zeros(4, 1, 1, 1)}])
+def test_another_stem_is_no_mixture(changes: dict[str, Tensor], caplog: pytest.LogCaptureFixture) -> None:
+    weights.load_into(small_net(), small_net().state_dict() | changes, source="somewhere")
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(
