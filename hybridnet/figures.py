@@ -179,7 +179,7 @@ def plot_reliability(*, counts: np.ndarray, confidences: np.ndarray, accuracies:
         title: above the picture.
     """
     figure = Figure(figsize=(5.4, 5.8))
-    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.09, top=0.92, hspace=0.12)
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.09, top=0.9, hspace=0.12)
     above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1])
     centres, width = (np.arange(len(counts)) + 0.5) / len(counts), 1 / len(counts)
     above.plot([0, 1], [0, 1], color=BEST, linewidth=1, linestyle=":", label="what the model says")
@@ -188,7 +188,9 @@ def plot_reliability(*, counts: np.ndarray, confidences: np.ndarray, accuracies:
     above.plot(confidences[some], accuracies[some], "o", color=TRAIN, markersize=4)
     above.set_ylabel("Accuracy", **STYLE)
     above.set_ylim(0, 1.02)
-    above.legend(loc="upper left", fontsize=9, edgecolor="none", framealpha=0.85)
+    # Above the axes: inside, some model's bars would be behind it.
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2, "borderaxespad": 0.3}
+    above.legend(**place, fontsize=9, frameon=False)
     below.bar(centres, counts, width=0.94 * width, color="#9FB8C8")
     below.set_ylabel("Pictures", **STYLE)
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))

@@ -158,3 +158,20 @@ def test_reliability_is_drawn_with_empty_bins() -> None:
         title="valid: 83.33% of 12",
     )
     assert diagram.size == (1080, 1160)
+
+
+@pytest.mark.parametrize("gain", [-0.5, 0.0, 0.5])
+def test_the_legend_of_a_reliability_diagram_hides_nothing(gain: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_drawn", lambda figure: figure)
+    confidences = (np.arange(10) + 0.5) / 10
+    accuracies = (confidences + gain).clip(0, 1)
+    figure = figures.plot_reliability(
+        counts=np.full(10, 7), confidences=confidences, accuracies=accuracies, title="valid: 83.33% of 12"
+    )
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    above = figure.axes[0]
+    legend = above.get_legend().get_window_extent(renderer)
+    (title,) = figure.texts
+    assert not legend.overlaps(above.bbox) and not legend.overlaps(title.get_window_extent(renderer))
+    assert all(figure.bbox.contains(*corner) for corner in legend.corners())
