@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,6 +134,14 @@ def _width(text: str, size: float) -> float:
     return max((font.getlength(line) for line in text.splitlines()), default=0.0) / scale / 72
 
 
+def _fitted(text: str, width: float, size: float) -> str:
+    """The text, cut off with an ellipsis where it is wider than `width` inches."""
+    if _width(text, size) <= width:
+        return text
+    limits = range(1, len(text))
+    return short(text, bisect_right(limits, width, key=lambda limit: _width(short(text, limit), size)) or 1)
+
+
 def plot_samples(
     images: np.ndarray, *, labels: Sequence[str], title: str, limit: int = 32, lines: int = 1
 ) -> Image.Image:
@@ -160,7 +169,7 @@ def plot_samples(
         top = title_height + label_height + row * (cell_height + label_height)
         places.append((left, top))
         centre, above = (left + cell_width / 2) / full_width, 1 - (top - 8) / full_height
-        shown = "\n".join(short(line, cell_width // 11) for line in label.splitlines())
+        shown = "\n".join(_fitted(line, cell_width / DPI, 7) for line in label.splitlines())
         figure.text(centre, above, shown, ha="center", va="bottom", fontsize=7)
     figure.text(0.5, 1 - 20 / full_height, title, ha="center", va="top", fontsize=10)
     picture = _drawn(figure)

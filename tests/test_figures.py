@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,19 @@ def test_the_width_of_a_name_is_matplotlibs(name: str) -> None:
     assert figures._width(name, 10) == pytest.approx(expected, rel=0.05, abs=0.01)
 
 
+@pytest.mark.parametrize("width", [0.01, 0.3, 1.0, 9.0])
+def test_a_text_is_cut_at_the_last_letter_that_fits(width: float) -> None:
+    text = "illicit WWWW trillium"
+    fitted = figures._fitted(text, width, 7)
+    if width == 9:
+        assert fitted == text
+    elif width == 0.01:
+        assert fitted == "…", "never nothing"
+    else:
+        longer = figures.short(text, len(fitted) + 1)
+        assert figures._width(fitted, 7) <= width < figures._width(longer, 7)
+
+
 def test_the_width_of_several_lines_is_that_of_the_longest() -> None:
     assert figures._width("late\nLeaf smut", 10) == figures._width("Leaf smut", 10)
     assert figures._width("", 10) == 0
@@ -115,6 +129,26 @@ def test_samples_are_shown_whole_in_their_order(tmp_path: Path) -> None:
     assert found == sorted(found)
     assert len({top for top, _ in found}) == 2
     assert len({left for _, left in found}) == 8
+
+
+WIDE, NARROW = "W" * 40, "illicit trillium lilli " * 3
+
+
+@pytest.mark.parametrize("side", [48, 64, 224])
+@pytest.mark.parametrize("name", [WIDE, NARROW, "Tungro virus disease, transmitted", "a" * 200])
+def test_captions_of_neighbours_keep_apart(side: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    monkeypatch.setattr(figures, "_drawn", lambda figure: found.append(figure) or Image.new("RGB", (9, 9)))
+    images = np.zeros((9, side, side, 3), dtype=np.uint8)
+    figures.plot_samples(images, labels=[f"{name}\n✗ 97% {name}"] * 9, title="batch", lines=2)
+    (figure,) = found
+    figure.set_dpi(figures.DPI)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    places = [text.get_window_extent(renderer) for text in figure.texts if "…" in text.get_text()]
+    assert len(places) == 9
+    assert not any(a.overlaps(b) for a, b in pairwise(places))
+    assert all(figure.bbox.contains(*corner) for place in places for corner in place.corners())
+    assert min(place.width for place in places) > 150, "the room is used"
 
 
 def test_each_class_has_a_row_of_pictures(tmp_path: Path) -> None:
