@@ -69,7 +69,7 @@ def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) ->
         counts: integers (num_classes, num_classes); rows are labels, columns predictions.
     """
     num_classes = len(classes)
-    classes = [short(name, 40) for name in classes] if num_classes <= 60 else []
+    classes = [_short_inside(name, 40) for name in classes] if num_classes <= 60 else []
     size = 10 if num_classes <= 20 else 6
     longest = max((_width(name, size) for name in classes), default=0.0)
     angle = math.radians(40) if max(map(len, classes), default=0) > 3 else 0
@@ -296,6 +296,14 @@ def show(path: Path) -> bool:
 def short(name: str, limit: int) -> str:
     """The name, cut off with an ellipsis where it is longer than `limit`."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
+
+
+def _short_inside(name: str, limit: int) -> str:
+    """The name, cut in its middle where it is longer than `limit`: many classes begin alike and end differently."""
+    if len(name) <= limit:
+        return name
+    ending = (limit - 1) // 2
+    return f"{name[: limit - 1 - ending]}…{name[len(name) - ending :]}"
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -100,6 +100,29 @@ def test_a_confusion_matrix_of_any_size_is_drawn(tmp_path: Path, num_classes: in
     assert min(_pixels(path).shape[:2]) > 300
 
 
+def _texts_of_confusion(classes: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found = []
+    drawn = figures._drawn
+    monkeypatch.setattr(figures, "_drawn", lambda figure: found.append(figure) or drawn(figure))
+    figures.plot_confusion(np.eye(len(classes), dtype=int), classes=classes, title="hybrid")
+    return [text.get_text() for text in found[0].texts]
+
+
+def test_long_names_that_begin_alike_stay_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = [f"photographs of leaves of rice that have {name}" for name in ("blast", "brown spot")]
+    texts = _texts_of_confusion([*classes, "x" * 40], monkeypatch)
+    for name in ("photographs of leave…ice that have blast", "photographs of leave…hat have brown spot", "x" * 40):
+        assert texts.count(name) == 2, "on either axis"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 8, 9])
+def test_a_name_is_cut_in_the_middle_to_its_limit(limit: int) -> None:
+    name = figures._short_inside("0123456789", limit)
+    beginning, ending = name.split("…")
+    assert len(name) == limit and len(beginning) - len(ending) in (0, 1)
+    assert "0123456789".startswith(beginning) and "0123456789".endswith(ending)
+
+
 @pytest.mark.parametrize(("num_images", "shape"), [(1, (40, 60)), (3, (60, 40)), (40, (64, 64))])
 def test_samples_are_shown_in_their_colours(tmp_path: Path, num_images: int, shape: tuple[int, int]) -> None:
     path = tmp_path / "samples.png"
