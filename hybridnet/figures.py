@@ -67,12 +67,18 @@ def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) ->
 
     Args:
         counts: integers (num_classes, num_classes); rows are labels, columns predictions.
+        classes: their names, shown up to 60; of more, some indices are.
     """
     num_classes = len(classes)
-    classes = [_short_inside(name, 40) for name in classes] if num_classes <= 60 else []
-    size = 10 if num_classes <= 20 else 6
-    longest = max((_width(name, size) for name in classes), default=0.0)
-    angle = math.radians(40) if max(map(len, classes), default=0) > 3 else 0
+    if num_classes <= 60:
+        names, unit = {number: _short_inside(name, 40) for number, name in enumerate(classes)}, ""
+        size = 10 if num_classes <= 20 else 6
+    else:
+        every = 10 * math.ceil(num_classes / 500)
+        names, unit = {number: str(number) for number in range(0, num_classes, every)}, " (index of the class)"
+        size = 8
+    longest = max(_width(name, size) for name in names.values())
+    angle = math.radians(40) if max(map(len, names.values())) > 3 else 0
     # In inches from the upper left corner. Only texts are matplotlib's: with axes it would take twice as long.
     side = min(14.5, 1.6 + 0.4 * num_classes)
     cell = side / num_classes
@@ -85,7 +91,7 @@ def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) ->
     def write(x: float, y: float, text: str, ha: str = "center", va: str = "center", **style: Any) -> None:
         figure.text(x / width, 1 - y / height, text, ha=ha, va=va, rotation_mode="anchor", **style)
 
-    for number, name in enumerate(classes):
+    for number, name in names.items():
         centre = (number + 0.5) * cell
         write(left - 0.07, top + centre, name, ha="right", va="center_baseline", fontsize=size)
         slanted = {"rotation": math.degrees(angle), "ha": "right"} if angle else {}
@@ -93,8 +99,8 @@ def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) ->
     for share in np.linspace(0, 1, 6):
         write(bar[2] + 0.1, bar[3] - share * (bar[3] - bar[1]), f"{share:.1f}", ha="left", va="center_baseline")
     write(bar[2] + 0.55, (top + bottom) / 2, "Share of the label's pictures", rotation=90, **STYLE)
-    write(0.22, (top + bottom) / 2, "Label", rotation=90, **STYLE)
-    write((left + right) / 2, height - 0.18, "Prediction", **STYLE)
+    write(0.22, (top + bottom) / 2, f"Label{unit}", rotation=90, **STYLE)
+    write((left + right) / 2, height - 0.18, f"Prediction{unit}", **STYLE)
     write((left + right) / 2, top / 2, title, fontsize=11)
     picture = _drawn(figure)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)

@@ -115,6 +115,20 @@ def test_long_names_that_begin_alike_stay_different(monkeypatch: pytest.MonkeyPa
         assert texts.count(name) == 2, "on either axis"
 
 
+@pytest.mark.parametrize(("num_classes", "every"), [(61, 10), (100, 10), (600, 20)])
+def test_of_many_classes_some_indices_are_shown(num_classes: int, every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = _texts_of_confusion([f"class {number}" for number in range(num_classes)], monkeypatch)
+    assert [text for text in texts if text.isdigit()] == [
+        str(number) for number in range(0, num_classes, every) for _ in ("label", "prediction")
+    ]
+    assert "Label (index of the class)" in texts and "Prediction (index of the class)" in texts
+
+
+def test_few_classes_are_shown_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = _texts_of_confusion([f"class {number}" for number in range(60)], monkeypatch)
+    assert texts.count("class 59") == 2 and "Label" in texts and "Prediction" in texts
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 8, 9])
 def test_a_name_is_cut_in_the_middle_to_its_limit(limit: int) -> None:
     name = figures._short_inside("0123456789", limit)
