@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,8 +87,7 @@ def load_checkpoint(path: Path, *, stays_in_file: bool = False) -> dict[str, Any
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=stays_in_file)
     except Exception as error:  # torch and pickle raise many kinds for a damaged or a refused file
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(Fault("unusable checkpoint", str(path), cause)) from error
+        raise InputError(Fault("unusable checkpoint", str(path), *_cause_and_hint(error))) from error
     if not isinstance(content, dict):
         raise InputError(Fault("unusable checkpoint", str(path), f"holds a {type(content).__name__}, not a dictionary"))
     return content
@@ -112,7 +112,7 @@ def load_last(folder: Path) -> dict[str, Any] | None:
         except InputError as older:
             hint = "the run cannot be continued; start it anew in another folder"
             raise InputError(*error.faults, older.faults[0]._replace(hint=hint)) from older
-        log.warning(f"{error.faults[0]}; continuing from {previous}, which was saved before it")
+        log.warning(f"{error.faults[0]._replace(hint='')}; continuing from {previous}, which was saved before it")
         return content
 
 
@@ -190,6 +190,17 @@ def _verify(path: Path) -> None:
         raise InputError(Fault("damaged checkpoint", str(path), f"the checksum of its part {damaged} is wrong"))
     if folders:
         raise InputError(Fault("damaged checkpoint", str(path), f"its part {folders[0]} is marked as a folder"))
+
+
+def _cause_and_hint(error: Exception) -> tuple[str, str]:
+    """Why torch does not read a file, and what to do; its own words for a file with code advise to run that."""
+    text = str(error).strip()
+    if code := re.search(r"GLOBAL (\S+)|(TorchScript)", text):
+        cause = f"it holds more than tensors and plain types ({code[1] or code[2]}); nothing of it was run"
+        return cause, "save the weights alone, where the model can be loaded: torch.save(model.state_dict(), …)"
+    if isinstance(error, OSError | RuntimeError) and text:
+        return text.splitlines()[0], ""
+    return "it was not written by torch.save, or it is damaged", ""
 
 
 def _shape(tensor: Tensor) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,12 +67,18 @@ def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) ->
 
     Args:
         counts: integers (num_classes, num_classes); rows are labels, columns predictions.
+        classes: their names, shown up to 60; of more, some indices are.
     """
     num_classes = len(classes)
-    classes = [short(name, 40) for name in classes] if num_classes <= 60 else []
-    size = 10 if num_classes <= 20 else 6
-    longest = max((_width(name, size) for name in classes), default=0.0)
-    angle = math.radians(40) if max(map(len, classes), default=0) > 3 else 0
+    if num_classes <= 60:
+        names, unit = {number: _short_inside(name, 40) for number, name in enumerate(classes)}, ""
+        size = 10 if num_classes <= 20 else 6
+    else:
+        every = 10 * math.ceil(num_classes / 500)
+        names, unit = {number: str(number) for number in range(0, num_classes, every)}, " (index of the class)"
+        size = 8
+    longest = max(_width(name, size) for name in names.values())
+    angle = math.radians(40) if max(map(len, names.values())) > 3 else 0
     # In inches from the upper left corner. Only texts are matplotlib's: with axes it would take twice as long.
     side = min(14.5, 1.6 + 0.4 * num_classes)
     cell = side / num_classes
@@ -84,7 +91,7 @@ def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) ->
     def write(x: float, y: float, text: str, ha: str = "center", va: str = "center", **style: Any) -> None:
         figure.text(x / width, 1 - y / height, text, ha=ha, va=va, rotation_mode="anchor", **style)
 
-    for number, name in enumerate(classes):
+    for number, name in names.items():
         centre = (number + 0.5) * cell
         write(left - 0.07, top + centre, name, ha="right", va="center_baseline", fontsize=size)
         slanted = {"rotation": math.degrees(angle), "ha": "right"} if angle else {}
@@ -92,8 +99,8 @@ def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) ->
     for share in np.linspace(0, 1, 6):
         write(bar[2] + 0.1, bar[3] - share * (bar[3] - bar[1]), f"{share:.1f}", ha="left", va="center_baseline")
     write(bar[2] + 0.55, (top + bottom) / 2, "Share of the label's pictures", rotation=90, **STYLE)
-    write(0.22, (top + bottom) / 2, "Label", rotation=90, **STYLE)
-    write((left + right) / 2, height - 0.18, "Prediction", **STYLE)
+    write(0.22, (top + bottom) / 2, f"Label{unit}", rotation=90, **STYLE)
+    write((left + right) / 2, height - 0.18, f"Prediction{unit}", **STYLE)
     write((left + right) / 2, top / 2, title, fontsize=11)
     picture = _drawn(figure)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
@@ -133,6 +140,14 @@ def _width(text: str, size: float) -> float:
     return max((font.getlength(line) for line in text.splitlines()), default=0.0) / scale / 72
 
 
+def _fitted(text: str, width: float, size: float) -> str:
+    """The text, cut off with an ellipsis where it is wider than `width` inches."""
+    if _width(text, size) <= width:
+        return text
+    limits = range(1, len(text))
+    return short(text, bisect_right(limits, width, key=lambda limit: _width(short(text, limit), size)) or 1)
+
+
 def plot_samples(
     images: np.ndarray, *, labels: Sequence[str], title: str, limit: int = 32, lines: int = 1
 ) -> Image.Image:
@@ -160,7 +175,7 @@ def plot_samples(
         top = title_height + label_height + row * (cell_height + label_height)
         places.append((left, top))
         centre, above = (left + cell_width / 2) / full_width, 1 - (top - 8) / full_height
-        shown = "\n".join(short(line, cell_width // 11) for line in label.splitlines())
+        shown = "\n".join(_fitted(line, cell_width / DPI, 7) for line in label.splitlines())
         figure.text(centre, above, shown, ha="center", va="bottom", fontsize=7)
     figure.text(0.5, 1 - 20 / full_height, title, ha="center", va="top", fontsize=10)
     picture = _drawn(figure)
@@ -179,7 +194,7 @@ def plot_reliability(*, counts: np.ndarray, confidences: np.ndarray, accuracies:
         title: above the picture.
     """
     figure = Figure(figsize=(5.4, 5.8))
-    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.09, top=0.92, hspace=0.12)
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.09, top=0.9, hspace=0.12)
     above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1])
     centres, width = (np.arange(len(counts)) + 0.5) / len(counts), 1 / len(counts)
     above.plot([0, 1], [0, 1], color=BEST, linewidth=1, linestyle=":", label="what the model says")
@@ -188,7 +203,9 @@ def plot_reliability(*, counts: np.ndarray, confidences: np.ndarray, accuracies:
     above.plot(confidences[some], accuracies[some], "o", color=TRAIN, markersize=4)
     above.set_ylabel("Accuracy", **STYLE)
     above.set_ylim(0, 1.02)
-    above.legend(loc="upper left", fontsize=9, edgecolor="none", framealpha=0.85)
+    # Above the axes: inside, some model's bars would be behind it.
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2, "borderaxespad": 0.3}
+    above.legend(**place, fontsize=9, frameon=False)
     below.bar(centres, counts, width=0.94 * width, color="#9FB8C8")
     below.set_ylabel("Pictures", **STYLE)
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -285,6 +302,14 @@ def show(path: Path) -> bool:
 def short(name: str, limit: int) -> str:
     """The name, cut off with an ellipsis where it is longer than `limit`."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
+
+
+def _short_inside(name: str, limit: int) -> str:
+    """The name, cut in its middle where it is longer than `limit`: many classes begin alike and end differently."""
+    if len(name) <= limit:
+        return name
+    ending = (limit - 1) // 2
+    return f"{name[: limit - 1 - ending]}…{name[len(name) - ending :]}"
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -9,6 +9,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -261,7 +262,14 @@ def test_a_file_that_grew_is_noticed_or_holds_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "cause"),
-    [(b"", "it is empty$"), (b"PK\x03\x04 not a checkpoint", ".*zip"), (b"x" * 100, "Weights only")],
+    [
+        (b"", "it is empty$"),
+        (b"PK\x03\x04 not a checkpoint", ".*zip"),
+        (b"x" * 100, "it was not written by torch.save, or it is damaged$"),
+        (b"hello, these are no weights\n", "it was not written by torch.save, or it is damaged$"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it was not written by torch.save, or it is damaged$"),
+        (pickle.dumps({"weight": 1.5}), "it was not written by torch.save, or it is damaged$"),
+    ],
 )
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes, cause: str) -> None:
     path = tmp_path / "a.pt"
@@ -313,6 +321,30 @@ def test_loading_never_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize(
+    ("save", "what"),
+    [
+        (lambda path: torch.save(nn.Linear(2, 1), path), "torch.nn.modules.linear.Linear"),
+        (lambda path: torch.save({"model": Fraction(1, 2)}, path), "fractions.Fraction"),
+        (lambda path: torch.save(Fraction(1, 2), path, _use_new_zipfile_serialization=False), "fractions.Fraction"),
+        (lambda path: path.write_bytes(pickle.dumps(Fraction(1, 2), protocol=2)), "fractions.Fraction"),
+        (lambda path: torch.jit.save(torch.jit.script(nn.Linear(2, 1)), path), "TorchScript"),
+    ],
+)
+def test_what_else_a_file_holds_is_named_and_nobody_is_advised_to_run_it(
+    tmp_path: Path, save: Callable[[Path], None], what: str
+) -> None:
+    save(tmp_path / "a.pt")
+    with pytest.raises(InputError) as caught:
+        load_checkpoint(tmp_path / "a.pt")
+    assert str(caught.value) == (
+        f"error: unusable checkpoint in {tmp_path / 'a.pt'}: it holds more than tensors and plain types ({what}); "
+        "nothing of it was run\n"
+        "hint: save the weights alone, where the model can be loaded: torch.save(model.state_dict(), …)"
+    )
+
+
 def test_a_checkpoint_is_a_dictionary(tmp_path: Path) -> None:
     torch.save(torch.zeros(3), tmp_path / "a.pt")
     with pytest.raises(InputError, match="holds a Tensor, not a dictionary"):
@@ -362,6 +394,13 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     assert load_checkpoint(previous) == {"epoch": 1}, "the command may still be refused"
     with pytest.raises(InputError):
         load_checkpoint(last)
+
+
+def test_the_fall_back_is_told_in_one_line(run_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save({"epoch": Fraction(1, 2)}, run_folder / "last.pt")
+    assert load_last(run_folder) == {"epoch": 1}
+    (record,) = caplog.records
+    assert "(fractions.Fraction); nothing of it was run; continuing from" in record.getMessage()
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,19 @@ def test_the_width_of_a_name_is_matplotlibs(name: str) -> None:
     assert figures._width(name, 10) == pytest.approx(expected, rel=0.05, abs=0.01)
 
 
+@pytest.mark.parametrize("width", [0.01, 0.3, 1.0, 9.0])
+def test_a_text_is_cut_at_the_last_letter_that_fits(width: float) -> None:
+    text = "illicit WWWW trillium"
+    fitted = figures._fitted(text, width, 7)
+    if width == 9:
+        assert fitted == text
+    elif width == 0.01:
+        assert fitted == "…", "never nothing"
+    else:
+        longer = figures.short(text, len(fitted) + 1)
+        assert figures._width(fitted, 7) <= width < figures._width(longer, 7)
+
+
 def test_the_width_of_several_lines_is_that_of_the_longest() -> None:
     assert figures._width("late\nLeaf smut", 10) == figures._width("Leaf smut", 10)
     assert figures._width("", 10) == 0
@@ -84,6 +98,43 @@ def test_a_confusion_matrix_of_any_size_is_drawn(tmp_path: Path, num_classes: in
     names = [f"a class with a long name {i}" for i in range(num_classes)]
     figures.write(figures.plot_confusion(counts, classes=names, title="hybrid: 90.00% of 99"), path)
     assert min(_pixels(path).shape[:2]) > 300
+
+
+def _texts_of_confusion(classes: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found = []
+    drawn = figures._drawn
+    monkeypatch.setattr(figures, "_drawn", lambda figure: found.append(figure) or drawn(figure))
+    figures.plot_confusion(np.eye(len(classes), dtype=int), classes=classes, title="hybrid")
+    return [text.get_text() for text in found[0].texts]
+
+
+def test_long_names_that_begin_alike_stay_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = [f"photographs of leaves of rice that have {name}" for name in ("blast", "brown spot")]
+    texts = _texts_of_confusion([*classes, "x" * 40], monkeypatch)
+    for name in ("photographs of leave…ice that have blast", "photographs of leave…hat have brown spot", "x" * 40):
+        assert texts.count(name) == 2, "on either axis"
+
+
+@pytest.mark.parametrize(("num_classes", "every"), [(61, 10), (100, 10), (600, 20)])
+def test_of_many_classes_some_indices_are_shown(num_classes: int, every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = _texts_of_confusion([f"class {number}" for number in range(num_classes)], monkeypatch)
+    assert [text for text in texts if text.isdigit()] == [
+        str(number) for number in range(0, num_classes, every) for _ in ("label", "prediction")
+    ]
+    assert "Label (index of the class)" in texts and "Prediction (index of the class)" in texts
+
+
+def test_few_classes_are_shown_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = _texts_of_confusion([f"class {number}" for number in range(60)], monkeypatch)
+    assert texts.count("class 59") == 2 and "Label" in texts and "Prediction" in texts
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 8, 9])
+def test_a_name_is_cut_in_the_middle_to_its_limit(limit: int) -> None:
+    name = figures._short_inside("0123456789", limit)
+    beginning, ending = name.split("…")
+    assert len(name) == limit and len(beginning) - len(ending) in (0, 1)
+    assert "0123456789".startswith(beginning) and "0123456789".endswith(ending)
 
 
 @pytest.mark.parametrize(("num_images", "shape"), [(1, (40, 60)), (3, (60, 40)), (40, (64, 64))])
@@ -115,6 +166,26 @@ def test_samples_are_shown_whole_in_their_order(tmp_path: Path) -> None:
     assert found == sorted(found)
     assert len({top for top, _ in found}) == 2
     assert len({left for _, left in found}) == 8
+
+
+WIDE, NARROW = "W" * 40, "illicit trillium lilli " * 3
+
+
+@pytest.mark.parametrize("side", [48, 64, 224])
+@pytest.mark.parametrize("name", [WIDE, NARROW, "Tungro virus disease, transmitted", "a" * 200])
+def test_captions_of_neighbours_keep_apart(side: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    monkeypatch.setattr(figures, "_drawn", lambda figure: found.append(figure) or Image.new("RGB", (9, 9)))
+    images = np.zeros((9, side, side, 3), dtype=np.uint8)
+    figures.plot_samples(images, labels=[f"{name}\n✗ 97% {name}"] * 9, title="batch", lines=2)
+    (figure,) = found
+    figure.set_dpi(figures.DPI)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    places = [text.get_window_extent(renderer) for text in figure.texts if "…" in text.get_text()]
+    assert len(places) == 9
+    assert not any(a.overlaps(b) for a, b in pairwise(places))
+    assert all(figure.bbox.contains(*corner) for place in places for corner in place.corners())
+    assert min(place.width for place in places) > 150, "the room is used"
 
 
 def test_each_class_has_a_row_of_pictures(tmp_path: Path) -> None:
@@ -158,3 +229,20 @@ def test_reliability_is_drawn_with_empty_bins() -> None:
         title="valid: 83.33% of 12",
     )
     assert diagram.size == (1080, 1160)
+
+
+@pytest.mark.parametrize("gain", [-0.5, 0.0, 0.5])
+def test_the_legend_of_a_reliability_diagram_hides_nothing(gain: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_drawn", lambda figure: figure)
+    confidences = (np.arange(10) + 0.5) / 10
+    accuracies = (confidences + gain).clip(0, 1)
+    figure = figures.plot_reliability(
+        counts=np.full(10, 7), confidences=confidences, accuracies=accuracies, title="valid: 83.33% of 12"
+    )
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    above = figure.axes[0]
+    legend = above.get_legend().get_window_extent(renderer)
+    (title,) = figure.texts
+    assert not legend.overlaps(above.bbox) and not legend.overlaps(title.get_window_extent(renderer))
+    assert all(figure.bbox.contains(*corner) for corner in legend.corners())

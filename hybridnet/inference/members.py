@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from hybridnet.data.progress import Track
 from hybridnet.errors import Fault, InputError
-from hybridnet.inference.predictor import Answers, Predictor, Tta
+from hybridnet.inference.predictor import Answers, Predictor, Tta, together
 from hybridnet.inference.runs import RunSettings, folders_of
 from hybridnet.inference.trained import TrainedModel, load_trained
 
@@ -79,5 +78,4 @@ def answers_of(predictors: Sequence[Predictor], pictures: Sequence[Path], *, tra
     causes = {index: cause for answer in answers for index, cause in answer.causes.items()}
     used = np.array([index for index in answers[0].indices.tolist() if index not in causes], dtype=np.int64)
     logits = [answer.logits[np.isin(answer.indices, used)] for answer in answers]
-    together = logits[0] if len(logits) == 1 else torch.stack(logits).softmax(dim=2).mean(dim=0).log()
-    return Answers(together, used, causes)
+    return Answers(together(logits), used, causes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,19 @@ class Answers(NamedTuple):
     logits: Tensor
     indices: np.ndarray
     causes: dict[int, str]
+
+
+def together(logits: Sequence[Tensor]) -> Tensor:
+    """The logits of the only model or view, or the logarithm of the mean probabilities of several.
+
+    It is never taken of a probability: in float32 one below 1e-45 is 0, and its logarithm an infinite loss.
+
+    Shape:
+        each (B, num_classes) -> (B, num_classes).
+    """
+    if len(logits) == 1:
+        return logits[0]
+    return torch.stack([answer.log_softmax(dim=1) for answer in logits]).logsumexp(dim=0) - math.log(len(logits))
 
 
 class Predictor:
@@ -102,9 +116,7 @@ class Predictor:
         inputs = self.preprocessing.normalized(pixels, self.precision.dtype)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         answers = [self._forward(view(inputs)) for view in self.views]
-        if len(answers) == 1:
-            return answers[0]
-        return torch.stack(answers).softmax(dim=2).mean(dim=0).log()
+        return together(answers)
 
     def _forward(self, inputs: Tensor) -> Tensor:
         with self.precision.autocast():

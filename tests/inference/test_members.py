@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -71,6 +72,27 @@ def test_what_only_one_of_them_cannot_see_is_left_out_for_all() -> None:
     assert found.indices.tolist() == [0, 3]
     assert found.causes == {1: "cause 1", 2: "cause 2"}
     assert torch.allclose(found.logits.softmax(dim=1)[:, 0], torch.tensor([0.0, 3.0]).sigmoid())
+
+
+class Sure:
+    """A predictor without the least doubt."""
+
+    def __init__(self, *logits: float) -> None:
+        self.given = Answers(torch.tensor([logits]), np.array([0]), {})
+
+    def answers(self, pictures: object, *, track: object) -> Answers:
+        return self.given
+
+
+def test_what_all_are_sure_is_wrong_has_a_finite_logarithm() -> None:
+    """The probability e^-200 is 0 in float32; a loss of infinity would be null in metrics.json."""
+    found = answers_of([Sure(200.0, 0.0, -3.0), Sure(400.0, 0.0, 400.0)], [], track=silently)
+    wanted = torch.tensor([[math.log(3 / 4), -200 - math.log(2), math.log(1 / 4)]])
+    assert torch.allclose(found.logits, wanted, rtol=1e-6)
+
+
+def test_the_logits_of_one_alone_stay_as_they_are() -> None:
+    assert answers_of([Sure(200.0, 0.0, -3.0)], [], track=silently).logits.tolist() == [[200.0, 0.0, -3.0]]
 
 
 def test_other_classes_are_refused(reference: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,19 @@ def test_augmentation_gives_the_mean_probabilities(tta: str, views: object) -> N
     wanted = torch.tensor([corners(view) for view in views(picture)]).softmax(dim=1).mean(dim=0)
     answers = predictor(Corners(), tta=tta).answers([picture])
     assert torch.allclose(answers.logits.exp()[0], wanted)
+
+
+def test_a_view_without_doubt_leaves_the_logarithm_finite() -> None:
+    """The probability e^-200 is 0 in float32."""
+
+    class Sure(Corners):
+        def forward(self, images: Tensor) -> Tensor:
+            return 200 * super().forward(images)
+
+    picture = np.zeros((6, 8, 3), dtype=np.uint8)
+    picture[0, 0] = 255  # the first corner; mirrored, the second
+    logits = predictor(Sure(), tta="flip").answers([picture]).logits[0]
+    assert torch.allclose(logits, torch.tensor([-math.log(2), -math.log(2), -200.0, -200.0]))
 
 
 def test_full_memory_names_what_to_change() -> None:

@@ -20,7 +20,7 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
         """Apply stages start+1 … stop (all by default); `start=0` takes images and begins with the stem."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
     def stride(self, stage: int) -> int | None:
         """Pixels between the centres of what neighbouring positions of a stage's map see.
@@ -46,16 +46,16 @@ class Backbone(nn.Module):
 
     def insert_attention(self, attention: Callable[[int], nn.Module]) -> None:
         """Put a new attention layer into every residual block, after its last BatchNorm and before the addition."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no insert_attention()")
 
     def first_stages(self, num: int) -> list[nn.Module]:
         """The modules of the stem and of the stages 1 … num, to freeze them."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no first_stages()")
 
     def pretrained_parameter_names(self) -> set[str]:
         """Names of the parameters that belong to the published architecture, without inserted attention."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no pretrained_parameter_names()")
 
     def load_initial_weights(self) -> list[str]:
         """Load the weights that the settings ask for and say, line by line, what was and was not loaded."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no load_initial_weights()")

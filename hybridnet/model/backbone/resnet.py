@@ -25,8 +25,10 @@ class ResNet(Backbone):
         stem: `imagenet` (7×7 with stride 2, then max-pool; the map ends 32 times smaller than the image) or `small`
             (3×3 with stride 1, no max-pool; 8 times smaller), for pictures of 32 to 64 pixels.
         stochastic_depth: probability that training leaves out the last residual block for a picture, falling linearly
-            to 0 at the first one (Huang et al., arXiv:1603.09382; what is kept is scaled up while training instead of
-            down afterwards).
+            to 0 at the first one. Paper: Huang et al., "Deep Networks with Stochastic Depth", arXiv:1603.09382.
+            Deviations: of L blocks number l has (l - 1) / (L - 1) of the last one's rate, where the paper has l / L
+            and its first block is left out too; each picture draws for itself, not the batch; what is kept is scaled
+            up while training instead of down afterwards.
         pretrained: take the weights published at `pretrained_url`.
         pretrained_url: where the ImageNet weights of this architecture are.
         weights: a file or a run folder to take the weights from instead; null for none.

@@ -212,7 +212,7 @@ def _read(source: str) -> dict[str, Tensor]:
     """The tensors of a file, or of the best model of a run folder.
 
     Raises:
-        InputError: if the file is missing or damaged, or holds no tensors.
+        InputError: if the file is missing or damaged, or no state dict is found in it.
     """
     if not source.endswith(".safetensors"):
         return weights.read(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from hybridnet.checkpoint import best_model_file, load_checkpoint
 from hybridnet.errors import Fault, InputError
+
+log = logging.getLogger(__name__)
 
 
 def download(url: str) -> dict[str, Tensor]:
@@ -34,39 +37,60 @@ def read(source: str) -> dict[str, Tensor]:
     What does not belong to the backbone keeps its name, so that `load_into` says that it was not used.
 
     Raises:
-        InputError: if the file is missing or damaged, or holds no tensors.
+        InputError: if the file is missing or damaged, or no state dict is found in it.
     """
     content = load_checkpoint(best_model_file(Path(source)))
-    state = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
+    found = (content[key] for key in ("model", "state_dict", "model_state_dict") if isinstance(content.get(key), dict))
     state = {
         name.removeprefix("module.").removeprefix("backbone."): value
-        for name, value in state.items()
+        for name, value in next(found, content).items()
         if isinstance(value, Tensor)
     }
     if not state:
-        raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", "the file holds no tensors"))
+        keys = _shorten([str(key) for key in content]) or "none"
+        cause = f"no tensors where a state dict is expected; keys of the file: {keys}"
+        hint = "save the state dict alone: torch.save(model.state_dict(), …)"
+        raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
     return state
 
 
 def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> list[str]:
     """Load what fits by name and shape and say what was and what was not loaded.
 
+    A warning tells of a mixture: of several tensors of another shape, or if less than half of the backbone is loaded.
+
     Raises:
-        InputError: if nothing fits.
+        InputError: if no name is the backbone's, most of those that are have another shape, or what fits is not finite.
     """
     target = backbone.state_dict()
-    fitting = {name: value for name, value in state.items() if name in target and value.shape == target[name].shape}
-    if not fitting:
-        cause = f"none of its {len(state)} tensors fits this backbone"
-        hint = "choose the same backbone, for instance model/backbone=resnet50"
+    if not state.keys() & target.keys():
+        there, here = _example(list(state), list(target))
+        cause = f"none of its {len(state)} tensors has a name of this backbone: {there} there, {here} here"
+        hint = "rename them, or choose the backbone that has their names"
         raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
-    backbone.load_state_dict(fitting, strict=False)
-
+    fitting = {name: value for name, value in state.items() if name in target and value.shape == target[name].shape}
     other_shape = [
         f"{name} {tuple(state[name].shape)} there, {tuple(target[name].shape)} here"
         for name in state
         if name in target and name not in fitting
     ]
+    if len(other_shape) > len(fitting):
+        num_shared = len(other_shape) + len(fitting)
+        cause = f"{len(other_shape)} of the {num_shared} tensors with a name of this backbone have another shape"
+        cause, hint = f"{cause}: {other_shape[0]}", "choose the same backbone, for instance model/backbone=resnet50"
+        raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
+    for name, value in fitting.items():
+        if not value.to(target[name].dtype).isfinite().all():  # as loaded: float32 holds less than float64
+            cause, hint = f"{name} holds NaN or infinity", "the training that saved it may have diverged; take another"
+            raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
+    backbone.load_state_dict(fitting, strict=False)
+    # One tensor alone is the stem's, for pictures of another size or other channels.
+    if len(other_shape) > 1 or 2 * len(fitting) < len(target):
+        log.warning(
+            f"only {len(fitting)} of the {len(target)} tensors of this backbone come from {source}, "
+            f"{len(other_shape)} have another shape there; training begins from a mixture with random weights"
+        )
+
     lines = [f"backbone weights from {source}: loaded {len(fitting)} of {len(target)} tensors"]
     for reason, names in (
         ("not loaded, another shape", other_shape),
@@ -76,6 +100,12 @@ def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> 
         if names:
             lines.append(f"  {reason}: {_shorten(names)}")
     return lines
+
+
+def _example(theirs: list[str], ours: list[str]) -> tuple[str, str]:
+    """A name from each side: the same one behind a prefix where there is such a pair."""
+    pairs = ((there, here) for here in ours for there in theirs if there.endswith(f".{here}"))
+    return next(pairs, (theirs[0], ours[0]))
 
 
 def _shorten(names: list[str], limit: int = 8) -> str:

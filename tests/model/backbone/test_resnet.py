@@ -230,6 +230,15 @@ def test_loads_published_weights_into_a_network_with_attention(
     assert not model.layer4[1].attention.gain.any()
 
 
+def test_warns_when_the_weights_are_those_of_another_depth(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Most names and shapes of a ResNet-50 are those of a ResNet-18: its norms, and half of the 3×3 convolutions."""
+    torch.save(resnet("resnet50").state_dict(), tmp_path / "resnet50.pth")
+    head, *_ = resnet(weights=str(tmp_path / "resnet50.pth")).load_initial_weights()
+    assert head.endswith("loaded 97 of 120 tensors")
+    (record,) = caplog.records
+    assert "only 97 of the 120 tensors" in record.getMessage() and "23 have another shape" in record.getMessage()
+
+
 def test_refuses_two_sources_of_weights() -> None:
     with pytest.raises(ValueError, match=r"pretrained and weights both .*set model\.pretrained=false"):
         resnet(pretrained=True, weights="outputs/runs/some")

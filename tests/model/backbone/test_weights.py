@@ -30,7 +30,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize("wrap", ["", "model", "state_dict"])
+@pytest.mark.parametrize("wrap", ["", "model", "state_dict", "model_state_dict"])
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
 def test_reads_a_file(wrap: str, prefix: str, tmp_path: Path) -> None:
     state = some_state()
@@ -49,14 +49,25 @@ def test_reads_the_best_model_of_a_run_folder(tmp_path: Path) -> None:
     assert_same(weights.read(str(tmp_path)), state)
 
 
-def test_refuses_what_is_missing_or_empty(tmp_path: Path) -> None:
+def test_refuses_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing checkpoint in .*best_model\.pt: no such file"):
         weights.read(str(tmp_path))
     with pytest.raises(InputError, match=r"missing checkpoint in .*absent\.pth: no such file"):
         weights.read(str(tmp_path / "absent.pth"))
-    torch.save({"epoch": 3}, tmp_path / "empty.pth")
-    with pytest.raises(InputError, match=r"model\.backbone\.weights=.*empty\.pth: the file holds no tensors"):
-        weights.read(str(tmp_path / "empty.pth"))
+
+
+@pytest.mark.parametrize(
+    ("content", "keys"), [({"epoch": 3, "net": some_state(), 5: "x"}, "epoch, net, 5"), ({}, "none")]
+)
+def test_names_what_is_there_where_no_state_dict_is_found(content: dict[Any, Any], keys: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(InputError) as caught:
+        weights.read(str(tmp_path / "other.pth"))
+    assert str(caught.value) == (
+        f"error: unusable weights in model.backbone.weights={tmp_path / 'other.pth'}: "
+        f"no tensors where a state dict is expected; keys of the file: {keys}\n"
+        "hint: save the state dict alone: torch.save(model.state_dict(), …)"
+    )
 
 
 def test_loads_what_fits_and_reports_the_rest() -> None:
@@ -88,10 +99,76 @@ def test_long_lists_are_shortened() -> None:
     assert last.endswith("extra6, extra7 and 3 more")
 
 
-def test_refuses_weights_of_another_network() -> None:
-    state = {"conv1.weight": torch.zeros(4, 3, 7, 7), "fc.weight": torch.zeros(2, 4)}
-    with pytest.raises(InputError, match=r"weights=somewhere: none of its 2 tensors fits this backbone\nhint: choose"):
-        weights.load_into(small_net(), state, source="somewhere")
+def test_refuses_weights_of_which_most_have_another_shape() -> None:
+    net = small_net()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    wide = {"conv1.weight": torch.zeros(8, 3, 1, 1), "bn1.weight": torch.zeros(8), "fc.weight": torch.zeros(2, 8)}
+    with pytest.raises(InputError) as caught:
+        weights.load_into(net, wide | {"bn1.num_batches_tracked": torch.tensor(7)}, source="somewhere")
+    assert str(caught.value) == (
+        "error: unusable weights in model.backbone.weights=somewhere: 2 of the 3 tensors with a name of this backbone "
+        "have another shape: conv1.weight (8, 3, 1, 1) there, (4, 3, 1, 1) here\n"
+        "hint: choose the same backbone, for instance model/backbone=resnet50"
+    )
+    assert_same(net.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "num", "num_shapes"),
+    [
+        ({"bn1.weight": torch.zeros(5), "bn1.bias": torch.zeros(5)}, 4, 2),
+        ({"conv1.weight": None, "bn1.weight": None, "bn1.bias": None, "bn1.running_var": None}, 2, 0),
+    ],
+)
+def test_warns_of_a_mixture(
+    changes: dict[str, Any], num: int, num_shapes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = {name: value for name, value in (small_net().state_dict() | changes).items() if value is not None}
+    weights.load_into(small_net(), state, source="somewhere")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"only {num} of the 6 tensors of this backbone come from somewhere, {num_shapes} have another shape there; "
+        "training begins from a mixture with random weights"
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"conv1.weight": torch.zeros(4, 1, 1, 1)}])
+def test_another_stem_is_no_mixture(changes: dict[str, Tensor], caplog: pytest.LogCaptureFixture) -> None:
+    weights.load_into(small_net(), small_net().state_dict() | changes, source="somewhere")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("names", "there"),
+    [
+        (["head.weight", "encoder.0.bn1.weight", "encoder.0.conv1.weight"], "encoder.0.conv1.weight"),
+        (["patch_embed.weight", "cls_token"], "patch_embed.weight"),
+    ],
+)
+def test_shows_a_name_from_each_side_where_none_is_the_same(names: list[str], there: str) -> None:
+    """A prefix is told by the same tensor's name with it and without."""
+    with pytest.raises(InputError) as caught:
+        weights.load_into(small_net(), {name: torch.zeros(4) for name in names}, source="somewhere")
+    assert str(caught.value) == (
+        f"error: unusable weights in model.backbone.weights=somewhere: none of its {len(names)} tensors has a name of "
+        f"this backbone: {there} there, conv1.weight here\n"
+        "hint: rename them, or choose the backbone that has their names"
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("inf"), 1e200])
+def test_refuses_what_is_not_finite_and_names_it(value: float) -> None:
+    """float32 holds no 1e200. What is not used may be anything."""
+    net = small_net()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    state = {"fc.weight": torch.tensor([value])} | some_state()
+    state["bn1.weight"] = torch.tensor([1.0, 2.0, value, 4.0], dtype=torch.float64)
+    with pytest.raises(InputError, match=r"weights=somewhere: bn1\.weight holds NaN or infinity\nhint: the training"):
+        weights.load_into(net, state, source="somewhere")
+    assert_same(net.state_dict(), before)
+    del state["bn1.weight"]
+    assert weights.load_into(net, state, source="somewhere")[0].endswith("loaded 1 of 6 tensors")
 
 
 @pytest.mark.parametrize("error", [URLError("no route to host"), OSError("no route to host")])
