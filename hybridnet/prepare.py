@@ -28,6 +28,7 @@ def prepare(
     test: Rate,
     folds: Natural,
     groups: str | None,
+    copies: Literal["similar", "same"],
     on_duplicates: Literal["keep", "drop"],
     seed: Natural,
     overwrite: bool,
@@ -45,6 +46,7 @@ def prepare(
         test: share of each class for a test split.
         folds: how many equal parts what is not for testing is divided into; 0 for none. Fold 0 has the split 'valid'.
         groups: the user's groups, which no split divides: see `hybridnet.data.grouping.read_groups`.
+        copies: which pictures count as copies: 'similar' ones, or only the 'same' file or pixels.
         on_duplicates: 'drop' leaves out all but the largest of the copies of a picture, and all of them where their
             labels differ.
         seed: of the split.
@@ -56,7 +58,9 @@ def prepare(
     source, target = Path(root), Path(out)
     if not root:
         raise InputError(Fault("missing folder", "root=", "no such folder or table"))
-    division = Division(valid=valid, test=test, folds=folds, groups=groups, on_duplicates=on_duplicates, seed=seed)
+    division = Division(
+        valid=valid, test=test, folds=folds, groups=groups, copies=copies, on_duplicates=on_duplicates, seed=seed
+    )
     own = [target / name for name in FILES]
     table, report = divide_pictures(source, division, folder=target, own=own, track=track)
     label2id = json.dumps(table.label2id, indent=2, ensure_ascii=False) + "\n"

@@ -57,6 +57,7 @@ def call(root: Path | str, out: Path | str, **settings: Any) -> Path:
         "test": 0.0,
         "folds": 0,
         "groups": None,
+        "copies": "similar",
         "on_duplicates": "keep",
         "seed": 42,
         "overwrite": False,
@@ -287,6 +288,7 @@ def test_what_is_refused(
     ("settings", "message"),
     [
         ({"valid": 1.0}, "valid: must be >= 0 and < 1, got 1.0"),
+        ({"copies": "no"}, "copies: expected similar or same, got 'no'"),
         ({"on_duplicates": "ask"}, "on_duplicates: expected keep or drop, got 'ask'"),
         ({"seed": -1, "overwrite": "yes"}, "seed: must be >= 0, got -1; overwrite: expected true or false, got 'yes'"),
     ],
@@ -453,6 +455,20 @@ def test_class_that_dropping_empties_is_told(photos: Photos, tmp_path: Path) -> 
         (root / "eel" / f"{number}.png").write_bytes((root / "cat" / f"{number:02d}.png").read_bytes())
     with pytest.raises(InputError, match="too few pictures in class 'eel': on_duplicates=drop leaves out all of its"):
         call(root, tmp_path / "data", on_duplicates="drop")
+
+
+def test_pictures_that_just_look_alike_are_not_copies_where_that_is_said(photos: Photos, tmp_path: Path) -> None:
+    """Parts before one camera: what tells them apart is smaller than the cells that are compared."""
+    root = photos(cat=2, dog=2)
+    part = np.kron(np.random.default_rng(0).integers(0, 200, (8, 8, 3)), np.ones((16, 16, 1)))
+    for label, numbers in (("cat", range(2, 8)), ("dog", range(8, 14))):
+        for number in numbers:
+            pixels = part + np.random.default_rng(number).integers(0, 9, part.shape)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / label / f"{number:02d}.png")
+    (root / "dog" / "same.png").write_bytes((root / "dog" / "08.png").read_bytes())
+    assert len(set(column(call(root, tmp_path / "similar"), 3).values())) == 2 + 2 + 1
+    groups = column(call(root, tmp_path / "data", copies="same"), 3)
+    assert len(set(groups.values())) == 2 + 2 + 12 and groups["dog/same.png"] == groups["dog/08.png"]
 
 
 def test_copies_count_once(photos: Photos, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def thumbnail(image: Image.Image) -> np.ndarray:
     return np.array(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
-def find_copies(thumbnails: np.ndarray, digests: Sequence[bytes]) -> np.ndarray:
+def find_copies(thumbnails: np.ndarray, digests: Sequence[bytes], *, similar: bool = True) -> np.ndarray:
     """Number the groups of copies.
 
     Two pictures are copies if their files or thumbnails are the same, or if for one of the eight rotations and
@@ -58,6 +58,8 @@ def find_copies(thumbnails: np.ndarray, digests: Sequence[bytes]) -> np.ndarray:
     Args:
         thumbnails: uint8 (N, 32, 32, 3), from `thumbnail`.
         digests: of the N files' bytes.
+        similar: False counts only the same files and thumbnails: for pictures that are meant to look alike, such as
+            parts before one camera or pages of text, of which 16×16 cells do not show the difference.
 
     Returns:
         int64 (N,): groups are numbered 0, 1, … by their first member; a picture without copies has its own.
@@ -67,6 +69,8 @@ def find_copies(thumbnails: np.ndarray, digests: Sequence[bytes]) -> np.ndarray:
     for number, (pixels, digest) in enumerate(zip(thumbnails, digests, strict=True)):
         for key in (b"file" + digest, _key(pixels)):
             _merge(groups, number, first.setdefault(key, number))
+    if not similar:
+        return np.unique(groups, return_inverse=True)[1].astype(np.int64)
     distinct = np.flatnonzero(groups == np.arange(len(groups)))
     shapes = _Shapes(thumbnails, distinct)
     # Of those that have a shape it finds the rotated ones; where one just has one, rounding decides about its views.

@@ -20,7 +20,7 @@ class Folder(Source):
 
     Args:
         root: the folder of class folders.
-        valid, test, folds, groups, on_duplicates, seed: see `Division`.
+        valid, test, folds, groups, copies, on_duplicates, seed: see `Division`.
 
     Raises:
         InputError: if a split would be empty.
@@ -35,12 +35,13 @@ class Folder(Source):
         test: Rate,
         folds: Natural,
         groups: str | None,
+        copies: Literal["similar", "same"],
         on_duplicates: Literal["keep", "drop"],
         seed: Natural,
     ) -> None:
         self.root = Path(root)
         self.division = Division(
-            valid=valid, test=test, folds=folds, groups=groups, on_duplicates=on_duplicates, seed=seed
+            valid=valid, test=test, folds=folds, groups=groups, copies=copies, on_duplicates=on_duplicates, seed=seed
         )
         self.division.check()
 

@@ -33,6 +33,7 @@ class Division(NamedTuple):
         test: share of each class for a test split; 0 where root has a folder for it.
         folds: how many equal parts what is not for testing is divided into; 0 for none. Fold 0 has the split 'valid'.
         groups: the user's groups, which no split divides: see `read_groups`.
+        copies: which pictures count as copies: `similar` ones (see `find_copies`), or the `same` file or pixels only.
         on_duplicates: 'drop' leaves out all but the largest of the copies of a picture, and all of them where their
             labels differ.
         seed: of the split.
@@ -42,6 +43,7 @@ class Division(NamedTuple):
     test: float
     folds: int
     groups: str | None
+    copies: Literal["similar", "same"]
     on_duplicates: Literal["keep", "drop"]
     seed: int
 
@@ -92,7 +94,8 @@ def divide_pictures(
     _require_two_classes(everything, root, unusable)
 
     thumbnails = np.stack([picture.thumbnail for picture in everything])
-    copies = find_copies(thumbnails, [picture.digest for picture in everything])
+    digests = [picture.digest for picture in everything]
+    copies = find_copies(thumbnails, digests, similar=division.copies == "similar")
     groups = division.groups
     user_groups = read_groups(everything, groups, table=table) if groups is not None else [None] * len(everything)
     together = join_groups(copies.tolist(), user_groups)
@@ -157,7 +160,7 @@ def _require_classes(everything: Sequence[Picture], kept: Sequence[Picture]) -> 
     lost = sorted({p.label for p in everything} - {p.label for p in kept})
     if lost:
         cause = "on_duplicates=drop leaves out all of its pictures: each has a copy with another label"
-        hint = "on_duplicates=keep lists them in the report"
+        hint = "on_duplicates=keep lists them in the report; if they just look alike, copies=same"
         raise InputError(*(Fault("too few pictures", f"class '{label}'", cause, hint) for label in lost))
 
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 LEAKS = (
     "python -m hybridnet.prepare keeps copies in one split; data.on_leak=skip does not train on these; with "
-    "data.on_leak=keep the accuracy is too good to be true"
+    "data.on_leak=keep the accuracy is too good to be true, unless they just look alike"
 )
 
 

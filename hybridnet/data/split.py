@@ -53,7 +53,7 @@ def split_groups(
 
 
 def _require_enough(classes: Sequence[str], num_groups: Sequence[int], splits: Sequence[str]) -> None:
-    hint = "add pictures, leave the class out, or ask for fewer splits (test=0) or folds"
+    hint = "add pictures, leave the class out, ask for fewer splits or folds, or copies=same if they only look alike"
     splits_listed = f"{len(splits)} splits ({', '.join(splits)})"
     faults = []
     for label, count in zip(classes, num_groups, strict=True):

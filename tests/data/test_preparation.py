@@ -12,7 +12,7 @@ from PIL import Image
 from hybridnet.data.preparation import Division, divide_pictures
 from hybridnet.errors import InputError
 
-DIVISION = Division(valid=0.25, test=0.0, folds=0, groups=None, on_duplicates="keep", seed=42)
+DIVISION = Division(valid=0.25, test=0.0, folds=0, groups=None, copies="similar", on_duplicates="keep", seed=42)
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_every_class_with_too_few_groups_is_named() -> None:
     groups = [*range(9), 9, 9, *[10] * 5, *[11] * 4]
     with pytest.raises(InputError) as error:
         split_groups(labels, groups, shares_of(0.2, 0.1), seed=0)
-    hint = "add pictures, leave the class out, or ask for fewer splits (test=0) or folds"
+    hint = "add pictures, leave the class out, ask for fewer splits or folds, or copies=same if they only look alike"
     rest = "too few for 3 splits (train, valid, test); copies of one picture are one group"
     assert [tuple(fault) for fault in error.value.faults] == [
         ("too few pictures", "class 'dog'", f"1 group of pictures is {rest}", hint),
