@@ -72,7 +72,7 @@ def test_metadata_are_texts(file: Path) -> None:
         ({"model_config": "{"}, "unusable checkpoint in .*: Expecting"),
         (
             {"model_config": '{"_target_": "os.system"}', "classes": '["a"]'},
-            "'os.system' is not a class of torch modules",
+            "'os.system' is not below hybridnet",
         ),
         ({"model_config": '{"_target_": "torch.nn.Identity"}', "classes": "3"}, "unusable checkpoint"),
         ({"model_config": '{"_target_": "torch.nn.Identity"}', "classes": '["a"]'}, "saved by another model"),
