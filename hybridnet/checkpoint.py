@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hybridnet.errors import Fault, InputError, TrainingError
 from hybridnet.files import replacing
+from hybridnet.transfer import to_host
 
 log = logging.getLogger(__name__)
 
@@ -53,20 +54,21 @@ def save_checkpoint(
 
 def snapshot(content: Any) -> Any:
     """What a checkpoint holds now, on the CPU, whatever happens to it later; what was one tensor stays one."""
-    copies: dict[int, Tensor] = {}
+    tensors: dict[int, Tensor] = {}
+    _mapped(content, lambda tensor: tensors.setdefault(id(tensor), tensor))
+    copies = dict(zip(tensors, to_host(tensors.values()), strict=True))
+    return _mapped(content, lambda tensor: copies[id(tensor)])
 
-    def copied(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            if id(value) not in copies:
-                copies[id(value)] = value.detach().to("cpu", copy=True)
-            return copies[id(value)]
-        if isinstance(value, Mapping):
-            return {key: copied(entry) for key, entry in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(map(copied, value))
-        return value
 
-    return copied(content)
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same with every tensor in it changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _mapped(entry, change) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_mapped(entry, change) for entry in value)
+    return value
 
 
 def load_checkpoint(path: Path, *, stays_in_file: bool = False) -> dict[str, Any]:

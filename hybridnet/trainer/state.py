@@ -18,6 +18,7 @@ from hybridnet.trainer.average import WeightAverage
 from hybridnet.trainer.metrics import Evaluation, RunningTotals
 from hybridnet.trainer.randomness import offset_seed, random_states, restore_random_states
 from hybridnet.trainer.ranks import Ranks
+from hybridnet.transfer import to_host
 
 ADVICE = "try optimizer.base_lr and optimizer.head_lr ten times lower, trainer.clip_norm=1 or trainer.precision=float32"
 
@@ -126,7 +127,7 @@ class Training:
         """Take a copy of the weights that were evaluated, and their answers."""
         self.best_evaluation = evaluation
         weights = self.average.model.state_dict()
-        self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+        self.best = dict(zip(weights, to_host(weights.values()), strict=True))
 
     def has_finite_weights(self) -> bool:
         """Whether no weight is NaN or infinite. Waits for the device."""
