@@ -42,7 +42,7 @@ class Augment:
     """Draws the changes of a batch of training pictures.
 
     The crop follows Szegedy et al., "Going Deeper with Convolutions", arXiv:1409.4842; mixup is arXiv:1710.09412 and
-    CutMix arXiv:1905.04899. Where both are on, each picture gets one of the two, with equal chances.
+    CutMix arXiv:1905.04899. Where both are on, each picture that is mixed gets one of the two, with equal chances.
 
     Args:
         scale: smallest and largest share of the picture's area that a crop keeps.
@@ -55,6 +55,7 @@ class Augment:
         brightness, contrast, saturation: the factor is drawn from [1 - x, 1 + x] (never below 0).
         mixup: alpha of the Beta distribution that the partner's share is drawn from; 0 for none.
         cutmix: alpha of the Beta distribution that the patch's area is drawn from; 0 for none.
+        mix_probability: of a picture to be mixed at all, where one of the two is on.
 
     Raises:
         ValueError: if a setting is out of range, or a smallest value exceeds its largest.
@@ -75,6 +76,7 @@ class Augment:
         saturation: NonNegative,
         mixup: NonNegative,
         cutmix: NonNegative,
+        mix_probability: Probability,
     ) -> None:
         if not scale[0] <= scale[1] <= 1:
             raise ValueError(f"scale ({list(scale)}) must be [smallest, largest] with largest <= 1")
@@ -87,6 +89,7 @@ class Augment:
         self.rotation, self.shift = rotation, shift
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
         self.mixup, self.cutmix = _BetaDistribution(mixup), _BetaDistribution(cutmix)
+        self.mix_probability = mix_probability
 
     def draw(self, randoms: np.ndarray, sizes: np.ndarray, *, aspect: float) -> Changes:
         """The changes of a batch.
@@ -141,8 +144,10 @@ class Augment:
         self, choice: np.ndarray, blend: np.ndarray, area: np.ndarray, x: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """A picture keeps at least half of itself, so that its own label stays the most likely one."""
-        cuts = choice < (0.5 if self.mixup.alpha and self.cutmix.alpha else float(self.cutmix.alpha > 0))
-        own = np.where(cuts, 1.0, self.mixup.quantile(blend))
+        share_of_cuts = 0.5 if self.mixup.alpha and self.cutmix.alpha else float(self.cutmix.alpha > 0)
+        cuts = choice < self.mix_probability * share_of_cuts
+        blends = ~cuts & (choice < self.mix_probability)
+        own = np.where(blends, self.mixup.quantile(blend), 1.0)
         side = np.sqrt(np.where(cuts, 1 - self.cutmix.quantile(area), 0.0))
         left, top = np.where(cuts, (x, y), 0.0) * (1 - side)
         return own.astype(np.float32), np.stack([left, top, left + side, top + side], axis=-1).astype(np.float32)

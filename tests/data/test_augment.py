@@ -28,7 +28,8 @@ FLIPS, COLOUR, ANGLE, MIXING, SHIFT = (4 * CROP_TRIES + np.arange(*part) for par
 
 def augment(**settings: Any) -> Augment:
     """With neutral values for what is not given."""
-    return Augment(**{"scale": (1.0, 1.0), "ratio": (1.0, 1.0)} | dict.fromkeys(SCALARS, 0.0) | settings)
+    neutral = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "mix_probability": 1.0} | dict.fromkeys(SCALARS, 0.0)
+    return Augment(**neutral | settings)
 
 
 @functools.cache
@@ -330,6 +331,21 @@ def test_with_both_each_picture_gets_one_and_each_half_of_them() -> None:
     assert is_cut.mean() == pytest.approx(0.5, abs=0.032)  # 4 σ
 
 
+@pytest.mark.parametrize("kinds", [["mixup"], ["cutmix"], ["mixup", "cutmix"]], ids="-".join)
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_so_many_pictures_are_mixed(probability: float, kinds: list[str]) -> None:
+    """The kind and the share of the partner do not depend on it."""
+    alphas = dict.fromkeys(kinds, 1.0)
+    changes = drawn(augment(**alphas, mix_probability=probability))
+    is_blended, is_cut = changes.blends < 1, changes.patches.any(axis=1)
+    for kind, is_mixed in {"mixup": is_blended, "cutmix": is_cut}.items():
+        expected = probability / len(kinds) if kind in kinds else 0
+        assert is_mixed.mean() == pytest.approx(expected, abs=0.032)  # 4 σ
+        if is_mixed.any():
+            shares = own_shares(changes)[is_mixed]
+            assert largest_distance(shares, larger_part(1.0)) < 1.95 * len(shares) ** -0.5
+
+
 def test_no_mixing_is_exactly_neutral() -> None:
     changes = drawn(augment(scale=(0.3, 1.0), rotation=20.0, brightness=0.2))
     assert (changes.blends == 1).all()
@@ -375,6 +391,7 @@ def test_every_change_has_its_own_numbers() -> None:
         ({"brightness": -0.1, "contrast": "much"}, "brightness: must be >= 0, got -0.1; contrast: expected a number"),
         ({"saturation": float("nan")}, "saturation: expected a number, got nan"),
         ({"mixup": -0.2}, "mixup: must be >= 0, got -0.2"),
+        ({"mix_probability": 2}, "mix_probability: must be >= 0 and <= 1, got 2"),
         ({"cutmix": -1, "mixup": True}, "mixup: expected a number, got True; cutmix: must be >= 0, got -1"),
     ],
 )
@@ -392,8 +409,9 @@ def test_preset_builds_as_written(file: Path) -> None:
     change = preset(file.stem)
     written = yaml.safe_load(file.read_text(encoding="utf-8"))
     written.pop("_target_")
-    assert set(written) == {"scale", "ratio", *SCALARS}
-    found = {name: getattr(change, name) for name in ("rotation", "shift", "brightness", "contrast", "saturation")}
+    assert set(written) == {"scale", "ratio", *SCALARS, "mix_probability"}
+    same = ("rotation", "shift", "brightness", "contrast", "saturation", "mix_probability")
+    found = {name: getattr(change, name) for name in same}
     found |= {name: list(getattr(change, name)) for name in ("scale", "ratio")}
     found |= {"horizontal_flip": change.flips[0], "vertical_flip": change.flips[1]}
     found |= {"mixup": change.mixup.alpha, "cutmix": change.cutmix.alpha}

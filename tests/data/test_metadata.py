@@ -61,7 +61,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         "resident": "auto",
         "sampler": "shuffle",
         "class_weights": "none",
-        "augment": Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), **dict.fromkeys(scalars, 0.0)),
+        "augment": Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), mix_probability=1.0, **dict.fromkeys(scalars, 0.0)),
         "seed": 0,
     }
     return defaults | changes

@@ -30,6 +30,7 @@ NEUTRAL = {
     "saturation": 0.0,
     "mixup": 0.0,
     "cutmix": 0.0,
+    "mix_probability": 1.0,
 }
 RANDOM = {"scale": (0.2, 1.0), "ratio": (0.7, 1.4), "horizontal_flip": 0.5, "vertical_flip": 0.5, "brightness": 0.3}
 IN_MEMORY = Callable[..., Any]
