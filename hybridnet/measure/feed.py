@@ -14,10 +14,11 @@ from hybridnet import config
 from hybridnet.measure.rounds import Spread
 from hybridnet.recorder import NoRecorder
 from hybridnet.trainer.checkpoints import Checkpoints
+from hybridnet.trainer.evaluator import nothing
 from hybridnet.trainer.inputs import Inputs
 from hybridnet.trainer.state import Training
 from hybridnet.trainer.step import Step
-from hybridnet.trainer.supervised import Batch, Data, Trainer, nothing
+from hybridnet.trainer.supervised import Batch, Data, Trainer
 
 
 class Feed(NamedTuple):

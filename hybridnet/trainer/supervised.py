@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 import torch
@@ -19,6 +18,7 @@ from hybridnet.trainer.checkpoints import CheckpointRecorder, Checkpoints, Stop
 from hybridnet.trainer.clock import Clock
 from hybridnet.trainer.compilation import CompileMode, find_compilation
 from hybridnet.trainer.device import find_device, find_precision, is_out_of_memory, prepare_memory, set_determinism
+from hybridnet.trainer.evaluator import Evaluator, nothing
 from hybridnet.trainer.gradients import Gradients
 from hybridnet.trainer.inputs import Inputs
 from hybridnet.trainer.metrics import Evaluation
@@ -64,13 +64,6 @@ class Recorder(CheckpointRecorder, Protocol):
 
 # Between two readings of the device, at least: nobody reads faster, and at each a GPU has nothing to do for 1 ms.
 SECONDS_BETWEEN_READINGS = 0.25
-
-# Takes the place of batches whose source may fail.
-Guard = Callable[[Iterable[Batch]], Iterator[Batch]]
-
-
-def nothing() -> None:
-    """Where nothing is to be done, and nobody asks to stop."""
 
 
 def never(state: State) -> bool:
@@ -200,7 +193,7 @@ class Trainer:
             training.model.load_state_dict(training.best)
             if training.best_evaluation is None:  # that epoch was before this part of the run
                 asked = checkpoints.stop_if_asked if self.ranks.num == 1 else nothing
-                training.best_evaluation = self.evaluate(training.model, data, after_batch=asked)
+                training.best_evaluation = self.make_evaluator(training.model)(data, after_batch=asked)
             return state, training.best_evaluation
         except Exception as error:
             if is_out_of_memory(error):
@@ -245,6 +238,10 @@ class Trainer:
         """What makes the steps' inputs and targets."""
         return Inputs(lambda data, batch: (self.input(data, batch), data.targets(batch)), self.compilation, self.device)
 
+    def make_evaluator(self, model: nn.Module) -> Evaluator:
+        """What evaluates a model on the validation pictures, in the training's precision."""
+        return Evaluator(model, self.input, precision=self.precision, compilation=self.compilation, ranks=self.ranks)
+
     def is_finished(self, state: State) -> bool:
         """Whether the last epoch is done, or the monitored metric has not improved for `patience` epochs."""
         return state.epoch >= self.epochs or state.epoch - state.best_epoch >= self.patience
@@ -259,15 +256,15 @@ class Trainer:
         is_hopeless: Callable[[State], bool],
     ) -> State:
         """The epochs that are left."""
-        state, step, inputs = training.state, self.make_step(training), self.make_inputs()
+        state, model = training.state, training.average.model
+        step, inputs, evaluate = self.make_step(training), self.make_inputs(), self.make_evaluator(model)
         # Several ranks have different numbers of batches to validate, and cannot agree between them.
         after_batch = checkpoints.between_steps if self.ranks.num == 1 else nothing
         while not (self.is_finished(state) or is_hopeless(state)):
             checkpoints.stop_if_asked()
             row = self.train_epoch(training, step, inputs, data, recorder=recorder, checkpoints=checkpoints)
-            model = training.average.model
             self.ranks.share_buffers(model)
-            evaluation = self.evaluate(model, data, guarded=checkpoints.guarded, after_batch=after_batch)
+            evaluation = evaluate(data, guarded=checkpoints.guarded, after_batch=after_batch)
             row |= evaluation.summary()
             if not math.isfinite(row["valid_loss"]):
                 where = f"epoch {state.epoch + 1}, validation"
@@ -298,8 +295,8 @@ class Trainer:
         clock = Clock(state)
         batches = data.train_batches(state.epoch + 1, first=state.batch)
         for host_batch in clock.timed(checkpoints.guarded(batches)):
-            batch = host_batch.to(self.device)
-            images, targets = never_empty(*inputs(data, batch))
+            batch, *made = inputs(data, host_batch)
+            images, targets = never_empty(*made)
             share = self.ranks.share(len(batch), batch.num_images)
             loss_tensor, logits = step(images, targets, loss_weights * share)
             state.rates = rates(training.scheduler)
@@ -320,23 +317,6 @@ class Trainer:
         loss, accuracy = training.read()
         row = {"epoch": state.epoch + 1, "train_loss": loss, "train_acc": accuracy}
         return row | {"lr": state.rates[0], "head_lr": state.rates[-1]}
-
-    @torch.inference_mode()
-    def evaluate(
-        self, model: nn.Module, data: Data, *, guarded: Guard = iter, after_batch: Callable[[], None] = nothing
-    ) -> Evaluation:
-        """The model's answers on the validation pictures, in the training's precision; of all ranks, on every one."""
-        model.eval()
-        answers = []
-        for host_batch in guarded(data.valid_batches()):
-            batch = host_batch.to(self.device)
-            with self.precision.autocast():
-                logits = model(self.input(data, batch)).float()
-            answers.append((logits, batch.labels))
-            after_batch()
-        of_ranks = self.ranks.gathered([(logits.cpu(), labels.cpu()) for logits, labels in answers])
-        in_order = [answer for answers in zip_longest(*of_ranks) for answer in answers if answer is not None]
-        return Evaluation(*map(torch.cat, zip(*in_order, strict=True)))
 
     def input(self, data: Data, batch: Batch) -> Tensor:
         """The model's input in the format and memory layout of this trainer."""

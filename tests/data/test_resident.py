@@ -14,7 +14,7 @@ from hybridnet.data.batch import Batch, Crops
 from hybridnet.data.metadata import MetadataImages
 from hybridnet.data.resident import ResidentPictures
 from hybridnet.data.samples import resized
-from hybridnet.trainer import inputs
+from hybridnet.trainer import batch_function
 from hybridnet.trainer.compilation import Compilation
 from hybridnet.trainer.inputs import Inputs
 from tests.trainer.replaying import CpuGraphs
@@ -162,7 +162,7 @@ def test_inputs_can_be_recorded(
     data = build(make_folder(), *settings, *changes, "data.resident=true")
     data.setup(device=torch.device(device))
     if device == "cpu":
-        monkeypatch.setattr(inputs, "CudaGraphs", CpuGraphs)
+        monkeypatch.setattr(batch_function, "CudaGraphs", CpuGraphs)
     work = []
 
     def make(data: MetadataImages, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -175,7 +175,7 @@ def test_inputs_can_be_recorded(
     for epoch in range(1, 11):
         for batch in data.train_batches(epoch):
             there = batch.to(torch.device(device))
-            for found, expected in zip(recorded(data, there), make(data, there), strict=True):
+            for found, expected in zip(recorded(data, there)[1:], make(data, there), strict=True):
                 assert torch.equal(found, expected)
             num_batches += 1
     assert len(work) < 2 * num_batches - 10, "it was not recorded"

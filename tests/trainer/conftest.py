@@ -56,7 +56,7 @@ class TinyBatch:
         return len(self.labels)
 
     def to(self, device: torch.device) -> TinyBatch:
-        return TinyBatch(self.images.to(device), self.labels.to(device))
+        return type(self)(self.images.to(device), self.labels.to(device))
 
     layout = None
 
@@ -65,7 +65,7 @@ class TinyBatch:
         return [self.images, self.labels]
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> TinyBatch:
-        return TinyBatch(*tensors)
+        return type(self)(*tensors)
 
 
 class TinyData:

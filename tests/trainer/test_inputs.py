@@ -1,15 +1,14 @@
-"""Inputs and targets: recorded where the step is."""
+"""Inputs and targets: made beside the step before."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from hybridnet.trainer import inputs
+from hybridnet.trainer import batch_function
 from hybridnet.trainer.compilation import Compilation
 from hybridnet.trainer.inputs import Inputs
 from hybridnet.trainer.recording import NUM_WARM_UPS
@@ -20,98 +19,53 @@ OFF = Compilation(compiles=False, records=False, is_optional=False)
 RECORDS = Compilation(compiles=False, records=True, is_optional=False)
 
 
-class Work:
-    """Counts how often Python does it."""
-
-    num_calls = 0
-
-    def __call__(self, data: Any, batch: Any) -> tuple[Tensor, Tensor]:
-        self.num_calls += 1
-        return data.to_input(batch, torch.float32) * 2, data.targets(batch)
-
-
-@pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "CudaGraphs", CpuGraphs)
-
-
-def test_recorded_inputs_are_those_of_their_batches(graphs: None, tiny_data: type) -> None:
-    """Also of the short last one of each epoch, which has a recording of its own."""
-    data, work, plain = tiny_data(), Work(), Work()
-    recorded = Inputs(work, RECORDS, CPU)
-    for epoch in range(1, 9):
-        for batch in data.train_batches(epoch):
-            for found, expected in zip(recorded(data, batch), plain(data, batch), strict=True):
-                assert torch.equal(found, expected)
-    assert work.num_calls == 2 * (NUM_WARM_UPS + 1) and plain.num_calls == 40
-
-
-def test_another_layout_is_recorded_anew(graphs: None, tiny_data: type) -> None:
-    """The shapes are the same, and what is done is not."""
-    data = tiny_data()
-
-    def make(data: Any, batch: Any) -> tuple[Tensor, Tensor]:
-        return batch.images * (-1 if batch.layout == "negative" else 1), data.targets(batch)
-
-    class Negative(type(data.batch(slice(2)))):
-        layout = "negative"
-
-        def with_tensors(self, tensors: list[Tensor]) -> Negative:
-            return Negative(*tensors)
-
-    recorded = Inputs(make, RECORDS, CPU)
-    for _ in range(NUM_WARM_UPS + 2):
-        for batch in (data.batch(slice(2)), Negative(data.images[:2], data.labels[:2])):
-            assert torch.equal(recorded(data, batch)[0], make(data, batch)[0])
-
-
-def test_other_data_are_recorded_anew(graphs: None, tiny_data: type) -> None:
-    one, other = tiny_data(own_share=0.75), tiny_data(own_share=0.5)
-    recorded = Inputs(Work(), RECORDS, CPU)
-    for _ in range(NUM_WARM_UPS + 2):
-        for data in (one, other):
-            assert recorded(data, data.batch(slice(4)))[1].max() == data.own_share
+def work(data: Any, batch: Any) -> tuple[Tensor, Tensor]:
+    return data.to_input(batch, torch.float32) * 2, data.targets(batch)
 
 
 @pytest.mark.parametrize("compilation", [OFF, RECORDS], ids=["off", "records"])
-def test_plain_where_steps_are_and_for_batches_that_cannot(
-    compilation: Compilation, graphs: None, tiny_data: type
+def test_inputs_stay_until_the_next_ones_are_used(
+    compilation: Compilation, tiny_data: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Opaque:
-        images, labels = torch.randn(2, 3, 4, 4), torch.tensor([0, 2])
-
-    data, work = tiny_data(), Work()
-    made = Inputs(work, compilation, CPU)
-    for _ in range(2 * NUM_WARM_UPS):
-        made(data, data.batch(slice(2)) if compilation is OFF else Opaque())
-    assert work.num_calls == 2 * NUM_WARM_UPS
-
-
-def test_work_that_cannot_be_recorded_goes_on_without(
-    monkeypatch: pytest.MonkeyPatch, tiny_data: type, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Even where the step must be recorded: it is made for the data of others as well."""
-
-    class Unwilling(CpuGraphs):
-        def recorded(self, function: object) -> object:
-            raise RuntimeError("operation not permitted when stream is capturing")
-
-    monkeypatch.setattr(inputs, "CudaGraphs", Unwilling)
-    data, work = tiny_data(), Work()
-    made = Inputs(work, RECORDS, CPU)
-    with caplog.at_level(logging.WARNING):
-        for _ in range(NUM_WARM_UPS + 3):
-            made(data, data.batch(slice(2)))
-    assert work.num_calls == NUM_WARM_UPS + 3
-    assert len(caplog.messages) == 1 and caplog.messages[0].startswith("the input cannot be recorded")
+    """The next ones are made while the step is carried out that reads them."""
+    monkeypatch.setattr(batch_function, "CudaGraphs", CpuGraphs)
+    data, inputs = tiny_data(), Inputs(work, compilation, CPU)
+    batches = [data.batch(slice(4 * n, 4 * n + 4)) for n in range(5)] * 2
+    made = [inputs(data, batch) for batch in batches]
+    for found, batch in zip(made, batches, strict=True):
+        images, targets = work(data, batch)
+        assert torch.equal(found.batch.labels, batch.labels)
+        assert torch.equal(found.images, images) and torch.equal(found.targets, targets)
 
 
 @pytest.mark.gpu
-def test_inputs_recorded_on_a_gpu_are_those_of_their_batches(tiny_data: type) -> None:
-    device = torch.device("cuda")
-    data, recorded, plain = tiny_data(), Inputs(Work(), RECORDS, device), Inputs(Work(), OFF, device)
+@pytest.mark.parametrize("compilation", [OFF, RECORDS], ids=["off", "records"])
+def test_inputs_made_beside_steps_on_a_gpu_are_those_of_their_batches(
+    compilation: Compilation, tiny_data: type
+) -> None:
+    """Each step is slow and reads them at its beginning and at its end, when the next two may be under way."""
+    data, inputs = tiny_data(), Inputs(work, compilation, torch.device("cuda"))
+    read, expected = [], []
     for epoch in range(1, 9):
         for batch in data.train_batches(epoch):
-            there = batch.to(device)
-            for found, expected in zip(recorded(data, there), plain(data, there), strict=True):
-                assert torch.equal(found, expected)
+            there, images, targets = inputs(data, batch)
+            for _ in range(2):
+                read.append((there.labels.clone(), images.clone(), targets.clone()))
+                torch.cuda._sleep(2 * 10**6)  # a millisecond
+            expected += [(batch.labels, *work(data, batch))] * 2
+    for found, right in zip(read, expected, strict=True):
+        assert all(torch.equal(a.cpu(), b) for a, b in zip(found, right, strict=True))
+
+
+@pytest.mark.gpu
+def test_inputs_of_the_next_step_do_not_wait_for_the_end_of_this_one_on_a_gpu(tiny_data: type) -> None:
+    data, made = tiny_data(), Inputs(work, RECORDS, torch.device("cuda"))
+    for _ in range(NUM_WARM_UPS + 2):
+        made(data, data.batch(slice(4)))
+    torch.cuda.synchronize()
+    made(data, data.batch(slice(4)))
+    torch.cuda._sleep(10**9)  # half a second: the step
+    step = torch.cuda.current_stream().record_event()
+    made(data, data.batch(slice(4)))
+    made._aside.stream.synchronize()
+    assert not step.query()

@@ -313,11 +313,11 @@ def test_validation_is_exact_for_any_number_of_ranks(settings: dict[str, Any], n
     """Each batch is computed as by one process, none is padded, the order stays."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     trainer = Trainer(**settings)
-    expected = trainer.evaluate(model, Share(0, 1))
+    expected = trainer.make_evaluator(model)(Share(0, 1))
     Listening.parts.clear()
     for rank in range(num):
         trainer.ranks = Listening(rank, num, rank)
-        found = trainer.evaluate(model, Share(rank, num))
+        found = trainer.make_evaluator(model)(Share(rank, num))
     assert torch.equal(found.logits, expected.logits) and torch.equal(found.labels, expected.labels)
     assert len(found.labels) == 17 and found.summary() == expected.summary()
 

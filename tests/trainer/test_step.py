@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hybridnet.trainer import inputs, supervised
+from hybridnet.trainer import batch_function, supervised
 from hybridnet.trainer import step as step_module
 from hybridnet.trainer.compilation import Compilation
 from hybridnet.trainer.device import find_precision
@@ -68,7 +68,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[CpuGraphs]:
         return made[-1]
 
     monkeypatch.setattr(step_module, "CudaGraphs", make)
-    monkeypatch.setattr(inputs, "CudaGraphs", CpuGraphs)
+    monkeypatch.setattr(batch_function, "CudaGraphs", CpuGraphs)
     monkeypatch.setattr(supervised, "find_compilation", lambda *_, **__: RECORDS)
     return made
 

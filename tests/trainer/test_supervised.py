@@ -267,7 +267,7 @@ def test_an_evaluation_afterwards_says_what_the_history_says(
     state, _, model, *_ = fit(epochs=2, precision=precision)
     seen = []
     model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    evaluation = Trainer(**settings | {"precision": precision}).evaluate(model, tiny_data())
+    evaluation = Trainer(**settings | {"precision": precision}).make_evaluator(model)(tiny_data())
     assert evaluation.summary().items() <= state.history[-1].items()
     assert evaluation.logits.dtype == torch.float32 and evaluation.labels.tolist() == tiny_data().labels.tolist()
     dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[precision]
@@ -322,14 +322,15 @@ class _Scripted(Trainer):
 
     script: list[float]
 
-    def evaluate(self, model: nn.Module, data: Any, **_: Any) -> Any:
-        accuracy = self.script.pop(0)
-
+    def make_evaluator(self, model: nn.Module) -> Callable[..., Any]:
         class Answer:
-            def summary(self) -> dict[str, float]:
-                return {"valid_acc": accuracy, "valid_loss": 1 - accuracy, "valid_macro_f1": accuracy}
+            def __init__(self, accuracy: float) -> None:
+                self.accuracy = accuracy
 
-        return Answer()
+            def summary(self) -> dict[str, float]:
+                return {"valid_acc": self.accuracy, "valid_loss": 1 - self.accuracy, "valid_macro_f1": self.accuracy}
+
+        return lambda data, **_: Answer(self.script.pop(0))
 
 
 def scripted(*script: float) -> type[Trainer]:
