@@ -74,9 +74,10 @@ def command(tmp_path: Path) -> Run:
 
 
 def _environment() -> dict[str, str]:
-    """For commands, which find `own_parts`."""
+    """For commands, which find `own_parts`, and the project where these tests do."""
     inherited = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-    return inherited | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(STARTER.parent)}
+    places = [str(STARTER.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return inherited | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(places)}
 
 
 def wait_until(is_so: Callable[[], Any], what: str, *, seconds: float = SECONDS) -> None:

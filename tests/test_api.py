@@ -30,14 +30,23 @@ def test_blocks_do_not_share_parameters() -> None:
     [
         ("hybird", 4, [], "did you mean model=hybrid?"),
         ("hybrid", 0, [], "num_classes=0: must be an integer >= 1"),
+        ("hybrid", 4.0, [], "num_classes=4.0: must be an integer >= 1"),
+        ("hybrid", 4, "a=b", "overrides='a=b': is one text\nhint: overrides=['a=b']"),
         ("hybrid", 4, ["model.heads=3"], "must be divisible by heads"),
         ("plain", 4, ["model.backbone.weights=nowhere.pt"], "missing checkpoint in nowhere.pt"),
     ],
 )
-def test_wrong_arguments_are_value_errors(name: str, num_classes: int, overrides: list[str], message: str) -> None:
+def test_wrong_arguments_are_value_errors(name: str, num_classes: Any, overrides: Any, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         hybridnet.create_model(name, num_classes=num_classes, overrides=overrides)
     assert message in str(caught.value)
+
+
+def test_what_was_loaded_of_initial_weights_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.save(hybridnet.create_model("plain", num_classes=3).backbone.state_dict(), tmp_path / "a.pt")
+    with caplog.at_level("INFO"):
+        hybridnet.create_model("plain", num_classes=4, overrides=[f"model.backbone.weights={tmp_path / 'a.pt'}"])
+    assert caplog.messages == [f"backbone weights from {tmp_path / 'a.pt'}: loaded 120 of 120 tensors"]
 
 
 def _content(**changes: object) -> dict[str, object]:

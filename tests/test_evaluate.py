@@ -11,7 +11,7 @@ from PIL import Image
 
 from hybridnet import config
 from hybridnet.errors import InputError
-from hybridnet.files import read_json
+from hybridnet.files import read_json, write_json
 from hybridnet.inference.runs import RunSettings
 
 OWN = "extra_targets=[own_parts.]"
@@ -104,6 +104,37 @@ def test_a_table_that_was_divided_anew_is_not_the_training_s(
         assert not found["is_of_training"] and found["num_compared"] == 0
 
 
+def test_a_run_that_has_not_noted_its_pictures_is_believed_about_its_own_table(
+    run: Path, own_table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "environment.json").unlink()
+    evaluate(f"run={run}")
+    assert "compared to training   the same figures" in capsys.readouterr().out
+    evaluate(f"run={run}", f"data.metadata={own_table}")
+    assert "compared to training" not in capsys.readouterr().out
+
+
+def test_what_every_training_had_is_the_trainings(run: Path, own_table: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    environment = read_json(other / "environment.json")
+    write_json(other / "environment.json", environment | {"data": environment["data"] | {"valid": "another"}})
+    for runs, expected in (((run, run), True), ((run, other), False), ((other, run), False)):
+        evaluate(f"run=[{runs[0]},{runs[1]}]", f"out={tmp_path / 'both'}")
+        assert read_json(tmp_path / "both" / "metrics.json")["is_of_training"] is expected
+
+
+def test_other_pictures_that_were_asked_for_are_no_surprise(
+    run: Path, own_table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, *lines = own_table.read_text().replace(",valid", ",test", 1).splitlines()
+    folds = [f"{line}," if line.endswith(",test") else f"{line},{number % 2}" for number, line in enumerate(lines)]
+    own_table.write_text("\n".join([f"{header},fold", *folds]) + "\n")
+    for asked, name in (("split=test", "test"), ("data.fold=0", "valid_fold0")):
+        evaluate(f"run={run}", asked, "data.on_leak=keep")
+        assert "not the training's" not in capsys.readouterr().out
+        assert read_json(run / "evaluation" / name / "metrics.json")["is_of_training"] is False
+
+
 def test_pictures_that_have_moved_are_still_the_training_s(
     run: Path, own_table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,12 +151,16 @@ def test_the_training_pictures_of_another_table_are_judged_and_not_taken_for_the
     lines = table.read_text().replace(",test", ",train").splitlines()
     table.write_text("\n".join([*lines, "3.png,horizontal,train"]) + "\n")
     evaluate(f"run={run}", f"data.metadata={table}", "split=train")
-    assert "copies in training 1 " in " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "copies in training 1 " in printed and "not the training's" not in printed
 
 
-def test_tables_in_folders_of_one_name_do_not_replace_each_other(run: Path, table: Path, tmp_path: Path) -> None:
+def test_tables_in_folders_of_one_name_do_not_replace_each_other(
+    run: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = Path(shutil.copytree(table.parent, tmp_path / "b" / table.parent.name)) / table.name
-    for one in (table, other, other, table):
+    monkeypatch.chdir(tmp_path / "b")
+    for one in (other.relative_to(tmp_path / "b"), table, other, table):
         evaluate(f"run={run}", "split=test", f"data.metadata={one}")
     found = [read_json(folder / "metrics.json")["metadata"] for folder in (run / "evaluation").iterdir()]
     assert sorted(found) == sorted([str(table), str(other)])
@@ -185,6 +220,18 @@ def test_training_pictures_are_refused_or_counted(run: Path, table: Path, capsys
     (run / ".hydra" / "config.yaml").unlink()
     evaluate(*arguments)
     assert "not looked for: the training pictures are not there" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_one_run_of_several_could_not_compare_is_told(
+    run: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    (other / ".hydra" / "config.yaml").unlink()
+    evaluate(f"run=[{other},{run}]", "split=test", f"data.metadata={table}", f"out={tmp_path / 'both'}")
+    found, obstacle = read_json(tmp_path / "both" / "metrics.json"), "the training pictures are not there"
+    assert (found["num_leaked"], found["num_compared"], found["not_compared"]) == (0, 24, obstacle)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"copies in training 0, not looked for in every run: {obstacle} " in printed
 
 
 def test_an_ensemble_of_a_run_with_itself_is_the_run(run: Path, tmp_path: Path) -> None:

@@ -198,12 +198,13 @@ def test_the_value_of_a_part_may_take_the_place_of_its_knob() -> None:
 
 def test_a_model_that_could_not_be_loaded_is_not_trained() -> None:
     """Its weights would be lost: what is built from a file must be a class of modules."""
-    cfg = config.compose("train", ["model=plain", "extra_targets=[own_parts.]"])
-    cfg.model.backbone._target_ = "own_parts.small"
+    block = "+model.blocks.squeeze={_target_:own_parts.squeeze,_partial_:true}"
+    cfg = config.compose("train", ["model=ca", "extra_targets=[own_parts.]", block])
     with pytest.raises(InputError) as caught:
         experiment.check(cfg)
     assert str(caught.value) == (
-        "error: target not allowed in model.backbone._target_: 'own_parts.small' is not a class of torch modules\n"
+        "error: target not allowed in model.blocks.squeeze._target_: 'own_parts.squeeze' is not a class of torch "
+        "modules\n"
         "hint: a model is made of classes derived from torch.nn.Module: only these are built from a saved model"
     )
 
@@ -224,11 +225,25 @@ def test_an_optimizer_that_is_none_is_named(part: dict[str, Any], cause: str) ->
     assert fault.where == "optimizer" and re.search(cause, fault.cause)
 
 
-def test_why_a_target_cannot_be_imported_is_said() -> None:
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("hybridnet.model.backbone.resnet.RestNet", "hybridnet.model.backbone.resnet has no RestNet"),
+        ("hybridnet.modle.ResNet", "No module named 'hybridnet.modle'"),
+    ],
+)
+def test_why_a_target_cannot_be_imported_is_said(target: str, why: str) -> None:
     cfg = config.compose("train", ["model=plain"])
-    cfg.model.backbone._target_ = "hybridnet.model.backbone.resnet.RestNet"
-    with pytest.raises(InputError, match=r"RestNet' \(hybridnet.model.backbone.resnet has no RestNet\)$"):
+    cfg.model.backbone._target_ = target
+    with pytest.raises(InputError, match=rf"cannot import '{re.escape(target)}' \({re.escape(why)}\)$"):
         experiment.check(cfg, defaults=config.compose("train", ["model=plain"]))
+
+
+def test_a_scheduler_that_is_none_is_refused() -> None:
+    cfg = config.compose("train", ["extra_targets=[own_parts.]"])
+    cfg.scheduler = {"_target_": "own_parts.nothing", "_partial_": True}
+    with pytest.raises(InputError, match=r"wrong value in scheduler\._target_: NoneType is no LambdaLR; only"):
+        experiment.check(cfg)
 
 
 @pytest.mark.parametrize("name", ["StepLR", "CosineAnnealingLR"])

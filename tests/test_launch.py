@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -18,10 +19,11 @@ import torch
 from PIL import Image
 
 import hybridnet
+from hybridnet import prepare
 from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.data import load_image
 from hybridnet.files import in_bytes
-from hybridnet.launch import _rare_collections, _report
+from hybridnet.launch import _rare_collections, _report, call
 from tests.conftest import ROOT, Command, content, outcome, require_whole_files, wait_until, wait_until_saved
 
 RunProcess = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -75,6 +77,43 @@ def test_a_mistake_is_one_line_and_a_hint_and_leaves_nothing(
     assert lines[-1].startswith(hint)
     assert len(lines) <= 3 and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_may_stand_between_settings(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "own.yaml").write_text("# @package _global_\nseed: 7\n")
+    words = ["model=plain", "--config-dir", "conf", "experiment=own", "--cfg", "job", "model.dropout=0.25"]
+    code, output, error = run(*words)
+    assert (code, error) == (0, "")
+    assert "\nseed: 7\n" in output and "\n  dropout: 0.25\n" in output and "PlainClassifier" in output
+
+
+def test_a_command_that_fails_is_no_wrong_configuration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hydra has one family of errors for both."""
+
+    @functools.wraps(prepare.prepare)
+    def broken(**settings: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr("sys.argv", ["prepare", "root=a", "out=b"])
+    monkeypatch.setattr(prepare, "prepare", broken)
+    with pytest.raises(SystemExit) as ended:
+        call("prepare")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("error: failure in this run: InstantiationException: Error in call to")
+
+
+def test_the_value_of_a_command_may_take_the_place_of_its_knob(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr("sys.argv", ["predict", "run=a", "images=x", "device=cpu", "batch_size=8"])
+    with pytest.raises(SystemExit):
+        call("predict")
+    assert capsys.readouterr().err.startswith("error: missing pictures in images=x: ")
 
 
 def test_a_misspelt_key_is_answered_before_torch_is_imported(command: RunProcess) -> None:

@@ -621,6 +621,18 @@ def divided(photos: Photos, *, copies: bool = False, **splits: int) -> Path:
     return root
 
 
+def test_classes_of_splits_without_a_usable_picture_are_told(
+    photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = divided(photos, train=3, val=2)
+    for name in ("readme.txt", "train/m\xfcde/1.heic", "val/mu\u0308de/2.heic", "val/mold"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"no picture")
+    call(root, tmp_path / "data")
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert told == ["warning: class 'm\xfcde' has no usable picture (2 files left out)"]
+
+
 def test_folders_of_splits_are_kept(photos: Photos, tmp_path: Path) -> None:
     root = divided(photos, Train=6, validation=3, test=2)
     (root / "test" / "unknown.png").write_bytes((root / "test" / "cat" / "00.png").read_bytes())

@@ -211,6 +211,17 @@ def test_auto_begins_and_then_continues(run: Run, tiny: list[str], tmp_path: Pat
     assert "trainer.epochs=4" in yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text())
 
 
+def test_a_run_that_stopped_early_says_how_it_goes_on(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    still = ["model/backbone=still", "optimizer.base_lr=1e-12", "optimizer.head_lr=1e-12"]  # no epoch is better
+    assert run(*tiny, *still, "trainer.patience=1", "hydra.run.dir=run")[0] == 0
+    told = "run holds a complete run: nothing is left to do; it stopped early, after epoch 2 of 3 (trainer.patience=1)"
+    how = ["trainer.patience=0", "resume_allow=[trainer.patience]"]
+    assert run("resume=run") == (0, f"{told}: {' '.join(how)} goes on\n", "")
+    code, _, error = run("resume=run", *how)
+    assert (code, error) == (0, "")
+    assert read_json(tmp_path / "run" / "metrics.json")["epochs"] == 3
+
+
 def test_the_folder_of_a_sweeps_job_is_continued(run: Run, parted: Path, reference: Path, tmp_path: Path) -> None:
     folder = parted.rename(tmp_path / "0_dropout=0.1,heads=2")
     code, output, error = run("resume=0_dropout=0.1,heads=2")
@@ -223,7 +234,8 @@ def test_the_folder_of_a_sweeps_job_is_continued(run: Run, parted: Path, referen
 @pytest.mark.parametrize("name", ["a=b, c'", 'it\'s "x"', "{a: [1]} ~é#\\"])
 def test_a_folder_may_have_any_name(run: Run, reference: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(reference, tmp_path / name)
-    assert run(f"resume={name}") == (0, f"{name} holds a complete run: nothing is left to do\n", "")
+    for key in ("resume", "++resume"):
+        assert run(f"{key}={name}") == (0, f"{name} holds a complete run: nothing is left to do\n", "")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 

@@ -20,8 +20,6 @@ def kept_splits(pictures: Sequence[Picture], *, test: float, folds: int) -> list
     Raises:
         InputError: if a test split is wanted where root has one, or a class has no picture for training.
     """
-    if not any(picture.split for picture in pictures):
-        return [""] * len(pictures)
     if test and any(picture.split == "test" for picture in pictures):
         cause = "root has a folder of the test split, which is kept"
         raise InputError(Fault("wrong value", f"test={test}", cause, "test=0"))

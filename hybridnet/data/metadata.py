@@ -72,7 +72,7 @@ class MetadataImages:
         class_weights: of the loss: `none`, or `balanced`, in inverse proportion to the number of training pictures;
             not with a balanced sampler, which has made up for the numbers already.
         augment: random changes of the training pictures.
-        seed: of the order, the limits and the random changes.
+        seed: of the order, the choice of train_limit and the random changes; that of valid_limit is always the same.
 
     The constructor reads nothing: `setup` does.
 

@@ -19,6 +19,8 @@ from hybridnet.data.rows import Row, listing, read_records
 from hybridnet.data.table import conflicts, file_keys, is_safe
 from hybridnet.errors import Fault, InputError
 
+BLANK = "lies in a folder whose name is blank"
+
 # What the folders of downloaded data are called that is divided already.
 SPLIT_OF = {
     "train": "train",
@@ -93,7 +95,7 @@ def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list
         elif not is_safe(name):
             left_out.append(Fault("left out", name, "has '..' between backslashes, which no path in a table may have"))
         elif not parts[0].strip():
-            left_out.append(Fault("left out", name, "lies in a folder whose name is blank"))
+            left_out.append(Fault("left out", name, BLANK))
         elif not _is_utf8(str(file)):
             left_out.append(Fault("left out", name, "its name is not UTF-8, and cannot stand in a CSV file"))
         else:
@@ -126,6 +128,8 @@ def _in_split(item: Named) -> Named | Fault:
     split, label, *rest = item.name.split("/")
     if not rest:
         return Fault("left out", item.name, f"lies in the folder '{split}' itself, not in the folder of a class")
+    if not label.strip():
+        return Fault("left out", item.name, BLANK)
     return item._replace(label=clean_label(label), split=SPLIT_OF[split.strip().casefold()])
 
 

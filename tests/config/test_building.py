@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from hybridnet import config
@@ -32,3 +35,20 @@ def test_build_raises_what_the_target_raised() -> None:
     node = {"_target_": "hybridnet.model.bot.SelfAttention", "channels": 30, "heads": 4, "reference_size": [7, 7]}
     with pytest.raises(ValueError, match=r"channels \(30\) must be divisible by heads \(4\)"):
         config.build(node)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"_target_": "os.mkdir", "path": "made"}, r"target not allowed in out_features\._target_: 'os\.mkdir' is not"),
+        ("${oc.create:{_target_: os.mkdir, path: made}}", "reference in a file in out_features: "),
+    ],
+)
+def test_arguments_are_judged_as_the_file_is(
+    value: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller may have them from the file, too."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        config.build_modules({"_target_": "torch.nn.Linear", "in_features": 2}, out_features=value)
+    assert not Path("made").exists()

@@ -56,6 +56,14 @@ def test_copies_stay_together(photos: Path) -> None:
     assert not trained & {file.stem.partition("_")[0] for file in data.valid.files}
 
 
+@pytest.mark.parametrize(("copies", "told"), [("similar", "20 groups of copies"), ("same", "no picture is a copy")])
+def test_the_user_says_what_counts_as_a_copy(photos: Path, copies: str, told: str) -> None:
+    for file in photos.rglob("*.png"):
+        Image.open(file).transpose(Image.Transpose.ROTATE_180).save(file.with_suffix(".bmp"))
+    folder(photos, f"data.copies={copies}", "data.on_leak=keep")
+    assert told in (photos.parent / "made" / "report.txt").read_text()
+
+
 def test_division_does_not_depend_on_the_seed_of_the_run(photos: Path) -> None:
     first = folder(photos, "seed=1").valid.paths
     (photos.parent / "made").rename(photos.parent / "other")

@@ -27,6 +27,7 @@ WHOLE = pictures("train/leaf", "train/root", "valid/leaf", "test/root")
         (pictures("/leaf", "/root"), {"test": 0.1}, ["", ""], ""),
         (WHOLE, {}, ["", "", "valid", "test"], "root's folders are splits; kept: train, valid, test"),
         (WHOLE, {"folds": 3}, ["", "", "", "test"], "{}; kept: test; divided into folds: train, valid"),
+        ([*WHOLE[:2], WHOLE[3]], {"folds": 3}, ["", "", "test"], "{}; kept: test; divided into folds: train"),
         (WHOLE[:3], {"test": 0.1}, ["", "", "valid"], "{}; kept: valid; drawn from train: test"),
         (WHOLE[:2], {"test": 0.1}, ["", ""], "{}; drawn from train: valid, test"),
         ([*WHOLE[:2], WHOLE[3]], {}, ["", "", "test"], "{}; kept: test; drawn from train: valid"),

@@ -503,9 +503,9 @@ def beginning(head: bytes) -> Callable[[Path], None]:
     return lambda path: path.write_bytes(head + bytes(999))
 
 
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 OTHERS = [
-    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-    (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+    *[(b"\0\0\0\x18ftyp%b\0\0\0\0mif1heic" % brand, "HEIC") for brand in HEIC_BRANDS],
     (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "AVIF"),
     (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
     (b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ", "JPEG 2000"),
@@ -542,6 +542,7 @@ NO_PICTURE = "is none of JPEG, PNG, WebP, BMP and TIFF"
         (gif, "a.png", "is GIF, which", READERS),
         *[(beginning(head), "a.jpg", f": is {kind}, which is not read; convert it", READERS) for head, kind in OTHERS],
         (beginning(b"\0\0\0\x18ftypmp42"), "a.jpg", NO_PICTURE, READERS),  # a film
+        (beginning(b"photos: heic"), "a.jpg", NO_PICTURE, READERS),
         (floats, "a.tif", "floating-point pixels", [load_image]),
         (cut, "a.jpg", "truncated", [load_image]),
         (cut, "a.png", "truncated", [load_image]),

@@ -61,6 +61,23 @@ def test_below_folders_of_splits_the_class_is_the_next_folder(tmp_path: Path) ->
     assert [fault.where for fault in left_out] == ["5.txt", "__M/.6", "test/4.jpg"]
 
 
+def test_below_folders_of_splits_names_are_taken_as_in_root(tmp_path: Path) -> None:
+    for name in ("training/blast/1.jpg", " Testing/gru\u0308n /2.jpg", "training/ /3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    named, left_out = list_folder(tmp_path, own=())
+    assert [(n.label, n.split) for n in named] == [("gr\xfcn", "test"), ("blast", "train")]
+    assert left_out == [Fault("left out", "training/ /3.jpg", "lies in a folder whose name is blank")]
+
+
+def test_two_names_of_one_split_are_classes(tmp_path: Path) -> None:
+    for name in ("valid/blast/1.jpg", "validation/blast/2.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    named, _ = list_folder(tmp_path, own=())
+    assert [(n.label, n.split) for n in named] == [("valid", ""), ("validation", "")]
+
+
 def test_spaces_around_a_label_and_the_form_of_accents_do_not_make_classes(tmp_path: Path) -> None:
     for name in ("gru\u0308n/1.jpg", "gr\xfcn/2.jpg", " gr\xfcn\xa0/3.jpg", " /4.jpg"):
         (tmp_path / name).parent.mkdir(parents=True)
@@ -93,11 +110,11 @@ def test_a_folder_that_cannot_be_looked_into_is_left_out(tmp_path: Path, monkeyp
 
 
 def test_class_folders_may_be_empty(tmp_path: Path) -> None:
-    for name in ("train/blast", "val/rust/deep", "val/.git", ".cache/a", "data"):
+    for name in ("train/blast", "val/rust/deep", "val/.git", ".cache/a", "data", os.fsdecode(b"val/m\xfcde")):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "train" / "file").touch()
     assert class_folders(tmp_path, depth=1, own=[tmp_path / "data" / "metadata.csv"]) == {"train", "val"}
-    assert class_folders(tmp_path, depth=2, own=()) == {"blast", "rust"}
+    assert class_folders(tmp_path, depth=2, own=()) == {"blast", "rust", r"m\xfcde"}
 
 
 @pytest.mark.parametrize("where", ["threads", "processes"])

@@ -28,6 +28,7 @@ def shares_of(valid: float, test: float = 0.0) -> dict[str, float]:
         (7, 0.2, 0.2, (5, 1, 1)),
         (8, 0.2, 0.0, (6, 2, 0)),
         (13, 0.2, 0.1, (9, 3, 1)),
+        (10, 0.15, 0.15, (6, 2, 2)),
     ],
 )
 def test_pictures_on_their_own_get_exact_shares(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hybridnet.data.table import VALID_SEED, choose
 from hybridnet.errors import InputError
-from hybridnet.inference.labelled import read_labelled
+from hybridnet.inference.labelled import is_of_training, read_labelled
 from hybridnet.inference.runs import RunSettings
 
 CLASSES = ["horizontal", "none", "vertical"]
@@ -46,6 +47,31 @@ def test_the_run_s_limit_chooses_the_same_pictures(reference: Path, tmp_path: Pa
     assert len(chosen) == 6
     assert len(lines_of(settings, split="train")) == 24
     assert len(lines_of(settings, metadata=Path(settings.get("data.metadata")))) == 9  # a table that is named is whole
+
+
+def test_the_seed_chooses_among_the_training_pictures_only(reference: Path, tmp_path: Path) -> None:
+    limits = [("train_limit: null", "train_limit: 12"), ("valid_limit: null", "valid_limit: 6")]
+    runs = [changed(reference, tmp_path / text, *limits, ("\nseed: 42\n", f"\nseed: {text}\n")) for text in "12"]
+    _, whole = read_labelled(RunSettings(reference), CLASSES, split="valid", metadata=None, fold=None)
+    assert [lines_of(run) for run in runs] == [choose(whole, 6, seed=VALID_SEED).lines] * 2
+    first, second = (lines_of(run, split="train") for run in runs)
+    assert len(first) == len(second) == 12 and first != second
+
+
+def test_a_picture_that_is_gone_is_not_of_the_training(reference: Path, tmp_path: Path) -> None:
+    source = Path(RunSettings(reference).get("data.metadata"))
+    table = Path(shutil.copytree(source.parent, tmp_path / "photos")) / source.name
+    settings = changed(reference, tmp_path, (str(source), str(table)))
+
+    def is_known(split: str) -> bool | None:
+        _, rows = read_labelled(settings, CLASSES, split=split, metadata=None, fold=None)
+        return is_of_training(settings, rows, split, CLASSES, table=table)
+
+    assert is_known("valid") is True
+    (table.parent / "24.png").unlink()
+    assert is_known("valid") is False and is_known("train") is True
+    (settings.folder / "environment.json").unlink()
+    assert is_known("train") is None
 
 
 def test_the_class_index_is_the_model_s(reference: Path, stripes: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hybridnet.checkpoint import load_checkpoint
+from hybridnet.data.metadata import user_cache
 from hybridnet.errors import InputError
 from hybridnet.files import read_json, write_json
 from hybridnet.inference.runs import RunSettings, folders_of
@@ -62,6 +63,14 @@ def test_what_the_training_has_used(reference: Path, tmp_path: Path) -> None:
     assert {split: RunSettings(reference).fingerprint(split) for split in ("train", "valid")} == expected
     assert RunSettings(reference).fingerprint("test") is None
     assert RunSettings(tmp_path).fingerprint("train") is None
+
+
+def test_the_cache_is_the_training_s(reference: Path, tmp_path: Path) -> None:
+    assert RunSettings(reference).cache_dir() == user_cache()
+    folder = Path(shutil.copytree(reference, tmp_path / "run"))
+    config = folder / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("cache_dir: null", "cache_dir: ~/kept"))
+    assert RunSettings(folder).cache_dir() == Path.home() / "kept"
 
 
 def test_runs_that_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,21 @@ def test_pictures_stay_in_their_order(trained: TrainedModel) -> None:
     together = [p.probability for p in trained.predict(shown, batch_size=2, precision="float32")]
     assert together == pytest.approx(alone, abs=1e-6)
     assert trained.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "wrong value in batch_size=0: must be an integer >= 1"),
+        ({"batch_size": 2.0}, r"wrong value in batch_size=2\.0: must be an integer >= 1"),
+        ({"precision": "half"}, r"precision \('half'\) must be auto, bf16, fp16 or float32"),
+    ],
+)
+def test_wrong_arguments_are_value_errors(
+    settings: dict[str, Any], message: str, trained: TrainedModel, picture: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        trained.predict(picture, **settings)
 
 
 def test_grey_pixels_and_a_turned_photo(trained: TrainedModel, tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def test_fp16_on_a_cpu_is_refused() -> None:
         find_precision("fp16", CPU)
 
 
+def test_another_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"precision \('float16'\) must be auto, bf16, fp16 or float32"):
+        find_precision("float16", CPU)
+
+
 def test_the_scaler_is_on_only_for_fp16() -> None:
     assert not find_precision("bf16", CPU).grad_scaler().is_enabled()
     assert not find_precision("float32", CPU).grad_scaler().is_enabled()
