@@ -146,7 +146,10 @@ class Ledger:
         return sorted((read_job(file.parent) for file in self.folder.glob(f"*/{JOB}")), key=lambda job: job.number)
 
     def add(self, jobs: Sequence[Planned]) -> list[Job]:
-        """The jobs as they stand; a new one gets the next number and its own folder."""
+        """The jobs as they stand; a new one gets the next number and its own folder.
+
+        One that is left to do is told anew: an older version, or another spelling, may have kept less of its settings.
+        """
         known = {job.identity: job for job in self.jobs()}
         taken = [int(number) for path in self.folder.iterdir() if (number := path.name.partition("_")[0]).isdecimal()]
         number = max(taken, default=-1) + 1
@@ -157,6 +160,9 @@ class Ledger:
                 known[identity] = Job(number, folder, identity, overrides, swept)
                 known[identity].write()
                 number += 1
+            elif known[identity].overrides != overrides and known[identity].status not in (*DONE, "running"):
+                known[identity] = replace(known[identity], overrides=overrides)
+                known[identity].write()
         return [known[job.identity] for job in jobs]
 
 

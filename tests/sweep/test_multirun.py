@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from hydra.types import HydraContext
 from hybridnet.config import JobLoader, Multirun
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
-from hybridnet.sweep import multirun
+from hybridnet.sweep import multirun, study, wording
 from hybridnet.sweep.launcher import LedgerLauncher
 from hybridnet.sweep.ledger import Job, Ledger
 from hybridnet.sweep.multirun import _require_installed
@@ -63,6 +64,38 @@ def test_a_preset_asks_for_many_runs_by_itself(run: Run, tiny: list[str], tmp_pa
     code, output, error = run("resume=s", "model.dropout=0.2,0.3")
     assert (code, error) == (0, "")
     assert output.startswith("2 jobs: 1 done, 1 new")
+
+
+def test_a_job_keeps_what_a_preset_sets_when_it_goes_on_by_itself(
+    start: Start, run: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    """It does not know of the preset any more, which asks for many runs."""
+    shutil.copytree(tiny[1], tmp_path / "conf")
+    (tmp_path / "conf" / "sweep").mkdir()
+    text = "hydra: {sweeper: {params: {seed: '1,2'}}}\ntrainer: {epochs: 2}\noptimizer: {base_lr: 2e-3, eps: 1e-7}\n"
+    (tmp_path / "conf" / "sweep" / "own.yaml").write_text(f"# @package _global_\n{text}")
+    own = ["-m", "--config-dir", str(tmp_path / "conf"), *(text for text in tiny[2:] if "epochs" not in text)]
+    command = [*own, "+sweep=own", "sweep.on_error=stop", "hydra.sweep.dir=s"]
+    stopped = start(*command, hold=("step", 6)).wait_until_held().send(signal.SIGTERM)
+    stopped.go_on()
+    assert stopped.wait() == 143
+    first = tmp_path / "s" / "0_seed=1"
+    (job, _) = _jobs(tmp_path / "s")
+    assert "trainer.epochs=2" in job.overrides and not any("sweep=" in text for text in job.overrides)
+    assert "optimizer.base_lr=0.001" in job.overrides and "optimizer.eps=1e-07" in job.overrides, "what is typed wins"
+    kept = yaml.safe_load((first / ".hydra" / "overrides.yaml").read_text())
+    assert kept == [text for text in job.overrides if not text.startswith("sweep.")]
+    code, output, error = run("resume=s/0_seed=1")
+    assert (code, error) == (0, "") and "continuing after epoch 1" in output and "changed: " not in output
+    assert len(read_json(first / "history.json")) == 2
+    assert run(*command)[::2] == (0, "")
+    assert run("resume=s/1_seed=2")[1] == "s/1_seed=2 holds a complete run: nothing is left to do\n"
+    best = wording.reproduce(study.read_study([tmp_path / "s"]))
+    assert best is not None and run(*shlex.split(best)[2:], "hydra.run.dir=again")[::2] == (0, "")
+    assert read_json(tmp_path / "again" / "metrics.json")["valid_acc"] == max(
+        job.value for job in _jobs(tmp_path / "s")
+    )
+    assert len(read_json(tmp_path / "again" / "history.json")) == 2
 
 
 def test_after_a_failure_the_others_wait_if_that_is_asked_for(run: Run, tiny: list[str], tmp_path: Path) -> None:
