@@ -199,13 +199,19 @@ class Attempt:
 
     Args:
         folder: of the job.
+        changes: entries of the record that are others once it has begun.
+        begins_at_once: whether the record says running from the start; else from `begin` on.
 
     Attributes:
         value: to be set to the best of the monitored metric.
+        is_void: to be set where nothing was trained: the record then stays as it is.
     """
 
     folder: Path
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    begins_at_once: bool = True
     value: float | None = field(default=None, init=False)
+    is_void: bool = field(default=False, init=False)
 
     def __enter__(self) -> Attempt:
         self._lock = (self.folder / LOCK).open("a", encoding="utf-8")
@@ -213,20 +219,29 @@ class Attempt:
             self._lock.close()
             raise InputError(Fault("job in use", str(self.folder), "another process works on it"))
         job = read_job(self.folder)
-        self._job = replace(job, status="running", attempt=job.attempt + 1, value=None, error=None)
+        self._job = replace(job, **self.changes, status="running", attempt=job.attempt + 1, value=None, error=None)
         self._started = time.monotonic()
-        self._job.write()
+        if self.begins_at_once:
+            self.begin()
         return self
 
+    def begin(self) -> None:
+        """Write that the job is running."""
+        self._job.write()
+
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        with suppress(OSError) if error is not None else ExitStack():  # a full disk: the first error tells more
+            if not self.is_void:
+                self._ended(error).write()
+        self._lock.close()
+
+    def _ended(self, error: BaseException | None) -> Job:
         seconds = self._job.seconds + time.monotonic() - self._started
-        self._job = replace(self._job, seconds=seconds, status=self._status(error), value=self.value)
+        job = replace(self._job, seconds=seconds, status=self._status(error), value=self.value)
         if isinstance(error, Exception):
             text = str(error) if isinstance(error, FaultsError) else f"{type(error).__name__}: {error}"
-            self._job = replace(self._job, error=text)
-        with suppress(OSError) if error is not None else ExitStack():  # a full disk: the first error tells more
-            self._job.write()
-        self._lock.close()
+            job = replace(job, error=text)
+        return job
 
     def _status(self, error: BaseException | None) -> Status:
         if error is not None:

@@ -80,7 +80,7 @@ def test_a_job_keeps_what_a_preset_sets_when_it_goes_on_by_itself(
     stopped.go_on()
     assert stopped.wait() == 143
     first = tmp_path / "s" / "0_seed=1"
-    (job, _) = _jobs(tmp_path / "s")
+    (job, *_) = _jobs(tmp_path / "s")
     assert "trainer.epochs=2" in job.overrides and not any("sweep=" in text for text in job.overrides)
     assert "optimizer.base_lr=0.001" in job.overrides and "optimizer.eps=1e-07" in job.overrides, "what is typed wins"
     kept = yaml.safe_load((first / ".hydra" / "overrides.yaml").read_text())
@@ -88,6 +88,7 @@ def test_a_job_keeps_what_a_preset_sets_when_it_goes_on_by_itself(
     code, output, error = run("resume=s/0_seed=1")
     assert (code, error) == (0, "") and "continuing after epoch 1" in output and "changed: " not in output
     assert len(read_json(first / "history.json")) == 2
+    assert wording.counts(study.read_study([tmp_path / "s"])) == "2 jobs: 1 complete, 1 pending"
     assert run(*command)[::2] == (0, "")
     assert run("resume=s/1_seed=2")[1] == "s/1_seed=2 holds a complete run: nothing is left to do\n"
     best = wording.reproduce(study.read_study([tmp_path / "s"]))
@@ -157,6 +158,9 @@ def test_a_job_that_does_worse_than_the_others_is_pruned(run: Run, tiny: list[st
     code, output, error = run(f"resume=s/{second.folder.name}")
     assert (code, error) == (0, "")
     assert len(read_json(second.folder / "history.json")) == 3
+    assert [(job.status, job.overrides) for job in _jobs(tmp_path / "s")[1:]] == [("complete", second.overrides)]
+    assert run(*command)[1].startswith("2 jobs: all are done, nothing is left to do\n")
+    assert "2 jobs: 2 complete" in wording.counts(study.read_study([tmp_path / "s"]))
 
 
 def test_two_processes_do_not_sweep_in_one_folder(start: Start, run: Run, tiny: list[str]) -> None:
