@@ -43,10 +43,13 @@ def train(cfg: DictConfig) -> float:
     from hybridnet.signals import Interruption
     from hybridnet.sweep import alone
     from hybridnet.sweep.launcher import starts_processes
-    from hybridnet.sweep.ledger import is_job
+    from hybridnet.sweep.ledger import is_job, is_sweep
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     is_of_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if is_sweep(folder):  # which would answer for the run from then on
+        hint = "choose another folder with hydra.run.dir=<folder>"
+        raise InputError(Fault("used run folder", str(folder), "it holds a sweep", hint))
     of_several = of_several_processes() or (is_of_sweep and starts_processes(HydraConfig.get().launcher))
     by_itself = is_job(folder) and not is_of_sweep and not cfg.verify_resume  # no sweep keeps its record
     typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # a reference stays one

@@ -9,7 +9,7 @@ from typing import Any
 
 from hybridnet import config, resume
 from hybridnet.files import read_json
-from hybridnet.sweep.ledger import Attempt, Job, read_job
+from hybridnet.sweep.ledger import STATUS, Attempt, Job, read_job
 from hybridnet.sweep.settings import is_setting
 
 
@@ -61,5 +61,5 @@ def _are_others(settings: Mapping[str, Any], job: Job, swept: Sequence[str]) -> 
 def _status(folder: Path) -> str | None:
     """What the run writes when it begins."""
     with suppress(OSError):
-        return (folder / "status.json").read_text(encoding="utf-8")
+        return (folder / STATUS).read_text(encoding="utf-8")
     return None

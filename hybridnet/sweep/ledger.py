@@ -17,6 +17,7 @@ from hybridnet.files import read_json, try_lock, write_json
 
 SWEEP = "sweep.json"  # what was asked for
 STOP = ".stop"  # there if no further job shall start
+STATUS = "status.json"  # of a run: how it ended
 JOB, LOCK = "job.json", ".job.lock"  # of one job: its record, and its process's lock
 
 # `interrupted` is never written: the record says running, but the process is gone.
@@ -115,6 +116,9 @@ class Ledger:
 
     Args:
         folder: of the sweep.
+
+    Raises:
+        InputError: on entering, if another process sweeps in it, it holds a single run, or it cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -122,6 +126,9 @@ class Ledger:
         self._on_exit = ExitStack()
 
     def __enter__(self) -> Ledger:
+        if not is_sweep(self.folder) and ((self.folder / STATUS).exists() or is_job(self.folder)):
+            hint = "choose another folder with hydra.sweep.dir=<folder>"
+            raise InputError(Fault("used folder", str(self.folder), "it holds a run, and a sweep has many", hint))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = self._on_exit.enter_context((self.folder / ".lock").open("a", encoding="utf-8"))
@@ -246,7 +253,7 @@ class Attempt:
     def _status(self, error: BaseException | None) -> Status:
         if error is not None:
             return "failed" if isinstance(error, Exception) else "stopped"
-        return "pruned" if read_json(self.folder / "status.json")["status"] == "pruned" else "complete"
+        return "pruned" if read_json(self.folder / STATUS)["status"] == "pruned" else "complete"
 
 
 def _is_held(folder: Path) -> bool:

@@ -71,6 +71,9 @@ class Jobs:
 
         try:
             cfg = self._compose(overrides)
+            if cfg.verify_resume:
+                cause, hint = "a verification is one run's, no sweep's", "verify the settings of one job, without -m"
+                raise InputError(Fault("wrong value", "verify_resume=true", cause, hint))
             choices = config.group_choices(overrides, config_dirs=self.config_dirs)
             defaults = self._compose(choices)
             model = self.check(cfg, defaults=defaults)

@@ -149,6 +149,18 @@ def test_a_damaged_record_is_said_so(tmp_path: Path, text: str) -> None:
         Ledger(tmp_path).jobs()
 
 
+@pytest.mark.parametrize("name", ["status.json", "job.json"])
+def test_the_folder_of_a_run_takes_no_sweep(tmp_path: Path, name: str) -> None:
+    """It would be read as a sweep from then on; one that is a sweep already goes on."""
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match="error: used folder in .*: it holds a run(?s:.*)sweep.dir="), Ledger(tmp_path):
+        raise AssertionError
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    write_sweep(tmp_path, overrides=[], config_dir=None, monitor="valid_loss", num_jobs=2, num_threads=None)
+    with Ledger(tmp_path):
+        pass
+
+
 def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="error: unusable sweep folder in .*/file/s"), Ledger(tmp_path / "file" / "s"):

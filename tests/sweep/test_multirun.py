@@ -173,6 +173,21 @@ def test_two_processes_do_not_sweep_in_one_folder(start: Start, run: Run, tiny: 
     assert first.wait() == 0, first.stderr
 
 
+def test_a_run_and_a_sweep_do_not_meet_in_a_folder(run: Run, tiny: list[str], reference: Path, tmp_path: Path) -> None:
+    shutil.copytree(reference, tmp_path / "run")
+    before = content(tmp_path / "run")
+    code, output, error = run("-m", *tiny, "seed=1,2", "hydra.sweep.dir=run")
+    assert (code, output) == (2, "") and error.startswith("error: used folder in run: it holds a run, and a sweep has")
+    assert content(tmp_path / "run") == before
+    assert run("-m", *tiny, "trainer.epochs=1", "seed=1", "hydra.sweep.dir=s")[::2] == (0, "")
+    before = content(tmp_path / "s")
+    for start in ([], ["resume=auto"]):
+        code, output, error = run(*tiny, "hydra.run.dir=s", *start)
+        assert (code, output) == (2, "") and error.startswith("error: used run folder in "), error
+        assert "/s: it holds a sweep\nhint: choose another folder with hydra.run.dir=" in error
+    assert before.items() <= content(tmp_path / "s").items()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -181,6 +196,14 @@ def test_two_processes_do_not_sweep_in_one_folder(start: Start, run: Run, tiny: 
             "error: wrong sweep in monitor: values of different metrics cannot be compared",
         ),
         ("sweep.on_error=ask", "error: wrong value in sweep.on_error=ask: expected continue or stop, got 'ask'"),
+        (
+            "seed=1,2 verify_resume=true",
+            "error: wrong value in verify_resume=true: a verification is one run's, no sweep's",
+        ),
+        (
+            "hydra/sweeper=optuna model.dropout=interval(0,1.5)",
+            "error: impossible job in model.dropout=1.5: no job was started",
+        ),
         ("sweep.try=false", "error: unknown key in sweep.try: sweep has no 'try'"),
         ("+sweep=nothing", "error: unknown option in sweep=nothing: no such file in conf"),
         ("seed=1,2 pruner=medan", "error: unknown option in pruner=medan: no such file in conf"),
