@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hydra import compose as hydra_compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hybridnet.config.overrides import groups_of, parse, quoted
@@ -47,15 +50,11 @@ def preset_changes(config_name: str, overrides: Sequence[str], *, config_dirs: S
         others = [group.input_line for group in groups if group.key_or_group != PRESET]
         if len(others) == len(groups):
             return NOTHING
-        chosen, without = (
-            hydra_compose(config_name, overrides=texts, return_hydra_config=True).hydra.runtime.choices
-            for texts in ([group.input_line for group in groups], others)
-        )
-        choices = [
-            f"{'' if group in without else '+'}{group}={option}"
-            for group, option in chosen.items()
-            if group != PRESET and not group.startswith("hydra/") and without.get(group) != option
-        ]
+        chosen, without = (_choices(config_name, texts) for texts in ([group.input_line for group in groups], others))
+        choices: list[str] = []
+        for group, option in chosen.items():
+            if group != PRESET and without.get(group) != option:
+                choices.append(_override(config_name, group, option, [*others, *choices]))
         wanted = dict(_values(hydra_compose(config_name, overrides=[group.input_line for group in groups])))
         found = dict(_values(hydra_compose(config_name, overrides=[*choices, *others])))
     values = {key: value for key, value in wanted.items() if key not in found or found[key] != value}
@@ -82,8 +81,35 @@ def spelled_out(overrides: Sequence[str], cfg: DictConfig, changes: Changes) -> 
     ]
     spelled = []
     for text, override in zip(overrides, parsed, strict=True):
-        spelled += [*changes.choices, *values] if override.key_or_group == PRESET else [text]
+        if override.key_or_group == PRESET:
+            spelled += [*changes.choices, *values]
+        elif override.key_or_group in changes.added and not override.is_delete():
+            spelled.append(f"+{text.lstrip('+')}")  # without the preset it is a new key
+        else:
+            spelled.append(text)
     return spelled
+
+
+def _choices(config_name: str, overrides: Sequence[str]) -> dict[str, str | None]:
+    """The file of each group that is chosen, of several `[a,b]`; without Hydra's own."""
+    found = GlobalHydra.instance().config_loader().compute_defaults_list(config_name, list(overrides), RunMode.RUN)
+    choices = found.overrides.known_choices
+    several: dict[str, list[str]] = {}
+    for file in found.defaults:  # it does not say which of them are one choice
+        group, _, option = file.config_path.rpartition("/")
+        if group and group not in choices and file.package == group.replace("/", "."):
+            several.setdefault(group, []).append(option)
+    choices = choices | {group: f"[{','.join(options)}]" for group, options in several.items()}
+    return {group: option for group, option in choices.items() if not group.startswith("hydra")}
+
+
+def _override(config_name: str, group: str, option: str | None, others: Sequence[str]) -> str:
+    """What chooses a file beside others; a group with an empty list of files has its place, which `_choices` lacks."""
+    try:
+        _choices(config_name, [*others, f"{group}={option}"])
+    except ConfigCompositionException:
+        return f"+{group}={option}"
+    return f"{group}={option}"
 
 
 def _values(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
