@@ -51,10 +51,10 @@ def recorded(folder: Path, *, settings: Mapping[str, Any], typed: Sequence[str])
 
 def _are_others(settings: Mapping[str, Any], job: Job, swept: Sequence[str]) -> bool:
     """Whether a run with these settings is not what the job was to compute; a pruner, which it is free of, aside."""
-    began = config.saved(job.folder)
-    if began is None:
-        return resume.identity(settings, swept=swept) != job.identity
     own = [key for key in swept if is_setting(key)]
+    began = config.saved(job.folder) if len(own) < len(swept) else None
+    if began is None:  # the record's own word: a run that was killed may have other settings than that already
+        return resume.identity(settings, swept=swept) != job.identity
     return resume.identity(settings, swept=own) != resume.identity(config.flat(began)[0], swept=own)
 
 

@@ -58,6 +58,17 @@ def test_more_epochs_make_another_job_of_it(job: Job) -> None:
     assert now.identity == resume.identity(settings, swept=["seed"]) != job.identity
 
 
+def test_a_run_that_was_killed_as_it_began_with_others_is_still_another_job(job: Job) -> None:
+    """Its folder has the settings of three epochs, its record not yet."""
+    (job.folder / ".hydra").mkdir()
+    began = config.compose("train", [*TYPED, "trainer.epochs=3"])
+    write_text(job.folder / ".hydra" / "config.yaml", config.nested_yaml(config.plain(began)))
+    settings = _settings(*TYPED, "trainer.epochs=3")
+    with recorded(job.folder, settings=settings, typed=[*TYPED, "trainer.epochs=3"]):
+        _trained(job, 0.75)
+    assert read_job(job.folder).identity == resume.identity(settings, swept=["seed"]) != job.identity
+
+
 @pytest.mark.parametrize("swept", [["seed=1"], ["seed=1", "pruner=median"]])
 def test_a_job_that_goes_on_as_it_began_stays_what_it_was(job: Job, swept: list[str]) -> None:
     """Without a pruner, which ends it early: a swept one is a part of its identity."""
