@@ -67,6 +67,8 @@ class Job:
         """Write the record into the job's folder."""
         content = asdict(self)
         del content["folder"]  # it may be moved
+        if self.status == "interrupted":
+            content["status"] = "running"
         write_json(self.folder / JOB, content)
 
 

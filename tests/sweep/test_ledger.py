@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hybridnet.errors import InputError, Stopped
-from hybridnet.files import write_json
+from hybridnet.files import read_json, write_json
 from hybridnet.sweep.ledger import Attempt, Job, Ledger, Planned, is_job, read_job, read_sweep, write_sweep
 
 
@@ -39,15 +39,17 @@ def test_jobs_get_numbers_and_folders_and_keep_them(tmp_path: Path) -> None:
 
 def test_a_job_that_is_left_to_do_is_told_what_is_asked_for_now(tmp_path: Path) -> None:
     """Such as one of an older version, which did not keep what a preset sets; what is done or running stays."""
-    jobs = _added(tmp_path, "heads=2", "heads=4", "heads=8")
+    jobs = _added(tmp_path, "heads=2", "heads=4", "heads=8", "heads=16")
     replace(jobs[0], status="stopped").write()
     replace(jobs[1], status="complete").write()
+    replace(jobs[3], status="running").write()  # by a process that was killed
     with Ledger(tmp_path) as ledger, Attempt(jobs[2].folder):
         told = ledger.add([Planned(job.identity, ["seed=1", "epochs=2", *job.swept], job.swept, "") for job in jobs])
         assert told == ledger.jobs()
         write_json(jobs[2].folder / "status.json", {"status": "complete"})
-    assert ["epochs=2" in job.overrides for job in told] == [True, False, False]
-    assert [job.status for job in told] == ["stopped", "complete", "running"]
+    assert ["epochs=2" in job.overrides for job in told] == [True, False, False, True]
+    assert [job.status for job in told] == ["stopped", "complete", "running", "interrupted"]
+    assert read_json(jobs[3].folder / "job.json")["status"] == "running"
 
 
 def test_a_job_has_a_name_for_people(tmp_path: Path) -> None:
