@@ -18,7 +18,8 @@ def recorded(folder: Path, *, settings: Mapping[str, Any], typed: Sequence[str])
     """Context manager around the run: keeps the job's record up to date, as its sweep would.
 
     With other settings than the sweep's, such as more epochs, the record becomes that of a job with these settings, and
-    the sweep trains its own one again when it goes on. A run that is refused, or has nothing to do, leaves it alone.
+    a grid trains its own one again when it goes on; a search keeps what its trial had. A run that is refused, or has
+    nothing to do, leaves it alone.
 
     Yields:
         What is to be called once the run has begun.
