@@ -7,12 +7,14 @@ Usage: python train.py [model=…] [data=…] [optimizer=…] [scheduler=…] [t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from hybridnet import config
 from hybridnet.errors import Fault, InputError
@@ -39,21 +41,30 @@ def train(cfg: DictConfig) -> float:
     from hybridnet.checkpoint import LAST
     from hybridnet.run import RunFolder
     from hybridnet.signals import Interruption
+    from hybridnet.sweep import alone
     from hybridnet.sweep.launcher import starts_processes
-    from hybridnet.sweep.ledger import is_job
+    from hybridnet.sweep.ledger import is_job, is_sweep
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     is_of_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if is_sweep(folder):  # which would answer for the run from then on
+        hint = "choose another folder with hydra.run.dir=<folder>"
+        raise InputError(Fault("used run folder", str(folder), "it holds a sweep", hint))
     of_several = of_several_processes() or (is_of_sweep and starts_processes(HydraConfig.get().launcher))
+    by_itself = is_job(folder) and not is_of_sweep and not cfg.verify_resume  # no sweep keeps its record
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # a reference stays one
     with (
         Interruption(of_several=of_several) as interruption,
+        alone.recorded(folder, settings=config.flat(cfg)[0], typed=typed)
+        if by_itself
+        else nullcontext(_nothing) as begins,
         RunFolder(folder, is_continued=cfg.resume is not None) as run,
     ):
         # A job that is continued by itself, without its sweep, keeps the state that it goes on from.
         is_alone = not is_job(folder) or (not is_of_sweep and (folder / LAST).exists())
         run.keeps_state = cfg.sweep.keep_states or is_alone
         if not cfg.verify_resume:
-            return train_in(run, cfg, interruption)
+            return train_in(run, cfg, interruption, begins=begins)
         from hybridnet.verification import require_unused, verify_resume
 
         if cfg.resume is not None:
@@ -66,7 +77,11 @@ def train(cfg: DictConfig) -> float:
         return verify_resume(run, cfg, interruption, train_in=train_in)
 
 
-def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
+def _nothing() -> None:
+    """What there is to do, where no job's record is to be kept, when a run has begun."""
+
+
+def train_in(run: Any, cfg: DictConfig, interruption: Any, *, begins: Callable[[], None] = _nothing) -> float:
     """`train` in a folder that is this run's: from the beginning, or from the checkpoint that lies there."""
     from hybridnet import environment, experiment, resume
     from hybridnet.checkpoint import load_weights
@@ -143,6 +158,7 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any) -> float:
             # Only now: a run that cannot be continued stays as it is.
             run.begin(hydra_files, trackers=trackers, history=checkpoint["state"]["history"])
             recorder.restore(checkpoint)
+        begins()
         results = Results(run.folder)
         results.write_left_out(data.left_out)
         described = environment.describe(

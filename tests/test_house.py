@@ -62,6 +62,7 @@ MAY_IMPORT = {
     "hybridnet.pruner": SHARED | {"hybridnet.pruner"},
     "hybridnet.logger": SHARED | {"hybridnet.logger", "mlflow", "tensorboard", "torch.utils.tensorboard", "wandb"},
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},
+    "hybridnet.sweep.alone": SHARED | {"hybridnet.config", "hybridnet.resume", "hybridnet.sweep"},
     "hybridnet.sweep.job": SHARED | {"torch", "hybridnet.console", "hybridnet.sweep"},
     "hybridnet.sweep.launcher": SHARED | {"hydra", "hybridnet.config", "hybridnet.sweep"},
     "hybridnet.sweep.search": SHARED | {"optuna"},

@@ -72,8 +72,12 @@ def test_a_name_that_is_none_is_refused(sweep: SweepFolder, name: str) -> None:
 def test_without_a_complete_job_there_is_nothing_to_promote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     SweepFolder(Path("sweep")).add(None, "model.heads=2", status="failed")
-    with pytest.raises(InputError, match=r"error: nothing to promote in sweep: no job is complete \(1 job: 1 failed\)"):
+    with pytest.raises(InputError) as raised:
         _promote()
+    assert str(raised.value) == (
+        "error: nothing to promote in sweep: no job is complete (1 job: 1 failed)\n"
+        "hint: go on with the sweep: python train.py resume=sweep"
+    )
 
 
 def test_a_place_that_cannot_be_written_is_said_so(sweep: SweepFolder) -> None:

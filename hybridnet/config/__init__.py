@@ -39,10 +39,12 @@ from hybridnet.config.job_loader import JobLoader
 from hybridnet.config.overrides import group_choices, keys_of, merged, quoted, readable, slug
 from hybridnet.config.run_files import hydra_files, read_overrides, saved, saved_settings
 from hybridnet.config.session import CONF_DIR
+from hybridnet.config.spelled_out import Changes, preset_changes, spelled_out
 
 __all__ = [
     "ALLOWED_TARGETS",
     "CONF_DIR",
+    "Changes",
     "DictConfig",
     "JobLoader",
     "Known",
@@ -66,6 +68,7 @@ __all__ = [
     "nested_yaml",
     "own_keys",
     "plain",
+    "preset_changes",
     "quoted",
     "read_overrides",
     "readable",
@@ -77,6 +80,7 @@ __all__ = [
     "saved_settings",
     "select",
     "slug",
+    "spelled_out",
     "taken_apart",
     "top_level",
     "trust_jobs",

@@ -110,7 +110,7 @@ def multirun(config_name: str, overrides: Sequence[str], *, config_dirs: Sequenc
 
 
 def sample_values(overrides: Sequence[str]) -> list[list[str]]:
-    """For a search: the overrides of jobs in which every choice stands at least once, of intervals their lower end.
+    """For a search: the overrides of jobs in which every choice stands at least once, of intervals both ends.
 
     One choice after the other is varied, the others are the first ones.
     """
@@ -120,7 +120,7 @@ def sample_values(overrides: Sequence[str]) -> list[list[str]]:
         if not override.is_sweep_override():
             choices.append([f"{key}={override.get_value_element_as_str()}"])
         elif override.is_interval_sweep():
-            choices.append([f"{key}={override.value().start}"])
+            choices.append([f"{key}={override.value().start}", f"{key}={override.value().end}"])
         else:
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
     first = [values[0] for values in choices]

@@ -17,6 +17,7 @@ from hybridnet.files import read_json, try_lock, write_json
 
 SWEEP = "sweep.json"  # what was asked for
 STOP = ".stop"  # there if no further job shall start
+STATUS = "status.json"  # of a run: how it ended
 JOB, LOCK = "job.json", ".job.lock"  # of one job: its record, and its process's lock
 
 # `interrupted` is never written: the record says running, but the process is gone.
@@ -66,6 +67,8 @@ class Job:
         """Write the record into the job's folder."""
         content = asdict(self)
         del content["folder"]  # it may be moved
+        if self.status == "interrupted":
+            content["status"] = "running"
         write_json(self.folder / JOB, content)
 
 
@@ -115,6 +118,9 @@ class Ledger:
 
     Args:
         folder: of the sweep.
+
+    Raises:
+        InputError: on entering, if another process sweeps in it, it holds a single run, or it cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -122,6 +128,9 @@ class Ledger:
         self._on_exit = ExitStack()
 
     def __enter__(self) -> Ledger:
+        if not is_sweep(self.folder) and ((self.folder / STATUS).exists() or is_job(self.folder)):
+            hint = "choose another folder with hydra.sweep.dir=<folder>"
+            raise InputError(Fault("used folder", str(self.folder), "it holds a run, and a sweep has many", hint))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = self._on_exit.enter_context((self.folder / ".lock").open("a", encoding="utf-8"))
@@ -146,7 +155,10 @@ class Ledger:
         return sorted((read_job(file.parent) for file in self.folder.glob(f"*/{JOB}")), key=lambda job: job.number)
 
     def add(self, jobs: Sequence[Planned]) -> list[Job]:
-        """The jobs as they stand; a new one gets the next number and its own folder."""
+        """The jobs as they stand; a new one gets the next number and its own folder.
+
+        One that is left to do is told anew: an older version, or another spelling, may have kept less of its settings.
+        """
         known = {job.identity: job for job in self.jobs()}
         taken = [int(number) for path in self.folder.iterdir() if (number := path.name.partition("_")[0]).isdecimal()]
         number = max(taken, default=-1) + 1
@@ -157,6 +169,9 @@ class Ledger:
                 known[identity] = Job(number, folder, identity, overrides, swept)
                 known[identity].write()
                 number += 1
+            elif known[identity].overrides != overrides and known[identity].status not in (*DONE, "running"):
+                known[identity] = replace(known[identity], overrides=overrides)
+                known[identity].write()
         return [known[job.identity] for job in jobs]
 
 
@@ -193,13 +208,19 @@ class Attempt:
 
     Args:
         folder: of the job.
+        changes: entries of the record that are others once it has begun.
+        begins_at_once: whether the record says running from the start; else from `begin` on.
 
     Attributes:
         value: to be set to the best of the monitored metric.
+        is_void: to be set where nothing was trained: the record then stays as it is.
     """
 
     folder: Path
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    begins_at_once: bool = True
     value: float | None = field(default=None, init=False)
+    is_void: bool = field(default=False, init=False)
 
     def __enter__(self) -> Attempt:
         self._lock = (self.folder / LOCK).open("a", encoding="utf-8")
@@ -207,25 +228,34 @@ class Attempt:
             self._lock.close()
             raise InputError(Fault("job in use", str(self.folder), "another process works on it"))
         job = read_job(self.folder)
-        self._job = replace(job, status="running", attempt=job.attempt + 1, value=None, error=None)
+        self._job = replace(job, **self.changes, status="running", attempt=job.attempt + 1, value=None, error=None)
         self._started = time.monotonic()
-        self._job.write()
+        if self.begins_at_once:
+            self.begin()
         return self
 
+    def begin(self) -> None:
+        """Write that the job is running."""
+        self._job.write()
+
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        with suppress(OSError) if error is not None else ExitStack():  # a full disk: the first error tells more
+            if not self.is_void:
+                self._ended(error).write()
+        self._lock.close()
+
+    def _ended(self, error: BaseException | None) -> Job:
         seconds = self._job.seconds + time.monotonic() - self._started
-        self._job = replace(self._job, seconds=seconds, status=self._status(error), value=self.value)
+        job = replace(self._job, seconds=seconds, status=self._status(error), value=self.value)
         if isinstance(error, Exception):
             text = str(error) if isinstance(error, FaultsError) else f"{type(error).__name__}: {error}"
-            self._job = replace(self._job, error=text)
-        with suppress(OSError) if error is not None else ExitStack():  # a full disk: the first error tells more
-            self._job.write()
-        self._lock.close()
+            job = replace(job, error=text)
+        return job
 
     def _status(self, error: BaseException | None) -> Status:
         if error is not None:
             return "failed" if isinstance(error, Exception) else "stopped"
-        return "pruned" if read_json(self.folder / "status.json")["status"] == "pruned" else "complete"
+        return "pruned" if read_json(self.folder / STATUS)["status"] == "pruned" else "complete"
 
 
 def _is_held(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 from hybridnet import config, signals
 from hybridnet.config import Multirun
@@ -27,7 +27,7 @@ from hybridnet.errors import Fault, InputError, Stopped
 from hybridnet.files import in_bytes
 from hybridnet.sweep import search
 from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped, starts_processes
-from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned, write_sweep
+from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned, read_job, write_sweep
 
 Check = Callable[..., Any]
 Function = Callable[[DictConfig], float]  # trains; returns the best of the monitored metric
@@ -52,6 +52,8 @@ class Jobs:
         self.config_dirs = config_dirs
         self.check = check
         self._compose = functools.partial(config.compose, config_name, config_dirs=config_dirs, known={})
+        self._changes = functools.partial(config.preset_changes, config_name, config_dirs=config_dirs)
+        self._known_changes: dict[tuple[str, ...], config.Changes] = {}  # of presets, by the choices of a job
         self._planned: dict[tuple[str, ...], Planned] = {}
         self.configurations: dict[str, DictConfig] = {}
         self.signatures: dict[str, str] = {}
@@ -69,7 +71,11 @@ class Jobs:
 
         try:
             cfg = self._compose(overrides)
-            defaults = self._compose(config.group_choices(overrides, config_dirs=self.config_dirs))
+            if cfg.verify_resume:
+                cause, hint = "a verification is one run's, no sweep's", "verify the settings of one job, without -m"
+                raise InputError(Fault("wrong value", "verify_resume=true", cause, hint))
+            choices = config.group_choices(overrides, config_dirs=self.config_dirs)
+            defaults = self._compose(choices)
             model = self.check(cfg, defaults=defaults)
         except InputError as error:
             raise _impossible(overrides, self.multirun.swept, error) from error
@@ -78,7 +84,10 @@ class Jobs:
         self.configurations[identity] = cfg
         self.signatures[identity] = trial.signature(model, cfg)
         self.sizes[identity] = largest_sizes(model, has_average=bool(config.select(cfg, "trainer.ema_decay")))
-        self._planned[tuple(overrides)] = self._plan(identity, overrides)
+        if tuple(choices) not in self._known_changes:
+            self._known_changes[tuple(choices)] = self._changes(choices)
+        spelled = config.spelled_out(overrides, cfg, self._known_changes[tuple(choices)])
+        self._planned[tuple(overrides)] = self._plan(identity, overrides, spelled)
         return self._planned[tuple(overrides)]
 
     def planned(self, overrides: Sequence[str]) -> Planned:
@@ -87,7 +96,8 @@ class Jobs:
             try:
                 return self.require_possible(overrides)
             except InputError:
-                return self._plan(hashlib.sha256(repr(overrides).encode()).hexdigest()[:16], overrides)
+                identity = hashlib.sha256(repr(overrides).encode()).hexdigest()[:16]
+                return self._plan(identity, overrides, overrides)
         return self._planned[tuple(overrides)]
 
     @property
@@ -104,9 +114,10 @@ class Jobs:
         """All that were checked."""
         return self._planned.values()
 
-    def _plan(self, identity: str, overrides: Sequence[str]) -> Planned:
+    def _plan(self, identity: str, overrides: Sequence[str], spelled: Sequence[str]) -> Planned:
+        """With what is typed for the job, and the same without a preset: a job by itself does not know of it."""
+        of_job = [text for key, text in zip(config.keys_of(spelled), spelled, strict=True) if key not in OF_A_START]
         keys = config.keys_of(overrides)
-        of_job = [text for key, text in zip(keys, overrides, strict=True) if key not in OF_A_START]
         swept = [text for key, text in zip(keys, overrides, strict=True) if key in self.multirun.swept]
         return Planned(identity, of_job, swept, config.slug(",".join(sorted(swept))))
 
@@ -296,6 +307,8 @@ def _job(function: Function, *, shares_gpus: bool) -> Function:
         from hybridnet.sweep.job import run_job
 
         folder = Path(HydraConfig.get().runtime.output_dir)
+        with read_write(HydraConfig.get()):  # the run then keeps what its record says, a preset spelled out
+            HydraConfig.get().overrides.task = read_job(folder).overrides
         train = functools.partial(function, cfg)
         try:
             return run_job(train, folder, on_error=cfg.sweep.on_error, shares_gpus=shares_gpus)

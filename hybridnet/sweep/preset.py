@@ -12,6 +12,7 @@ from hybridnet import config
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import read_json, shortened, write_text
 from hybridnet.sweep import wording
+from hybridnet.sweep.launcher import how_to_continue
 from hybridnet.sweep.outcome import Outcome
 from hybridnet.sweep.settings import is_setting
 from hybridnet.sweep.statistics import Spread, figure
@@ -160,7 +161,8 @@ def require_winner(study: Study) -> Outcome:
     if study.winner is None:
         cause = f"no job is complete ({wording.counts(study)})"
         folders = ", ".join(str(shortened(folder)) for folder in study.folders)
-        raise InputError(Fault("nothing to promote", folders, cause, "the same command finishes the sweep"))
+        hint = f"go on with the sweep: {' or '.join(how_to_continue(folder) for folder in study.folders)}"
+        raise InputError(Fault("nothing to promote", folders, cause, hint))
     return study.winner.counted[0]
 
 

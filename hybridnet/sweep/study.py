@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,7 +125,8 @@ def read_study(folders: Sequence[Path]) -> Study:
     """Compare the jobs of one or several sweeps, whatever has become of them.
 
     Only complete jobs enter a mean. Pruned ones ended early, when they were clearly worse: they count only where no job
-    at all is complete. A job that two sweeps have both done counts once.
+    at all is complete. A job that two sweeps have both done counts once, and so do two jobs of one sweep that differ in
+    nothing that a complete training depends on, only in their pruner.
 
     Raises:
         InputError: for a folder without a sweep, a damaged record, and sweeps that watch different metrics.
@@ -141,7 +142,8 @@ def read_study(folders: Sequence[Path]) -> Study:
     outcomes = tuple(read_outcome(job, label=f"{letter}{job.number}", monitor=monitor) for job, letter in jobs)
     values = _values(outcomes)
     axes = tuple(_axes(outcomes, values))
-    candidates = _candidates(outcomes, [tuple(v[axis.key] for axis in axes) for v in values], monitor)
+    places = [tuple(of_job[axis.key] for axis in axes) for of_job in values]
+    candidates = _candidates(outcomes, places, [of_job[SEED] for of_job in values], monitor)
     noise = pooled([outcome.value for outcome in candidate.counted] for candidate in candidates)
     own = {id(outcome): found for outcome, found in zip(outcomes, values, strict=True)}
     config_dirs = {folder: content["config_dir"] for folder, content in asked.items()}
@@ -193,13 +195,19 @@ def _order(value: str) -> tuple[bool, float]:
     return (True, 0.0) if found is None else (False, found)
 
 
-def _candidates(outcomes: Sequence[Outcome], places: Iterable[tuple[str, ...]], monitor: str) -> tuple[Candidate, ...]:
+def _candidates(
+    outcomes: Sequence[Outcome], places: Sequence[tuple[str, ...]], seeds: Sequence[str], monitor: str
+) -> tuple[Candidate, ...]:
     grouped: dict[tuple[str, ...], list[Outcome]] = {}
-    for place, outcome in zip(places, outcomes, strict=True):
+    trainings: dict[int, tuple[object, ...]] = {}  # equal ones of one sweep, whatever their jobs' identities
+    for place, seed, outcome in zip(places, seeds, outcomes, strict=True):
         grouped.setdefault(place, []).append(outcome)
+        trainings[id(outcome)] = (outcome.job.folder.parent, place, seed)
     with_value = [outcome for outcome in outcomes if outcome.value is not None]
     complete = [outcome for outcome in with_value if outcome.job.status == "complete"] or with_value
-    once = {id(outcome) for outcome in {outcome.job.identity: outcome for outcome in reversed(complete)}.values()}
+    distinct = {outcome.job.identity: outcome for outcome in reversed(complete)}.values()
+    distinct = {trainings[id(outcome)]: outcome for outcome in sorted(distinct, key=lambda o: -o.job.number)}.values()
+    once = {id(outcome) for outcome in distinct}
     sign = direction(monitor)
     found = []
     for place, members in grouped.items():

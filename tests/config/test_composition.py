@@ -194,6 +194,7 @@ def test_of_a_search_every_choice_is_sampled() -> None:
         ["model.heads=2", *constant, "model=ca"],
         ["model.heads=4", *constant, "model=ca"],
         ["model.heads=8", *constant, "model=ca"],
+        ["model.heads=2", "model.dropout=0.5", "seed=1", "model=ca"],
         ["model.heads=2", *constant, "model=bot"],
     ]
 

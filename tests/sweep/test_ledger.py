@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hybridnet.errors import InputError, Stopped
-from hybridnet.files import write_json
+from hybridnet.files import read_json, write_json
 from hybridnet.sweep.ledger import Attempt, Job, Ledger, Planned, is_job, read_job, read_sweep, write_sweep
 
 
@@ -35,6 +35,21 @@ def test_jobs_get_numbers_and_folders_and_keep_them(tmp_path: Path) -> None:
         "error": None,
         "seconds": 0.0,
     }
+
+
+def test_a_job_that_is_left_to_do_is_told_what_is_asked_for_now(tmp_path: Path) -> None:
+    """Such as one of an older version, which did not keep what a preset sets; what is done or running stays."""
+    jobs = _added(tmp_path, "heads=2", "heads=4", "heads=8", "heads=16")
+    replace(jobs[0], status="stopped").write()
+    replace(jobs[1], status="complete").write()
+    replace(jobs[3], status="running").write()  # by a process that was killed
+    with Ledger(tmp_path) as ledger, Attempt(jobs[2].folder):
+        told = ledger.add([Planned(job.identity, ["seed=1", "epochs=2", *job.swept], job.swept, "") for job in jobs])
+        assert told == ledger.jobs()
+        write_json(jobs[2].folder / "status.json", {"status": "complete"})
+    assert ["epochs=2" in job.overrides for job in told] == [True, False, False, True]
+    assert [job.status for job in told] == ["stopped", "complete", "running", "interrupted"]
+    assert read_json(jobs[3].folder / "job.json")["status"] == "running"
 
 
 def test_a_job_has_a_name_for_people(tmp_path: Path) -> None:
@@ -134,6 +149,18 @@ def test_a_damaged_record_is_said_so(tmp_path: Path, text: str) -> None:
     (job.folder / "job.json").write_text(text)
     with pytest.raises(InputError, match=r"error: unreadable record in .*0_heads=2/job.json: (?s:.*)hint: remove the"):
         Ledger(tmp_path).jobs()
+
+
+@pytest.mark.parametrize("name", ["status.json", "job.json"])
+def test_the_folder_of_a_run_takes_no_sweep(tmp_path: Path, name: str) -> None:
+    """It would be read as a sweep from then on; one that is a sweep already goes on."""
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match="error: used folder in .*: it holds a run(?s:.*)sweep.dir="), Ledger(tmp_path):
+        raise AssertionError
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    write_sweep(tmp_path, overrides=[], config_dir=None, monitor="valid_loss", num_jobs=2, num_threads=None)
+    with Ledger(tmp_path):
+        pass
 
 
 def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:

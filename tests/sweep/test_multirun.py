@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from hydra.types import HydraContext
 from hybridnet.config import JobLoader, Multirun
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
-from hybridnet.sweep import multirun
+from hybridnet.sweep import multirun, study, wording
 from hybridnet.sweep.launcher import LedgerLauncher
 from hybridnet.sweep.ledger import Job, Ledger
 from hybridnet.sweep.multirun import _require_installed
@@ -63,6 +64,39 @@ def test_a_preset_asks_for_many_runs_by_itself(run: Run, tiny: list[str], tmp_pa
     code, output, error = run("resume=s", "model.dropout=0.2,0.3")
     assert (code, error) == (0, "")
     assert output.startswith("2 jobs: 1 done, 1 new")
+
+
+def test_a_job_keeps_what_a_preset_sets_when_it_goes_on_by_itself(
+    start: Start, run: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    """It does not know of the preset any more, which asks for many runs."""
+    shutil.copytree(tiny[1], tmp_path / "conf")
+    (tmp_path / "conf" / "sweep").mkdir()
+    text = "hydra: {sweeper: {params: {seed: '1,2'}}}\ntrainer: {epochs: 2}\noptimizer: {base_lr: 2e-3, eps: 1e-7}\n"
+    (tmp_path / "conf" / "sweep" / "own.yaml").write_text(f"# @package _global_\n{text}")
+    own = ["-m", "--config-dir", str(tmp_path / "conf"), *(text for text in tiny[2:] if "epochs" not in text)]
+    command = [*own, "+sweep=own", "sweep.on_error=stop", "hydra.sweep.dir=s"]
+    stopped = start(*command, hold=("step", 6)).wait_until_held().send(signal.SIGTERM)
+    stopped.go_on()
+    assert stopped.wait() == 143
+    first = tmp_path / "s" / "0_seed=1"
+    (job, *_) = _jobs(tmp_path / "s")
+    assert "trainer.epochs=2" in job.overrides and not any("sweep=" in text for text in job.overrides)
+    assert "optimizer.base_lr=0.001" in job.overrides and "optimizer.eps=1e-07" in job.overrides, "what is typed wins"
+    kept = yaml.safe_load((first / ".hydra" / "overrides.yaml").read_text())
+    assert kept == [text for text in job.overrides if not text.startswith("sweep.")]
+    code, output, error = run("resume=s/0_seed=1")
+    assert (code, error) == (0, "") and "continuing after epoch 1" in output and "changed: " not in output
+    assert len(read_json(first / "history.json")) == 2
+    assert wording.counts(study.read_study([tmp_path / "s"])) == "2 jobs: 1 complete, 1 pending"
+    assert run(*command)[::2] == (0, "")
+    assert run("resume=s/1_seed=2")[1] == "s/1_seed=2 holds a complete run: nothing is left to do\n"
+    best = wording.reproduce(study.read_study([tmp_path / "s"]))
+    assert best is not None and run(*shlex.split(best)[2:], "hydra.run.dir=again")[::2] == (0, "")
+    assert read_json(tmp_path / "again" / "metrics.json")["valid_acc"] == max(
+        job.value for job in _jobs(tmp_path / "s")
+    )
+    assert len(read_json(tmp_path / "again" / "history.json")) == 2
 
 
 def test_after_a_failure_the_others_wait_if_that_is_asked_for(run: Run, tiny: list[str], tmp_path: Path) -> None:
@@ -124,6 +158,9 @@ def test_a_job_that_does_worse_than_the_others_is_pruned(run: Run, tiny: list[st
     code, output, error = run(f"resume=s/{second.folder.name}")
     assert (code, error) == (0, "")
     assert len(read_json(second.folder / "history.json")) == 3
+    assert [(job.status, job.overrides) for job in _jobs(tmp_path / "s")[1:]] == [("complete", second.overrides)]
+    assert run(*command)[1].startswith("2 jobs: all are done, nothing is left to do\n")
+    assert "2 jobs: 2 complete" in wording.counts(study.read_study([tmp_path / "s"]))
 
 
 def test_two_processes_do_not_sweep_in_one_folder(start: Start, run: Run, tiny: list[str]) -> None:
@@ -136,6 +173,21 @@ def test_two_processes_do_not_sweep_in_one_folder(start: Start, run: Run, tiny: 
     assert first.wait() == 0, first.stderr
 
 
+def test_a_run_and_a_sweep_do_not_meet_in_a_folder(run: Run, tiny: list[str], reference: Path, tmp_path: Path) -> None:
+    shutil.copytree(reference, tmp_path / "run")
+    before = content(tmp_path / "run")
+    code, output, error = run("-m", *tiny, "seed=1,2", "hydra.sweep.dir=run")
+    assert (code, output) == (2, "") and error.startswith("error: used folder in run: it holds a run, and a sweep has")
+    assert content(tmp_path / "run") == before
+    assert run("-m", *tiny, "trainer.epochs=1", "seed=1", "hydra.sweep.dir=s")[::2] == (0, "")
+    before = content(tmp_path / "s")
+    for start in ([], ["resume=auto"]):
+        code, output, error = run(*tiny, "hydra.run.dir=s", *start)
+        assert (code, output) == (2, "") and error.startswith("error: used run folder in "), error
+        assert "/s: it holds a sweep\nhint: choose another folder with hydra.run.dir=" in error
+    assert before.items() <= content(tmp_path / "s").items()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -144,6 +196,14 @@ def test_two_processes_do_not_sweep_in_one_folder(start: Start, run: Run, tiny: 
             "error: wrong sweep in monitor: values of different metrics cannot be compared",
         ),
         ("sweep.on_error=ask", "error: wrong value in sweep.on_error=ask: expected continue or stop, got 'ask'"),
+        (
+            "seed=1,2 verify_resume=true",
+            "error: wrong value in verify_resume=true: a verification is one run's, no sweep's",
+        ),
+        (
+            "hydra/sweeper=optuna model.dropout=interval(0,1.5)",
+            "error: impossible job in model.dropout=1.5: no job was started",
+        ),
         ("sweep.try=false", "error: unknown key in sweep.try: sweep has no 'try'"),
         ("+sweep=nothing", "error: unknown option in sweep=nothing: no such file in conf"),
         ("seed=1,2 pruner=medan", "error: unknown option in pruner=medan: no such file in conf"),

@@ -147,6 +147,19 @@ def test_several_sweeps_are_one_study(tmp_path: Path) -> None:
     assert [outcome.label for outcome in study.counted] == ["A0", "A1", "B1"]
 
 
+def test_trainings_that_differ_in_their_pruner_alone_count_once(tmp_path: Path) -> None:
+    """Where it has ended neither of them, both are the same training; a swept pruner tells the jobs apart."""
+    sweep = SweepFolder(tmp_path / "sweep")
+    for seed, value in ((1, 0.8), (2, 0.9)):
+        for pruner in ("median", "none"):
+            sweep.add(value, f"pruner={pruner}", f"seed={seed}")
+    sweep.add(0.7, "pruner=median", "seed=3", status="pruned")
+    sweep.add(1.0, "pruner=none", "seed=3")
+    study = read_study([sweep.folder])
+    assert study.winner is not None and study.winner.result == pytest.approx((0.9, 0.1, 3))
+    assert [outcome.job.number for outcome in study.counted] == [0, 2, 5]
+
+
 def test_sweeps_that_watch_different_metrics_are_refused(tmp_path: Path) -> None:
     folders = [SweepFolder(tmp_path / monitor, monitor=monitor).folder for monitor in ("valid_acc", "valid_loss")]
     with pytest.raises(
