@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,12 @@ def root() -> Path:
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Run:
+def process(tmp_path: Path) -> Run:
     """Runs `python <arguments>` in an empty folder, as a user types it; `train.py` is the project's."""
 
     def run(*arguments: str, timeout: float = SECONDS, **environment: str) -> subprocess.CompletedProcess[str]:
-        words = [str(ROOT / word) if word == "train.py" else word for word in arguments]
         return subprocess.run(
-            [sys.executable, *words],
+            [sys.executable, *_words(arguments)],
             cwd=tmp_path,
             env=_environment() | environment,
             capture_output=True,
@@ -71,6 +70,24 @@ def command(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def command(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """As `process`, of a script or a module, and soon: where it is possible, in a fork that has imported everything."""
+    if sys.platform != "linux":
+        return request.getfixturevalue("process")
+    starter: Starter = request.getfixturevalue("starter")
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        started = starter.start_python(*_words(arguments), folder=tmp_path, **environment)
+        return subprocess.CompletedProcess(arguments, started.wait(), started.stdout, started.stderr)
+
+    return run
+
+
+def _words(arguments: Iterable[str]) -> list[str]:
+    return [str(ROOT / word) if word == "train.py" else word for word in arguments]
 
 
 def _environment() -> dict[str, str]:
@@ -185,9 +202,15 @@ class Starter:
 
     def start(self, *arguments: str, folder: Path, hold: tuple[str, int] | None = None, **environment: str) -> Command:
         """Start `train.py` with these arguments in a folder."""
+        return self.start_python(str(ROOT / "train.py"), *arguments, folder=folder, hold=hold, **environment)
+
+    def start_python(
+        self, *arguments: str, folder: Path, hold: tuple[str, int] | None = None, **environment: str
+    ) -> Command:
+        """Start a script, or with `-m` a module, in a folder."""
         self._num_started += 1
         request = {
-            "arguments": [str(ROOT / "train.py"), *arguments],
+            "arguments": arguments,
             "folder": str(folder),
             "environment": _environment() | environment,
             "output": str(self.folder / str(self._num_started)),

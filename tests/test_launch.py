@@ -116,15 +116,15 @@ def test_the_value_of_a_command_may_take_the_place_of_its_knob(
     assert capsys.readouterr().err.startswith("error: missing pictures in images=x: ")
 
 
-def test_a_misspelt_key_is_answered_before_torch_is_imported(command: RunProcess) -> None:
-    result = command("-X", "importtime", "train.py", "+trainer.epoch=3")
+def test_a_misspelt_key_is_answered_before_torch_is_imported(process: RunProcess) -> None:
+    result = process("-X", "importtime", "train.py", "+trainer.epoch=3")
     assert result.returncode == 2
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "hydra" in imported
     assert not {"torch", "pandas", "matplotlib", "PIL", "rich"} & imported
 
 
-def test_before_the_first_step_only_what_it_needs_is_imported(command: RunProcess, small: list[str]) -> None:
+def test_before_the_first_step_only_what_it_needs_is_imported(process: RunProcess, small: list[str]) -> None:
     script = (
         "import sys, runpy\n"
         "from hybridnet.trainer.supervised import Trainer\n"
@@ -136,7 +136,7 @@ def test_before_the_first_step_only_what_it_needs_is_imported(command: RunProces
         f"sys.argv = ['train.py', *{small!r}]\n"
         f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
     )
-    result = command("-c", script, PYTHONPATH=str(ROOT))
+    result = process("-c", script, PYTHONPATH=str(ROOT))
     assert result.returncode == 130, result.stderr
     assert "True []" in result.stdout.splitlines()
 
@@ -159,9 +159,9 @@ def test_wrong_input_found_later_is_also_code_2(run: Run, overrides: list[str], 
     assert "Traceback" not in said and "Error executing" not in said
 
 
-def test_one_run_leaves_a_complete_folder(command: RunProcess, tmp_path: Path, small: list[str]) -> None:
+def test_one_run_leaves_a_complete_folder(process: RunProcess, tmp_path: Path, small: list[str]) -> None:
     folder = tmp_path / "run"
-    result = command("train.py", *small, "trainer.precision=float32", f"hydra.run.dir={folder}")
+    result = process("train.py", *small, "trainer.precision=float32", f"hydra.run.dir={folder}")
     assert result.returncode == 0, result.stderr
     assert {path.name for path in folder.iterdir()} == FILES
     assert _json(folder / "status.json")["status"] == "complete"
@@ -179,7 +179,7 @@ def test_one_run_leaves_a_complete_folder(command: RunProcess, tmp_path: Path, s
 
     _the_best_model_gives_the_stored_predictions(folder, tmp_path / "stripes")
     composed = (folder / ".hydra" / "overrides.yaml").read_text()
-    again = command("train.py", *small, "seed=7", f"hydra.run.dir={folder}")
+    again = process("train.py", *small, "seed=7", f"hydra.run.dir={folder}")
     assert again.returncode == 2
     assert again.stderr.startswith(f"error: used run folder in {folder}: it holds another run")
     assert _json(folder / "metrics.json") == metrics
@@ -352,8 +352,8 @@ def test_showing_the_configuration_names_mistakes_too(command: RunProcess) -> No
     assert wrong.stderr.startswith("error: unknown key in trainer.epoch")
 
 
-def test_help_says_what_can_be_chosen(command: RunProcess) -> None:
-    result = command("train.py", "--help")
+def test_help_says_what_can_be_chosen(process: RunProcess) -> None:
+    result = process("train.py", "--help")
     assert result.returncode == 0
     assert "hybrid" in result.stdout and "scheduler" in result.stdout
 
@@ -503,12 +503,12 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_data_are_read(
     assert outcome(parted) == outcome(reference)
 
 
-def test_a_process_that_follows_ends_without_what_libraries_do_at_their_end(command: RunProcess) -> None:
+def test_a_process_that_follows_ends_without_what_libraries_do_at_their_end(process: RunProcess) -> None:
     code = """
 import atexit
 from hybridnet.launch import launch
 atexit.register(print, "at the end")
 launch(None, "train", check=None, follow=lambda: print("followed"))
 """
-    done = command("-c", code, RANK="1", WORLD_SIZE="2")
+    done = process("-c", code, RANK="1", WORLD_SIZE="2")
     assert (done.returncode, done.stdout, done.stderr) == (0, "followed\n", "")

@@ -584,7 +584,7 @@ def test_a_second_process_is_refused_and_the_first_goes_on(
     assert outcome(folder) == outcome(reference)
 
 
-@pytest.mark.parametrize("again", ["the same command", "resume"])
+@pytest.mark.parametrize("again", ["the same command", pytest.param("resume", marks=pytest.mark.slow)])
 def test_a_sweep_given_again_finishes_what_is_missing(
     start: Start, run: Run, tiny: list[str], tmp_path: Path, reference: Path, again: str
 ) -> None:

@@ -28,12 +28,12 @@ def test_jobs_side_by_side_give_the_same_results(
     run: Run, tiny: list[str], tmp_path: Path, launcher: str, package: str
 ) -> None:
     pytest.importorskip(package)
-    sweep = ["-m", *tiny, "trainer.epochs=1", "sweep.num_threads=2", "optimizer.head_lr=1e-3,1e+30", "seed=1,2"]
+    sweep = ["-m", *tiny, "trainer.epochs=1", "sweep.num_threads=2", "optimizer.head_lr=1e-3,1e+30"]
     assert run(*sweep, "hydra.sweep.dir=basic")[0] == 1
     code, _, error = run(*sweep, f"hydra/launcher={launcher}", "hydra.sweep.dir=other")
-    assert code == 1 and error.count("error: failed job in ") == 2, error
+    assert code == 1 and error.count("error: failed job in ") == 1, error
     basic, other = (Ledger(tmp_path / name).jobs() for name in ("basic", "other"))
-    assert [job.status for job in other] == ["complete", "complete", "failed", "failed"]
+    assert [job.status for job in other] == ["complete", "failed"]
     for one, two in zip(basic, other, strict=True):
         assert (one.identity, one.value, one.error, one.folder.name) == (
             two.identity,
@@ -50,7 +50,11 @@ def test_jobs_side_by_side_give_the_same_results(
 
 @pytest.mark.parametrize(
     ("number", "sent"),
-    [(signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],
+    [
+        pytest.param(signal.SIGTERM, os.kill, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, os.kill, marks=pytest.mark.slow),
+        (signal.SIGINT, os.killpg),
+    ],
     ids=["SIGTERM", "SIGINT", "Ctrl-C"],
 )
 def test_a_sweep_that_is_stopped_saves_its_jobs_and_leaves_no_process(
@@ -70,6 +74,7 @@ def test_a_sweep_that_is_stopped_saves_its_jobs_and_leaves_no_process(
         assert (job.folder / "last.pt").exists() and "stopped; continue with" in (job.folder / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_signal_that_is_handed_on_to_a_job_counts_once(run: Run, tiny: list[str], tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     sweep = ["-m", *tiny, "hydra/launcher=joblib", "model/backbone=interrupted", "seed=1,2", "hydra.sweep.dir=s"]

@@ -144,7 +144,7 @@ def require_early_end(commands: list[Command]) -> list[int]:
     return codes
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_when_one_is_killed_all_end(
     start_together: StartTogether, tiny: list[str], tmp_path: Path, killed: int
 ) -> None:
@@ -335,10 +335,10 @@ def test_a_false_alarm_about_pointwise_convolutions_is_not_shown(monkeypatch: py
 # The command
 
 
-def test_torchrun(command: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_torchrun(process: Run, tiny: list[str], tmp_path: Path) -> None:
     """As the README has it."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py")
-    done = command(*torchrun, *tiny, "hydra.run.dir=run")
+    done = process(*torchrun, *tiny, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     assert read_json(tmp_path / "run" / "status.json")["status"] == "complete"
     assert done.stdout.count("epoch 1/3") == 1, "one process speaks"
