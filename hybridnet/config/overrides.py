@@ -156,6 +156,9 @@ def key_faults(overrides: Sequence[Override], keys: Sequence[str]) -> list[Fault
     faults = []
     for override in overrides:
         key = override.key_or_group
+        if key == "hydra.searchpath":
+            cause = "own yamls are looked for in one folder, which is no setting"
+            faults.append(Fault("wrong value", key, cause, "--config-dir <folder>"))
         if key.startswith("hydra"):
             continue
         group = key.replace(".", "/")

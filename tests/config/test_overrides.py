@@ -38,6 +38,11 @@ from hybridnet.errors import InputError
             "logger.mlflow.uri=a",
             "unknown key in logger.mlflow.uri: logger.mlflow has no 'uri'\nhint: choose logger=mlflow",
         ),
+        (
+            "hydra.searchpath=[file:///own]",
+            "wrong value in hydra.searchpath: own yamls are looked for in one folder, which is no setting\n"
+            "hint: --config-dir <folder>",
+        ),
     ],
 )
 def test_a_misspelt_override_names_the_nearest(override: str, message: str) -> None:
