@@ -22,7 +22,7 @@ from hybridnet.measure.comparison import Comparison, Measurement, Subject
 from hybridnet.measure.feed import Feed, measure_feed
 from hybridnet.measure.report import Key, Size
 from hybridnet.measure.works import SIZED, TASKS, Case, Task, count_macs, count_parameters
-from hybridnet.settings import Count, Natural, Positive, checked
+from hybridnet.settings import Count, Positive, Seed, checked
 from hybridnet.trainer.compilation import CompileMode
 from hybridnet.trainer.randomness import seed_everything
 from hybridnet.trainer.supervised import Data, Trainer
@@ -46,7 +46,7 @@ def benchmark(
     compile: Sequence[CompileMode],
     claims: bool,
     data: Data | None,
-    seed: Natural,
+    seed: Seed,
     out: str,
 ) -> None:
     """Measure every model beside plain ResNet-18, in interleaved rounds; print tables, write them and a picture.

@@ -21,7 +21,7 @@ from hybridnet.comparison.tables import Findings
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, writable_folder, write_text
 from hybridnet.report import with_folder
-from hybridnet.settings import Count, Natural, checked
+from hybridnet.settings import Count, Seed, checked
 from hybridnet.sweep.wording import number_of
 
 MOST_PICTURES = 6  # of pairs
@@ -38,7 +38,7 @@ def compare(
     baseline: str | None,
     pairs: Pairs,
     num_bootstrap: Count,
-    seed: Natural,
+    seed: Seed,
     out: str,
 ) -> None:
     """Compare groups of runs on the same pictures; print what was found, and write tables and pictures into `out`.

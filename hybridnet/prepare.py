@@ -14,7 +14,7 @@ from hybridnet.data.preparation import Division, divide_pictures
 from hybridnet.data.report import Report
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, write_text
-from hybridnet.settings import Natural, Rate, checked
+from hybridnet.settings import Natural, Rate, Seed, checked
 
 FILES = ("metadata.csv", "label2id.json", "report.txt")
 
@@ -30,7 +30,7 @@ def prepare(
     groups: str | None,
     copies: Literal["similar", "same"],
     on_duplicates: Literal["keep", "drop"],
-    seed: Natural,
+    seed: Seed,
     overwrite: bool,
 ) -> None:
     """Write `metadata.csv`, `label2id.json` and `report.txt`: every class keeps its share, and copies stay together.

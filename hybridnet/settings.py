@@ -40,11 +40,12 @@ class Range:
 
     def __str__(self) -> str:
         ends = {">=": self.minimum, ">": self.above, "<=": self.maximum, "<": self.below}
-        return " and ".join(f"{sign} {end:g}" for sign, end in ends.items() if end is not None)
+        return " and ".join(f"{sign} {end}" for sign, end in ends.items() if end is not None)
 
 
 Count = Annotated[int, Range(minimum=1)]
 Natural = Annotated[int, Range(minimum=0)]
+Seed = Annotated[int, Range(minimum=0, maximum=2**63 - 1)]  # the largest that torch and numpy both take
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(minimum=0)]
 Probability = Annotated[float, Range(minimum=0, maximum=1)]

@@ -6,7 +6,19 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 
-from hybridnet.settings import Count, Natural, Positive, Probability, Range, Rate, checked, fault, faults, parameters
+from hybridnet.settings import (
+    Count,
+    Natural,
+    Positive,
+    Probability,
+    Range,
+    Rate,
+    Seed,
+    checked,
+    fault,
+    faults,
+    parameters,
+)
 
 FITTING = [
     (int, 3),
@@ -20,6 +32,7 @@ FITTING = [
     (int | Literal["auto"], "auto"),
     (Count, 1),
     (Natural, 0),
+    (Seed, 2**63 - 1),
     (Positive, 1e-9),
     (Positive, float("inf")),
     (Probability, 1),
@@ -35,6 +48,7 @@ NOT_FITTING = [
     (int, "ten", "expected an integer, got 'ten'"),
     (int, True, "expected an integer, got True"),
     (int, 2.0, "expected an integer, got 2.0"),
+    (Seed, 2**63, "must be >= 0 and <= 9223372036854775807, got 9223372036854775808"),
     (float, "abc", "expected a number, got 'abc'"),
     (float, None, "expected a number, got null"),
     (float, float("nan"), "expected a number, got nan"),

@@ -12,7 +12,7 @@ from hybridnet.data.progress import Track
 from hybridnet.data.source import REPORT, Source, Table
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import write_text
-from hybridnet.settings import Natural, Rate, checked
+from hybridnet.settings import Natural, Rate, Seed, checked
 
 
 class Folder(Source):
@@ -37,7 +37,7 @@ class Folder(Source):
         groups: str | None,
         copies: Literal["similar", "same"],
         on_duplicates: Literal["keep", "drop"],
-        seed: Natural,
+        seed: Seed,
     ) -> None:
         self.root = Path(root)
         self.division = Division(

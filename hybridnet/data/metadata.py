@@ -30,7 +30,7 @@ from hybridnet.data.source import Source, ensure
 from hybridnet.data.store import open_store
 from hybridnet.data.table import Split
 from hybridnet.files import in_bytes
-from hybridnet.settings import Count, Natural, Positive, Probability, Range, checked
+from hybridnet.settings import Count, Natural, Positive, Probability, Range, Seed, checked
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class MetadataImages:
         sampler: Literal["shuffle", "balanced"],
         class_weights: Literal["none", "balanced"],
         augment: Augment,
-        seed: Natural,
+        seed: Seed,
     ) -> None:
         if sampler == class_weights == "balanced":
             raise ValueError(
