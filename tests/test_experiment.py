@@ -34,7 +34,7 @@ def _faults(*overrides: str) -> list[Fault]:
         ("model.size=big", "model.size=big", "expected lite or full, got 'big'"),
         ("data.batch_size=0", "data.batch_size=0", "must be >= 1, got 0"),
         ("monitor=acc", "monitor=acc", "expected valid_acc or valid_loss or valid_macro_f1, got 'acc'"),
-        ("seed=-1", "seed=-1", "must be >= 0, got -1"),
+        ("seed=-1", "seed=-1", "must be >= 0 and <= 9223372036854775807, got -1"),
         ("+foo=1", "foo", "nothing takes it"),
         ("~trainer.epochs", "trainer.epochs", "must be given"),
         ("~seed", "seed", "must be given"),

@@ -186,7 +186,7 @@ def run(
     with Ledger(multirun.folder) as ledger:
         (ledger.folder / STOP).unlink(missing_ok=True)
         num_jobs = multirun.sweeper.get("n_trials", len({job.identity for job in grid}))
-        config_dir = next(iter(jobs.config_dirs), None)
+        config_dir = next((str(Path(folder).resolve()) for folder in jobs.config_dirs), None)
         write_sweep(
             ledger.folder,
             overrides=multirun.typed,

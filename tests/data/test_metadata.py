@@ -708,7 +708,7 @@ def test_bad_pictures_are_told_before_training(make_folder: MakeFolder, build: B
             {"sampler": "balanced", "class_weights": "balanced"},
             r"would make up for rare classes twice; set data\.class_",
         ),
-        ({"seed": -1}, "seed: must be >= 0, got -1"),
+        ({"seed": -1}, "seed: must be >= 0 and <= 9223372036854775807, got -1"),
         ({"seed": -1, "batch_size": 0}, "batch_size: .*; seed: "),
     ],
 )

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -48,12 +49,13 @@ def test_a_widened_grid_runs_only_the_new_jobs(run: Run, tiny: list[str], tmp_pa
     assert jobs[2].overrides[-2:] == ["model.dropout=0.3", "seed=1"] and "resume=auto" not in jobs[2].overrides
 
 
-def test_a_preset_asks_for_many_runs_by_itself(run: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_preset_asks_for_many_runs_by_itself(starter: Any, run: Run, tiny: list[str], tmp_path: Path) -> None:
+    """And is found again from another folder."""
     (tmp_path / "conf" / "sweep").mkdir(parents=True)
     shutil.copytree(tiny[1], tmp_path / "conf", dirs_exist_ok=True)
     text = "# @package _global_\nhydra: {sweeper: {params: {seed: '1,2', model.dropout: '0.1,0.2'}}}\n"
     (tmp_path / "conf" / "sweep" / "mine.yaml").write_text(text)
-    own = ["--config-dir", str(tmp_path / "conf"), *tiny[2:], "trainer.epochs=1"]
+    own = ["--config-dir", "conf", *tiny[2:], "trainer.epochs=1"]
     code, output, error = run(*own, "+sweep=mine", "seed=7", "hydra.sweep.dir=s")
     assert (code, error) == (0, "")
     assert [job.folder.name for job in _jobs(tmp_path / "s")] == ["0_dropout=0.1", "1_dropout=0.2"]
@@ -61,7 +63,9 @@ def test_a_preset_asks_for_many_runs_by_itself(run: Run, tiny: list[str], tmp_pa
     overrides = yaml.safe_load((first / ".hydra" / "overrides.yaml").read_text())
     assert "model.dropout=0.1" in overrides and not any("sweep" in text or "resume" in text for text in overrides)
     assert run("resume=s/0_dropout=0.1")[1] == "s/0_dropout=0.1 holds a complete run: nothing is left to do\n"
-    code, output, error = run("resume=s", "model.dropout=0.2,0.3")
+    (tmp_path / "elsewhere").mkdir()
+    more = [f"resume={tmp_path / 's'}", "model.dropout=0.2,0.3"]
+    code, output, error = starter.run(*more, folder=tmp_path / "elsewhere")
     assert (code, error) == (0, "")
     assert output.startswith("2 jobs: 1 done, 1 new")
 
