@@ -58,7 +58,8 @@ class Explanation:
 def explain(model: TrainedModel, picture: Picture, *, true_label: str | None) -> Explanation:
     """Compute the maps of one picture, on the device where the model is, in float32 and eval mode.
 
-    Nothing of the model is changed, and no hook is used: several threads may ask one model that is in eval mode.
+    Nothing of the model is changed but its memory, which becomes channels_last as in `predict`, and no hook is used:
+    several threads may ask one model that is in eval mode.
 
     Grad-CAM: Selvaraju et al., arXiv:1610.02391. With a_k the mean over positions of the gradient of the class's logit
     with respect to channel k of a map A, it is max(0, Σ_k a_k·A_k).
@@ -72,7 +73,7 @@ def explain(model: TrainedModel, picture: Picture, *, true_label: str | None) ->
         InputError: (a ValueError) if it is no picture or cannot be read, if the model has no such class, or if it is
             no classifier of this project.
     """
-    network = model.network
+    network = model.network.to(memory_format=torch.channels_last)
     require_classifier(network)
     if true_label is not None and true_label not in model.classes:
         cause = f"the model has {listing(model.classes)}"

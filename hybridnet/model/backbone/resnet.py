@@ -8,8 +8,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybridnet.model import kn2row, winograd
 from hybridnet.model.backbone import Backbone, weights
-from hybridnet.model.kn2row import is_faster, kn2row
 from hybridnet.settings import Count, Rate, checked
 
 
@@ -124,8 +124,10 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         stride = self.stride[0]
-        if is_faster(x, self.weight, stride=stride):
-            return kn2row(x, self.weight, stride=stride)
+        if kn2row.is_faster(x, self.weight, stride=stride):
+            return kn2row.kn2row(x, self.weight, stride=stride)
+        if winograd.is_faster(x, self.weight, stride=stride):
+            return winograd.winograd(x, self.weight)
         return super().forward(x)
 
     def reset_parameters(self) -> None:
