@@ -13,13 +13,13 @@ import torch
 from hybridnet.console import duration
 from hybridnet.errors import FaultsError, InputError
 from hybridnet.files import try_lock
-from hybridnet.sweep.ledger import STOP, Attempt, Ledger, read_job, read_sweep
+from hybridnet.sweep.ledger import STOP, Attempt, JobInUseError, Ledger, read_job, read_sweep
 
 log = logging.getLogger(__name__)
 
 
 class NotStartedError(Exception):
-    """No further job shall start; this one stays as it is."""
+    """The job stays as it is."""
 
 
 def run_job(function: Callable[[], float], folder: Path, *, on_error: str, shares_gpus: bool) -> float:
@@ -32,7 +32,7 @@ def run_job(function: Callable[[], float], folder: Path, *, on_error: str, share
         shares_gpus: whether other jobs run beside it in processes that see the same GPUs.
 
     Raises:
-        NotStartedError: if a job has failed after which no other one shall start.
+        NotStartedError: if a job has failed after which no other one shall start, or another process works on this one.
         Exception: what `function` raises; the job's log then has the traceback.
     """
     sweep = folder.parent
@@ -45,6 +45,9 @@ def run_job(function: Callable[[], float], folder: Path, *, on_error: str, share
     try:
         with Attempt(folder) as attempt, _one_gpu(sweep, shares_gpus):
             attempt.value = function()
+    except JobInUseError as error:
+        log.warning(f"job {job.name} is left to the process that works on it")
+        raise NotStartedError from error
     except Exception as error:
         if on_error == "stop":
             (sweep / STOP).touch()

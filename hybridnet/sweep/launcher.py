@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hybridnet import config
 from hybridnet.errors import Fault, TrainingError
 from hybridnet.files import shortened
-from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned
+from hybridnet.sweep.ledger import IN_USE, STOP, Job, Ledger, Planned
 
 MAX_DEATHS = 2  # of a job's process, after which the job has failed
 
@@ -121,7 +121,7 @@ def how_to_continue(folder: Path) -> str:
 
 def fault_of(job: Job) -> Fault:
     """Why a job has failed, and what to do about it."""
-    why = str(job.error).partition("\n")[0].removeprefix("error: ")
+    why = (job.error or IN_USE).partition("\n")[0].removeprefix("error: ")
     log = shortened(job.folder.resolve()) / "train.log"
     hint = f"{log} has the traceback; {how_to_continue(job.folder.parent)} tries it again"
     return Fault("failed job", job.name, why, hint)

@@ -23,6 +23,7 @@ JOB, LOCK = "job.json", ".job.lock"  # of one job: its record, and its process's
 # `interrupted` is never written: the record says running, but the process is gone.
 Status = Literal["pending", "running", "interrupted", "stopped", "failed", "pruned", "complete"]
 DONE = ("pruned", "complete")
+IN_USE = "another process works on it"
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,10 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     return dict(content)
 
 
+class JobInUseError(InputError):
+    """Another process works on the job, such as `python train.py resume=<its folder>`."""
+
+
 @dataclass
 class Attempt:
     """Context manager around one start of a job: whatever happens within, the record says so at the end.
@@ -226,7 +231,7 @@ class Attempt:
         self._lock = (self.folder / LOCK).open("a", encoding="utf-8")
         if not try_lock(self._lock):  # such as a requeued job whose predecessor has not ended yet
             self._lock.close()
-            raise InputError(Fault("job in use", str(self.folder), "another process works on it"))
+            raise JobInUseError(Fault("job in use", str(self.folder), IN_USE))
         job = read_job(self.folder)
         self._job = replace(job, **self.changes, status="running", attempt=job.attempt + 1, value=None, error=None)
         self._started = time.monotonic()

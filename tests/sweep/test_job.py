@@ -9,7 +9,7 @@ import torch
 from hybridnet.errors import Fault, InputError, TrainingError
 from hybridnet.files import write_json
 from hybridnet.sweep.job import NotStartedError, claimed, run_job
-from hybridnet.sweep.ledger import Job, Ledger, Planned, read_job, write_sweep
+from hybridnet.sweep.ledger import Attempt, Job, Ledger, Planned, read_job, write_sweep
 
 
 @pytest.fixture
@@ -70,6 +70,19 @@ def test_after_a_failure_none_is_started_if_that_is_asked_for(jobs: list[Job]) -
     with pytest.raises(NotStartedError):
         _run(jobs[1], 1.0)
     assert [read_job(job.folder).status for job in jobs] == ["failed", "pending", "pending"]
+
+
+def test_a_job_that_another_process_works_on_is_left_to_it(jobs: list[Job], caplog: pytest.LogCaptureFixture) -> None:
+    """Such as `python train.py resume=<job>` in the meantime: nothing has failed, and the others start."""
+    with Attempt(jobs[0].folder):
+        with pytest.raises(NotStartedError):
+            _run(jobs[0], 1.0, on_error="stop")
+        assert read_job(jobs[0].folder).status == "running"
+        assert _run(jobs[1], 0.5, on_error="stop") == 0.5
+        write_json(jobs[0].folder / "status.json", {"status": "complete"})
+    assert read_job(jobs[0].folder).status == "complete"
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.getMessage() == "job 0 (seed=a) is left to the process that works on it"
 
 
 def test_every_job_has_the_sweeps_number_of_threads(jobs: list[Job]) -> None:

@@ -89,6 +89,14 @@ def test_a_search_is_told_of_a_failure(tmp_path: Path) -> None:
         _ = result.return_value
 
 
+def test_a_search_is_told_of_a_job_that_was_left_to_another_process(tmp_path: Path) -> None:
+    launcher = _launcher(tmp_path, {}, is_search=True)
+    launcher.launcher.launch = lambda *_, **__: []
+    (result,) = launcher.launch([["bb"]], initial_job_idx=0)
+    with pytest.raises(Exception, match=r"failed job in 0 \(bb\): another process works on it"):
+        _ = result.return_value
+
+
 def test_a_launcher_that_starts_nothing_is_not_asked_again(tmp_path: Path) -> None:
     launcher = _launcher(tmp_path, {})
 
