@@ -1,4 +1,4 @@
-"""Random changes of the training pictures: crop, flips, rotation, shift, colour, and mixing two pictures."""
+"""Random changes of the training pictures: crop, flips, rotation, shift, colour, erasing, and mixing two pictures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hybridnet.settings import NonNegative, Positive, Probability, checked
 # ITU-R BT.601 luma, the weights of Pillow's and torchvision's grey.
 LUMA = np.array([0.299, 0.587, 0.114])
 CROP_TRIES = 10
+SHAPES_OF_HOLES = (0.3, 1 / 0.3)  # width/height relative to the picture's, as in the paper
 Size = tuple[int, int]  # height, width
 
 
@@ -24,6 +25,8 @@ class Changes:
         colour: float32 (B, 3, 4), affine map of RGB in [0, 1].
         angles: float32 (B,), counter-clockwise rotation in degrees.
         shifts: float32 (B, 2), to the right and down, as shares of width and height.
+        holes: float32 (B, 4), left, top, right and bottom, as shares of width and height, of the part that is erased.
+            All 0 for none.
         blends: float32 (B,), the share of a picture's own pixels; the rest is its partner's (mixup). 1 for none.
         patches: float32 (B, 4), left, top, right and bottom, as shares of width and height, of the part that is
             replaced by the partner's (CutMix). All 0 for none.
@@ -34,6 +37,7 @@ class Changes:
     colour: np.ndarray
     angles: np.ndarray
     shifts: np.ndarray
+    holes: np.ndarray
     blends: np.ndarray
     patches: np.ndarray
 
@@ -43,6 +47,8 @@ class Augment:
 
     The crop follows Szegedy et al., "Going Deeper with Convolutions", arXiv:1409.4842; mixup is arXiv:1710.09412 and
     CutMix arXiv:1905.04899. Where both are on, each picture that is mixed gets one of the two, with equal chances.
+    Erasing is Zhong et al., "Random Erasing Data Augmentation", arXiv:1708.04896, but the part gets the data's mean
+    colour, as in Cutout (arXiv:1708.04552), and no noise.
 
     Args:
         scale: smallest and largest share of the picture's area that a crop keeps.
@@ -53,6 +59,8 @@ class Augment:
         shift: largest way to any side, as a share of width and height; filled by reflection. CIFAR's usual padding by 4
             of 32 pixels and random crop is 0.125.
         brightness, contrast, saturation: the factor is drawn from [1 - x, 1 + x] (never below 0).
+        erase: probability of a picture to lose a part, on its own and before it is mixed.
+        erase_area: smallest and largest share of the picture that is lost.
         mixup: alpha of the Beta distribution that the partner's share is drawn from; 0 for none.
         cutmix: alpha of the Beta distribution that the patch's area is drawn from; 0 for none.
         mix_probability: of a picture to be mixed at all, where one of the two is on.
@@ -74,6 +82,8 @@ class Augment:
         brightness: NonNegative,
         contrast: NonNegative,
         saturation: NonNegative,
+        erase: Probability,
+        erase_area: tuple[Positive, Positive],
         mixup: NonNegative,
         cutmix: NonNegative,
         mix_probability: Probability,
@@ -82,12 +92,15 @@ class Augment:
             raise ValueError(f"scale ({list(scale)}) must be [smallest, largest] with largest <= 1")
         if ratio[0] > ratio[1]:
             raise ValueError(f"ratio ({list(ratio)}) must be [narrowest, widest]")
+        if not erase_area[0] <= erase_area[1] <= 1:
+            raise ValueError(f"erase_area ({list(erase_area)}) must be [smallest, largest] with largest <= 1")
         if rotation > 180:
             raise ValueError(f"rotation ({rotation}) must be <= 180 degrees")
         self.scale, self.ratio = scale, ratio
         self.flips = np.array([horizontal_flip, vertical_flip])
         self.rotation, self.shift = rotation, shift
         self.brightness, self.contrast, self.saturation = brightness, contrast, saturation
+        self.erase, self.erase_area = erase, erase_area
         self.mixup, self.cutmix = _BetaDistribution(mixup), _BetaDistribution(cutmix)
         self.mix_probability = mix_probability
 
@@ -108,6 +121,7 @@ class Augment:
             colour=self._draw_colour(*rest[2:5]),
             angles=(self.rotation * (2 * rest[5] - 1)).astype(np.float32),
             shifts=shifts.astype(np.float32),
+            holes=self._draw_holes(*rest[13:18]),
             blends=blends,
             patches=patches,
         )
@@ -140,6 +154,16 @@ class Augment:
         offset = np.broadcast_to((1 - c) * 0.5, (len(matrix), 3, 1))
         return np.concatenate([matrix, offset], axis=2).astype(np.float32)
 
+    def _draw_holes(
+        self, choice: np.ndarray, area: np.ndarray, shape: np.ndarray, x: np.ndarray, y: np.ndarray
+    ) -> np.ndarray:
+        """A hole that would be longer than the picture is as long as that, and less than its area is lost."""
+        root = np.sqrt(np.where(choice < self.erase, _between(*self.erase_area, area), 0.0))
+        stretch = np.exp(_between(*np.log(SHAPES_OF_HOLES), shape) / 2)
+        width, height = np.minimum(root * stretch, 1), np.minimum(root / stretch, 1)
+        left, top = x * (1 - width) * (width > 0), y * (1 - height) * (height > 0)
+        return np.stack([left, top, left + width, top + height], axis=-1).astype(np.float32)
+
     def _draw_mixing(
         self, choice: np.ndarray, blend: np.ndarray, area: np.ndarray, x: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +177,7 @@ class Augment:
         return own.astype(np.float32), np.stack([left, top, left + side, top + side], axis=-1).astype(np.float32)
 
 
-NUM_RANDOMS = 4 * CROP_TRIES + 13
+NUM_RANDOMS = 4 * CROP_TRIES + 18
 
 
 class _BetaDistribution:

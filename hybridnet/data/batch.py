@@ -59,6 +59,7 @@ class Batch:
         num_images: B, or, of a batch of which other processes have other parts, that of all of it.
         angles: float32 (B,), counter-clockwise rotation in degrees; None where nothing is rotated.
         shifts: int64 (B, 2), pixels to the right and down; None where nothing is shifted.
+        holes: int64 (B, 4): left, top, right, bottom of the part that is erased, in pixels; None where nothing is.
         mixing: None where nothing is mixed.
     """
 
@@ -68,6 +69,7 @@ class Batch:
     num_images: int
     angles: Tensor | None = None
     shifts: Tensor | None = None
+    holes: Tensor | None = None
     mixing: Mixing | None = None
     crops: Crops | None = None
 
@@ -192,14 +194,23 @@ def _mirrored(size: int, shift: Tensor) -> Tensor:
     return torch.where(places < size, places, 2 * size - 1 - places)
 
 
+def erased(images: Tensor, holes: Tensor) -> Tensor:
+    """Put the mean colour, which is 0 after `Normalize`, into a part of every picture: (B, 3, H, W) -> (B, 3, H, W)."""
+    return torch.where(_is_inside(holes, images)[:, None], 0.0, images)
+
+
 def mixed(images: Tensor, mixing: Mixing) -> Tensor:
     """Mix every picture with its partner: (B, 3, H, W) -> (B, 3, H, W)."""
-    h, w = images.shape[2:]
-    left, top, right, bottom = mixing.patches.T[..., None, None]  # each (B, 1, 1)
-    x, y = torch.arange(w, device=images.device), torch.arange(h, device=images.device)[:, None]
-    is_partner = (x >= left) & (x < right) & (y >= top) & (y < bottom)  # (B, H, W)
-    own = torch.where(is_partner, 0.0, mixing.blends[:, None, None])[:, None].to(images.dtype)
+    own = torch.where(_is_inside(mixing.patches, images), 0.0, mixing.blends[:, None, None])[:, None].to(images.dtype)
     return images.flip(0).lerp(images, own).contiguous(memory_format=torch.channels_last)
+
+
+def _is_inside(boxes: Tensor, images: Tensor) -> Tensor:
+    """Which pixels lie within each picture's box (left, top, right, bottom): (B, 4) -> bool (B, H, W)."""
+    h, w = images.shape[2:]
+    left, top, right, bottom = boxes.T[..., None, None]  # each (B, 1, 1)
+    x, y = torch.arange(w, device=images.device), torch.arange(h, device=images.device)[:, None]
+    return (x >= left) & (x < right) & (y >= top) & (y < bottom)
 
 
 def _mapped(part: Batch | Mixing | Crops, change: Callable[[Tensor], Tensor]) -> Batch:

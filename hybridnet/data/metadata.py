@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hybridnet.data import table
 from hybridnet.data.augment import Augment, Size
-from hybridnet.data.batch import Batch, mixed, rotated, shifted
+from hybridnet.data.batch import Batch, erased, mixed, rotated, shifted
 from hybridnet.data.decoded import Pictures
 from hybridnet.data.digests import fingerprint
 from hybridnet.data.loader import Loader
@@ -225,6 +225,8 @@ class MetadataImages:
         if batch.angles is not None:
             images = rotated(images, batch.angles)
         inputs = self.normalize(images, batch.colour, dtype)
+        if batch.holes is not None:
+            inputs = erased(inputs, batch.holes)
         return inputs if batch.mixing is None else mixed(inputs, batch.mixing)
 
     def targets(self, batch: Batch) -> Tensor:

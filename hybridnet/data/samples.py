@@ -60,6 +60,7 @@ class ImageSamples(Samples):
             num_images=request.num_images,
             angles=torch.from_numpy(changes.angles) if changes.angles.any() else None,
             shifts=_shifts(changes, size) if changes.shifts.any() else None,
+            holes=_holes(changes, size) if changes.holes.any() else None,
             mixing=_mixing(changes, size) if (changes.blends < 1).any() or changes.patches.any() else None,
             crops=None if self.first_row is None else self._crops(indices, changes, size),
         )
@@ -77,6 +78,7 @@ class ImageSamples(Samples):
             colour=np.tile(np.eye(3, 4, dtype=np.float32), (len(whole), 1, 1)),
             angles=np.zeros(len(whole), dtype=np.float32),
             shifts=np.zeros((len(whole), 2), dtype=np.float32),
+            holes=np.zeros((len(whole), 4), dtype=np.float32),
             blends=np.ones(len(whole), dtype=np.float32),
             patches=np.zeros((len(whole), 4), dtype=np.float32),
         )
@@ -109,6 +111,10 @@ class ImageSamples(Samples):
 def _shifts(changes: Changes, size: Size) -> torch.Tensor:
     """In whole pixels, which keep the picture sharp."""
     return torch.from_numpy(np.rint(changes.shifts * size[::-1]).astype(np.int64))
+
+
+def _holes(changes: Changes, size: Size) -> torch.Tensor:
+    return torch.from_numpy(np.rint(changes.holes * np.tile(size[::-1], 2)).astype(np.int64))
 
 
 def _mixing(changes: Changes, size: Size) -> Mixing:

@@ -19,16 +19,18 @@ DRAWS = 4000
 PRESETS = sorted((Path(__file__).parents[2] / "conf" / "data" / "augment").glob("*.yaml"))
 SCALARS = (
     *("horizontal_flip", "vertical_flip", "rotation", "shift"),
-    *("brightness", "contrast", "saturation", "mixup", "cutmix"),
+    *("brightness", "contrast", "saturation", "erase", "mixup", "cutmix"),
 )
+AREA = (0.02, 0.33)
 # Where the numbers behind the crops' are used.
-PARTS = ((0, 2), (2, 5), (5, 6), (6, 11), (11, 13))
-FLIPS, COLOUR, ANGLE, MIXING, SHIFT = (4 * CROP_TRIES + np.arange(*part) for part in PARTS)
+PARTS = ((0, 2), (2, 5), (5, 6), (6, 11), (11, 13), (13, 18))
+FLIPS, COLOUR, ANGLE, MIXING, SHIFT, HOLE = (4 * CROP_TRIES + np.arange(*part) for part in PARTS)
 
 
 def augment(**settings: Any) -> Augment:
     """With neutral values for what is not given."""
-    neutral = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "mix_probability": 1.0} | dict.fromkeys(SCALARS, 0.0)
+    neutral = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "erase_area": AREA, "mix_probability": 1.0}
+    neutral |= dict.fromkeys(SCALARS, 0.0)
     return Augment(**neutral | settings)
 
 
@@ -275,18 +277,62 @@ def test_no_colour_change_is_the_identity() -> None:
     np.testing.assert_array_equal(drawn(augment(), num=50).colour, np.tile(np.eye(3, 4), (50, 1, 1)))
 
 
+# Erasing
+
+
+def sides(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    left, top, right, bottom = boxes.T.astype(float)
+    return right - left, bottom - top
+
+
+@pytest.mark.parametrize("erase", [0.25, 1.0])
+def test_so_many_pictures_lose_a_part(erase: float) -> None:
+    holes = drawn(augment(erase=erase)).holes
+    assert holes.dtype == np.float32
+    is_erased = holes.any(axis=1)
+    assert is_erased.mean() == pytest.approx(erase, abs=0.028)  # 4 σ
+    width, height = sides(holes[is_erased])
+    assert (width > 0).all() and (height > 0).all()
+
+
+def test_holes_lie_inside_with_the_area_the_shape_and_the_place_of_the_paper() -> None:
+    """Of up to 0.2, of which none is longer than the picture."""
+    holes = drawn(augment(erase=1.0, erase_area=(0.05, 0.2))).holes
+    left, top = holes.T[:2].astype(float)
+    assert (holes >= 0).all() and (holes <= 1 + 1e-6).all()
+    width, height = sides(holes)
+    assert_evenly_spread(width * height, 0.05, 0.2, "area")
+    assert_evenly_spread(np.log(width / height), np.log(0.3), -np.log(0.3), "shape")
+    assert_evenly_spread(left / (1 - width), 0, 1, "left")
+    assert_evenly_spread(top / (1 - height), 0, 1, "top")
+    independent = np.corrcoef([left / (1 - width), top / (1 - height), width * height, np.log(width / height)])
+    assert np.abs(independent - np.eye(4)).max() < 0.07  # 4 σ
+
+
+def test_a_hole_is_not_longer_than_the_picture() -> None:
+    holes = drawn(augment(erase=1.0, erase_area=(0.9, 1.0))).holes
+    assert (holes >= 0).all() and holes.max() == 1
+    width, height = sides(holes)
+    assert (np.maximum(width, height) == 1).mean() > 0.9
+    assert (width * height).max() <= 1 and (width * height).min() < 0.6
+
+
+def test_without_erasing_there_is_no_hole() -> None:
+    assert not drawn(augment(scale=(0.3, 1.0), mixup=1.0)).holes.any()
+
+
 # Mixing
 
 
 def own_shares(changes: Changes) -> np.ndarray:
     left, top, right, bottom = changes.patches.T.astype(float)
-    return changes.blends * (1 - (right - left) * (bottom - top))
+    return (changes.blends * (1 - (right - left) * (bottom - top))).astype(np.float32)
 
 
 def larger_part(alpha: float) -> np.ndarray:
-    """max(p, 1 - p) of p ~ Beta(alpha, alpha), from two Gamma distributions."""
+    """max(p, 1 - p) of p ~ Beta(alpha, alpha), from two Gamma distributions; in float32 many are 1."""
     one, other = np.random.default_rng(5).gamma(alpha, size=(2, 50_000))
-    return np.maximum(one, other) / (one + other)
+    return (np.maximum(one, other) / (one + other)).astype(np.float32)
 
 
 def largest_distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -354,13 +400,13 @@ def test_no_mixing_is_exactly_neutral() -> None:
 
 def test_every_change_has_its_own_numbers() -> None:
     """Changing one number changes one kind of change."""
-    change = augment(scale=(0.3, 1.0), ratio=(0.7, 1.4), mixup=1.0, cutmix=1.0,
+    change = augment(scale=(0.3, 1.0), ratio=(0.7, 1.4), mixup=1.0, cutmix=1.0, erase=0.5,
                      **dict.fromkeys(SCALARS[:2], 0.5), **dict.fromkeys(SCALARS[2:7], 0.5))  # fmt: skip
     numbers = randoms(200)
     sizes = np.tile((60, 80), (200, 1))
     before = vars(change.draw(numbers, sizes, aspect=1.0))
     parts = {"boxes": np.arange(4), "flips": FLIPS, "colour": COLOUR, "angles": ANGLE, "blends": MIXING[:2]}
-    parts |= {"patches": MIXING[2:], "shifts": SHIFT}
+    parts |= {"patches": MIXING[2:], "shifts": SHIFT, "holes": HOLE}
     for name, columns in parts.items():
         for column in columns:
             others = numbers.copy()
@@ -390,6 +436,10 @@ def test_every_change_has_its_own_numbers() -> None:
         ({"shift": 1.5}, "shift: must be >= 0 and <= 1, got 1.5"),
         ({"brightness": -0.1, "contrast": "much"}, "brightness: must be >= 0, got -0.1; contrast: expected a number"),
         ({"saturation": float("nan")}, "saturation: expected a number, got nan"),
+        ({"erase": 1.5}, "erase: must be >= 0 and <= 1, got 1.5"),
+        ({"erase_area": (0.3, 0.2)}, r"erase_area \(\[0.3, 0.2\]\) must be \[smallest, largest\]"),
+        ({"erase_area": (0.5, 1.1)}, r"erase_area \(\[0.5, 1.1\]\) .* largest <= 1"),
+        ({"erase_area": (0.0, 0.3)}, "erase_area: must be > 0, got 0"),
         ({"mixup": -0.2}, "mixup: must be >= 0, got -0.2"),
         ({"mix_probability": 2}, "mix_probability: must be >= 0 and <= 1, got 2"),
         ({"cutmix": -1, "mixup": True}, "mixup: expected a number, got True; cutmix: must be >= 0, got -1"),
@@ -409,10 +459,10 @@ def test_preset_builds_as_written(file: Path) -> None:
     change = preset(file.stem)
     written = yaml.safe_load(file.read_text(encoding="utf-8"))
     written.pop("_target_")
-    assert set(written) == {"scale", "ratio", *SCALARS, "mix_probability"}
-    same = ("rotation", "shift", "brightness", "contrast", "saturation", "mix_probability")
+    assert set(written) == {"scale", "ratio", *SCALARS, "erase_area", "mix_probability"}
+    same = ("rotation", "shift", "brightness", "contrast", "saturation", "erase", "mix_probability")
     found = {name: getattr(change, name) for name in same}
-    found |= {name: list(getattr(change, name)) for name in ("scale", "ratio")}
+    found |= {name: list(getattr(change, name)) for name in ("scale", "ratio", "erase_area")}
     found |= {"horizontal_flip": change.flips[0], "vertical_flip": change.flips[1]}
     found |= {"mixup": change.mixup.alpha, "cutmix": change.cutmix.alpha}
     assert found == written

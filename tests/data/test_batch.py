@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hybridnet.data.batch import Batch, Crops, Mixing, Normalize, mixed, rotated, shifted
+from hybridnet.data.batch import Batch, Crops, Mixing, Normalize, erased, mixed, rotated, shifted
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 B, H, W = 2, 5, 7
@@ -35,6 +35,7 @@ def complete() -> Batch:
         torch.tensor([4, 1]), torch.tensor([[0, 0, 9, 9], [2, 3, 4, 5]]), torch.eye(2, dtype=torch.bool), (H, W)
     )
     moves = {"angles": torch.tensor([10.0, -20.0]), "shifts": torch.tensor([[1, 0], [-2, 3]])}
+    moves["holes"] = torch.tensor([[0, 1, 2, 3], [0, 0, 0, 0]])
     return Batch(pixels(B, H, W), colours(), torch.tensor([2, 0]), 2, **moves, mixing=mixing, crops=crops)
 
 
@@ -224,6 +225,19 @@ def test_a_shift_by_the_whole_picture_is_its_mirror_image() -> None:
 # Mixing
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_erasing_by_hand(dtype: torch.dtype) -> None:
+    """Columns 1 and 2 of row 0 of the first picture get the mean, the second one loses nothing, the third one all."""
+    images = torch.randn(3, 3, 2, 4).to(dtype).contiguous(memory_format=torch.channels_last)
+    before = images.clone()
+    found = erased(images, torch.tensor([[1, 0, 3, 1], NO_PATCH, [0, 0, 4, 2]]))
+    expected = before.clone()
+    expected[0, :, 0, 1:3] = 0
+    expected[2] = 0
+    assert torch.equal(found, expected) and torch.equal(images, before)
+    assert found.dtype == dtype and found.is_contiguous(memory_format=torch.channels_last)
+
+
 def mixing(blends: list[float], patches: list[list[int]]) -> Mixing:
     return Mixing(torch.tensor(blends), torch.tensor(patches), torch.ones(len(blends)))
 
@@ -298,7 +312,7 @@ def test_a_moved_batch_has_every_field() -> None:
     found = batch.to(torch.device("cpu"))
     assert len(found) == len(batch) == B
     before, after = dict(tensors(batch)), dict(tensors(found))
-    assert len(before) == 11 and set(after) == set(before)
+    assert len(before) == 12 and set(after) == set(before)
     assert found.crops.size == (H, W)
     for name, tensor in before.items():
         assert after[name].dtype == tensor.dtype and torch.equal(after[name], tensor), name
@@ -307,7 +321,7 @@ def test_a_moved_batch_has_every_field() -> None:
 def test_to_moves_every_tensor() -> None:
     """The device without memory shows which tensors went there."""
     found = dict(tensors(complete().to(torch.device("meta"))))
-    assert len(found) == 11
+    assert len(found) == 12
     assert {name for name, tensor in found.items() if tensor.device.type != "meta"} == set()
 
 
@@ -317,7 +331,7 @@ def test_pin_memory_takes_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
     batch = complete()
     found = dict(tensors(batch.pin_memory()))
-    assert len(pinned) == len(found) == 11
+    assert len(pinned) == len(found) == 12
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors(batch))
 
 
@@ -325,7 +339,7 @@ def test_a_batch_is_its_tensors_and_its_layout() -> None:
     batch, other = complete(), complete()
     for tensor in other.tensors:
         tensor.zero_()
-    assert len(batch.tensors) == 11 and hash(batch.layout) == hash(other.layout) and batch.layout == other.layout
+    assert len(batch.tensors) == 12 and hash(batch.layout) == hash(other.layout) and batch.layout == other.layout
     again = other.with_tensors(batch.tensors)
     assert [*map(id, again.tensors)] == [*map(id, batch.tensors)] and again.layout == batch.layout
     assert (again.num_images, again.crops.size) == (2, (H, W))
@@ -336,6 +350,7 @@ def test_a_batch_is_its_tensors_and_its_layout() -> None:
     [
         lambda batch: setattr(batch, "mixing", None),
         lambda batch: setattr(batch, "shifts", None),
+        lambda batch: setattr(batch, "holes", None),
         lambda batch: setattr(batch, "crops", None),
         lambda batch: setattr(batch.crops, "size", (H + 1, W)),
     ],
@@ -355,7 +370,7 @@ def test_targets_by_hand(mixing: Mixing | None) -> None:
 
 def test_what_is_absent_stays_absent() -> None:
     batch = Batch(None, colours(), torch.tensor([2, 0]), num_images=2).to(torch.device("cpu"))
-    assert [batch.images, batch.angles, batch.shifts, batch.mixing, batch.crops] == [None] * 5
+    assert [batch.images, batch.angles, batch.shifts, batch.holes, batch.mixing, batch.crops] == [None] * 6
 
 
 @pytest.mark.gpu
@@ -372,5 +387,6 @@ def test_gpu_equals_cpu() -> None:
     turned = rotated(moved.images, moved.angles).cpu().int() - rotated(batch.images, batch.angles).int()
     assert turned.abs().max() <= 1
     assert torch.equal(shifted(moved.images, moved.shifts).cpu(), shifted(batch.images, batch.shifts))
+    assert torch.equal(erased(found, moved.holes).cpu(), erased(found.cpu(), batch.holes))
     torch.testing.assert_close(mixed(found, moved.mixing).cpu(), mixed(found.cpu(), batch.mixing))
     torch.testing.assert_close(moved.targets(4).cpu(), batch.targets(4))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hybridnet.data.augment import Augment
-from hybridnet.data.batch import Batch, mixed, rotated, shifted
+from hybridnet.data.batch import Batch, erased, mixed, rotated, shifted
 from hybridnet.data.image import ORIENTATION
 from hybridnet.data.metadata import MetadataImages
 from hybridnet.errors import InputError
@@ -35,6 +35,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         "brightness",
         "contrast",
         "saturation",
+        "erase",
         "mixup",
         "cutmix",
     )
@@ -61,7 +62,13 @@ def settings(**changes: Any) -> dict[str, Any]:
         "resident": "auto",
         "sampler": "shuffle",
         "class_weights": "none",
-        "augment": Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), mix_probability=1.0, **dict.fromkeys(scalars, 0.0)),
+        "augment": Augment(
+            scale=(1.0, 1.0),
+            ratio=(1.0, 1.0),
+            erase_area=(0.1, 0.2),
+            mix_probability=1.0,
+            **dict.fromkeys(scalars, 0.0),
+        ),
         "seed": 0,
     }
     return defaults | changes
@@ -470,28 +477,31 @@ def test_colour_changes_reach_the_input(make_folder: MakeFolder, noise: Callable
     np.testing.assert_allclose(data.to_input(batch, torch.float32)[0].permute(1, 2, 0), expected, atol=2e-6)
 
 
-def test_shift_rotation_and_mixing_reach_the_input(make_folder: MakeFolder, build: Build) -> None:
-    """In this order: shifted and rotated on its own, normalised, mixed."""
+def test_shift_rotation_erasing_and_mixing_reach_the_input(make_folder: MakeFolder, build: Build) -> None:
+    """In this order: shifted and rotated on its own, normalised, erased in part, mixed."""
     changes = ["data.augment.rotation=40", "data.augment.mixup=0.5", "data.augment.cutmix=1", "data.augment.shift=0.2"]
+    changes += ["data.augment.erase=0.5"]
     data = build(make_folder(), *UNCHANGED, *changes)
     batch = data.first_train_batch()
     turned = rotated(shifted(batch.images, batch.shifts), batch.angles)
     assert not torch.equal(turned, rotated(batch.images, batch.angles))
     alone = data.normalize(turned, batch.colour, torch.float32)
     found = data.to_input(batch, torch.float32)
-    assert torch.equal(found, mixed(alone, batch.mixing))
-    assert not torch.equal(found, alone)
+    rest = erased(alone, batch.holes)
+    assert torch.equal(found, mixed(rest, batch.mixing))
+    assert not torch.equal(found, rest) and not torch.equal(rest, alone)
     assert not torch.equal(alone, data.normalize(batch.images, batch.colour, torch.float32))
     targets = data.targets(batch)
     assert targets.shape == (14, 3) and torch.equal(targets, batch.targets(3))
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(14))
 
 
-def test_validation_is_neither_moved_nor_mixed(make_folder: MakeFolder, build: Build) -> None:
+def test_validation_is_neither_moved_nor_erased_nor_mixed(make_folder: MakeFolder, build: Build) -> None:
     changes = ["data.augment.rotation=40", "data.augment.mixup=0.5", "data.augment.cutmix=1", "data.augment.shift=0.2"]
+    changes += ["data.augment.erase=1"]
     data = build(make_folder(), *RANDOM, *changes)
     batch = next(data.valid_batches())
-    assert batch.angles is None and batch.shifts is None and batch.mixing is None
+    assert [batch.angles, batch.shifts, batch.holes, batch.mixing] == [None] * 4
     assert data.targets(batch).tolist() == torch.eye(3)[batch.labels].tolist()
 
 

@@ -28,6 +28,8 @@ NEUTRAL = {
     "brightness": 0.0,
     "contrast": 0.0,
     "saturation": 0.0,
+    "erase": 0.0,
+    "erase_area": (0.02, 0.33),
     "mixup": 0.0,
     "cutmix": 0.0,
     "mix_probability": 1.0,
@@ -102,15 +104,16 @@ def test_evaluation_is_the_resized_centre_and_nothing_else(in_memory: IN_MEMORY)
     np.testing.assert_array_equal(batch.images[2], pictures[2][6:18, 8:24])
     assert torch.equal(batch.colour, torch.eye(3, 4).expand(3, 3, 4))
     assert batch.labels.tolist() == [1, 0, 2]
-    assert [batch.angles, batch.shifts, batch.mixing, batch.crops] == [None] * 4
+    assert [batch.angles, batch.shifts, batch.holes, batch.mixing, batch.crops] == [None] * 5
 
 
 def test_types(in_memory: IN_MEMORY) -> None:
-    augment = RANDOM | {"rotation": 20.0, "shift": 0.5, "mixup": 0.4, "cutmix": 1.0}
+    augment = RANDOM | {"rotation": 20.0, "shift": 0.5, "erase": 1.0, "mixup": 0.4, "cutmix": 1.0}
     batch = samples_of(in_memory(*SIZES), augment).make(request(*range(6)))
     shapes = {"images": (6, 12, 16, 3), "colour": (6, 3, 4), "labels": (6,), "angles": (6,), "shifts": (6, 2)}
+    shapes["holes"] = (6, 4)
     types = {"images": torch.uint8, "colour": torch.float32, "labels": torch.int64, "angles": torch.float32}
-    types["shifts"] = torch.int64
+    types["shifts"] = types["holes"] = torch.int64
     assert {name: tuple(getattr(batch, name).shape) for name in shapes} == shapes
     assert {name: getattr(batch, name).dtype for name in types} == types
     mixing = batch.mixing
@@ -145,15 +148,15 @@ def flattened(batch: Batch) -> dict[str, torch.Tensor]:
 
 
 def test_a_sample_depends_on_epoch_index_and_repeat_alone(in_memory: IN_MEMORY) -> None:
-    augment = RANDOM | {"rotation": 20.0, "shift": 0.5, "saturation": 0.4, "mixup": 0.4, "cutmix": 1.0}
+    augment = RANDOM | {"rotation": 20.0, "shift": 0.5, "saturation": 0.4, "mixup": 0.4, "cutmix": 1.0, "erase": 1.0}
     samples = samples_of(in_memory(*SIZES), augment)
     indices, repeats = (3, 0, 3, 5, 1), (0, 0, 1, 0, 0)
     together = flattened(samples.make(request(*indices, repeats=repeats)))
-    assert len(together) == 8
+    assert len(together) == 9
     for place, (index, repeat) in enumerate(zip(indices, repeats, strict=True)):
         alone = flattened(samples.make(request(index, repeats=(repeat,))))
         assert all(torch.equal(together[name][place : place + 1], alone[name]) for name in alone)
-    for name in ("images", "colour", "angles", "shifts", "shares"):
+    for name in ("images", "colour", "angles", "shifts", "holes", "shares"):
         assert not torch.equal(together[name][0], together[name][2]), "the second time must differ"
 
 
@@ -168,10 +171,10 @@ def test_epoch_and_seed_change_what_is_drawn(other: dict[str, int], in_memory: I
         assert all(not torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_without_rotation_shift_and_mixing_nothing_is_left_to_do(in_memory: IN_MEMORY) -> None:
+def test_without_rotation_shift_erasing_and_mixing_nothing_is_left_to_do(in_memory: IN_MEMORY) -> None:
     """Else every step of such a training would rotate by 0° and mix with nothing."""
     batch = samples_of(in_memory(*SIZES), RANDOM).make(request(*range(6)))
-    assert [batch.angles, batch.shifts, batch.mixing, batch.crops] == [None] * 4
+    assert [batch.angles, batch.shifts, batch.holes, batch.mixing, batch.crops] == [None] * 5
 
 
 def test_shifts_are_whole_pixels_of_the_result(in_memory: IN_MEMORY) -> None:
@@ -179,6 +182,15 @@ def test_shifts_are_whole_pixels_of_the_result(in_memory: IN_MEMORY) -> None:
     shifts = samples_of(in_memory(*[(40, 50)] * 400), {"shift": 0.5}).make(request(*range(400))).shifts
     assert shifts.min(dim=0).values.tolist() == [-8, -6]
     assert shifts.max(dim=0).values.tolist() == [8, 6]
+
+
+def test_holes_are_whole_pixels_of_the_result(in_memory: IN_MEMORY) -> None:
+    """Of 12 rows and 16 columns, at any place; as many of them as the share says."""
+    change = {"erase": 1.0, "erase_area": (0.1, 0.1)}
+    left, top, right, bottom = samples_of(in_memory(*[(40, 50)] * 400), change).make(request(*range(400))).holes.T
+    assert (left.min(), top.min(), right.max(), bottom.max()) == (0, 0, 16, 12)
+    areas = ((right - left) * (bottom - top)).double()
+    assert areas.mean().item() == pytest.approx(0.1 * 12 * 16, rel=0.05)
 
 
 # Of another size in each epoch
@@ -206,7 +218,7 @@ def test_an_epoch_has_the_pictures_of_its_size(in_memory: IN_MEMORY) -> None:
 
 
 def mixing_of(patches: list[list[float]], blends: list[float], size: tuple[int, int]) -> Any:
-    changes = Changes(*[None] * 5, blends=np.array(blends, np.float32), patches=np.array(patches, np.float32))
+    changes = Changes(*[None] * 6, blends=np.array(blends, np.float32), patches=np.array(patches, np.float32))
     return _mixing(changes, size)
 
 
