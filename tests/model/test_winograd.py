@@ -94,10 +94,11 @@ def test_float32_stays_precise() -> None:
         (32, 128, (28, 28), True),
         (8, 128, (28, 28), True),
         (32, 64, (56, 56), False),  # the transforms cost what the products save
-        (2, 512, (7, 7), False),  # so do those of the weights
+        (8, 512, (7, 7), False),  # so do those of the weights
         (1, 256, (14, 14), False),
         (64, 512, (5, 5), False),  # the tiles are mostly outside
         (64, 256, (9, 9), False),
+        (48, 512, (6, 6), True),
         (64, 512, (8, 8), True),
         (64, 512, (4, 16), True),
     ],
@@ -105,6 +106,12 @@ def test_float32_stays_precise() -> None:
 def test_when_it_is_faster(images: int, channels: int, size: tuple[int, int], expected: bool) -> None:
     weight = last(torch.zeros(channels, channels, 3, 3))
     assert is_faster(torch.zeros(images, channels, *size), weight, stride=1) is expected
+
+
+def test_both_numbers_of_channels_count() -> None:
+    weight = last(torch.zeros(64, 512, 3, 3))
+    assert not is_faster(torch.zeros(32, 512, 14, 14), weight, stride=1)
+    assert is_faster(torch.zeros(32, 64, 28, 28), last(weight.transpose(0, 1)), stride=1)
 
 
 def test_products_that_are_slower_are_worth_more(monkeypatch: pytest.MonkeyPatch) -> None:
