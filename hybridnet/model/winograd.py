@@ -15,7 +15,7 @@ PATCH = 6  # inputs, of which neighbouring patches share two
 
 def _on_both_axes(*rows: tuple[float, ...]) -> Tensor:
     """The transform of a tile's rows and columns at once, for a tile written as one column."""
-    matrix = torch.tensor(rows, dtype=torch.double)
+    matrix = torch.tensor(rows, dtype=torch.double, device="cpu")  # models are also built on the meta device
     return torch.kron(matrix, matrix)
 
 

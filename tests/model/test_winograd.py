@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from torch import Tensor
@@ -135,6 +137,13 @@ def test_where_it_cannot_take_the_place(monkeypatch: pytest.MonkeyPatch) -> None
         assert not is_faster(x, weight, stride=1)
     monkeypatch.setattr(module.torch.compiler, "is_compiling", lambda: True)  # a graph must hold for every size
     assert not is_faster(x, weight, stride=1)
+
+
+def test_the_transforms_are_there_where_a_model_without_memory_was_built_first() -> None:
+    """The module is imported by the first model that is built."""
+    with torch.device("meta"):
+        again = importlib.reload(module)
+    assert {matrix.device.type for matrix in (again.INPUT, again.KERNEL, again.OUTPUT)} == {"cpu"}
 
 
 def test_a_layer_of_the_network_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
