@@ -85,6 +85,19 @@ def test_what_nobody_typed_tells_apart_if_nothing_else_does(tmp_path: Path) -> N
     assert [group.name for group in _grouped(runs)] == ["epochs=3", "epochs=9"]
 
 
+def test_runs_of_a_version_without_a_setting_are_named_by_their_sweep(tmp_path: Path) -> None:
+    """They lack what the others have; one run alone has its own name."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    for sweep in (before, after):
+        sweep.mkdir()
+    old = [_run(before, seed=seed) for seed in (0, 1)]
+    new = [_run(after, seed=seed, trainer__erase=0.5) for seed in (0, 1)]
+    for run in new:
+        (run / ".hydra" / "overrides.yaml").write_text("- seed=0\n")
+    assert [group.name for group in _grouped([*old, *new])] == ["before", "erase=0.5"]
+    assert [group.name for group in _grouped([old[0], *new])] == ["run0", "erase=0.5"]
+
+
 def test_runs_of_one_group_are_compared_one_by_one(tmp_path: Path) -> None:
     runs = [_run(tmp_path, seed=seed) for seed in (0, 1)]
     assert [group.name for group in _grouped(runs)] == ["seed=0", "seed=1"]
