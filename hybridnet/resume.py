@@ -22,6 +22,8 @@ OF_A_START = (
     *("data.num_workers", "data.pin_memory", "data.cache", "data.cache_dir"),
 )
 FREE = (*OF_A_START, "data.metadata", "data.label2id")  # the data are compared by content
+# Settings that runs of earlier versions do not have, with what these versions did: such runs and sweeps go on.
+ADDED = {"data.augment.erase": 0, "data.augment.erase_area": [0.02, 0.33]}
 EPOCHS = "trainer.epochs"
 ENTRIES = {"model", "average", "best", "optimizer", "scaler", "state", "totals", "random", "settings", "data"}
 
@@ -72,6 +74,7 @@ def require_same_settings(
     Raises:
         InputError: with all other differences.
     """
+    saved = {key: value for key, value in ADDED.items() if key in now} | dict(saved)
     _require_known(allow, {*saved, *now})
     different = {key for key in {*saved, *now} if saved.get(key) != now.get(key) or (key in saved) != (key in now)}
     owners = {key for key in different if references.get(key) not in different}
@@ -95,6 +98,7 @@ def identity(settings: Mapping[str, Any], *, swept: Collection[str]) -> str:
     """
     without = [key for key in OF_A_START if key not in swept]
     kept = {key: value for key, value in settings.items() if not _is_below(key, without) or key in swept}
+    kept = {key: value for key, value in kept.items() if key not in ADDED or value != ADDED[key]}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

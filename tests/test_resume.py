@@ -12,10 +12,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from hybridnet import config
 from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
-from hybridnet.resume import ENTRIES, load_run, require_same_data, require_same_settings
+from hybridnet.resume import ADDED, ENTRIES, identity, load_run, require_same_data, require_same_settings
 from tests.conftest import Command, content, outcome, wait_until_saved
 
 Run = Callable[..., tuple[int, str, str]]
@@ -63,6 +64,28 @@ def test_every_difference_is_shown_with_both_values() -> None:
         "hint: leave them out to continue the run as it began, or let them through: resume_allow="
         "[data.source,data.x,model.blocks[0].position,optimizer.base_lr,trainer.channels_last]"
     )
+
+
+@pytest.mark.parametrize("key", ADDED)
+def test_a_run_of_a_version_without_a_setting_did_what_its_neutral_value_does(key: str) -> None:
+    now = SETTINGS | ADDED
+    assert _changed(now) == []
+    with pytest.raises(InputError, match=rf"{key}: {re.escape(str(ADDED[key]))} in the run, other now"):
+        _changed(now | {key: "other"})
+
+
+@pytest.mark.parametrize("key", ADDED)
+def test_a_job_of_a_version_without_a_setting_is_the_job_with_its_neutral_value(key: str) -> None:
+    now = SETTINGS | ADDED
+    for swept in ([], [key]):
+        before = identity(SETTINGS, swept=swept)
+        assert identity(now, swept=swept) == before
+        assert identity(now | {key: "other"}, swept=swept) != before
+
+
+def test_neutral_values_are_the_defaults() -> None:
+    settings, _ = config.flat(config.compose("train", ["data=metadata"]))
+    assert {key: settings[key] for key in ADDED} == ADDED
 
 
 def test_a_key_without_a_value_is_not_a_missing_key() -> None:
