@@ -113,8 +113,9 @@ def _names(found: Sequence[Sequence[Trained]]) -> list[str]:
         names = [_name(of_group, keys or ["model"]) for of_group, keys in zip(settings, changes, strict=True)]
     names = _told_apart(names, [_written(members[0]) for members in found])
     names = _told_apart(names, [{"seed": members[0].seed} for members in found])
+    names = [name or _place(members) for name, members in zip(names, found, strict=True)]
     names = _told_apart(names, [{"": _place(members)} for members in found])
-    return _numbered([name or _place(members) for name, members in zip(names, found, strict=True)], found)
+    return _numbered(names, [members[0].folder.resolve() for members in found])
 
 
 def _place(members: Sequence[Trained]) -> str:
@@ -170,9 +171,8 @@ def _told_apart(names: list[str], settings: Sequence[Mapping[str, str | None]]) 
     return longer
 
 
-def _numbered(names: Sequence[str], found: Sequence[Sequence[Trained]]) -> list[str]:
+def _numbered(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """Names of runs that nothing else tells apart: their folders, and a number where these are the same, too."""
-    folders = [members[0].folder.resolve() for members in found]
     longer, counted = [], Counter[str]()
     for own, folder in zip(names, folders, strict=True):
         same = {other for name, other in zip(names, folders, strict=True) if name == own}
