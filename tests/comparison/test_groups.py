@@ -85,6 +85,14 @@ def test_what_nobody_typed_tells_apart_if_nothing_else_does(tmp_path: Path) -> N
     assert [group.name for group in _grouped(runs)] == ["epochs=3", "epochs=9"]
 
 
+def test_models_whose_code_alone_differs_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    """A class has no short name; the model keeps its own."""
+    runs = [_run(tmp_path), *(_run(tmp_path, "hybrid", model__optional___target_=code) for code in ("a.B", "c.D"))]
+    for run in runs[1:]:
+        (run / ".hydra" / "overrides.yaml").write_text("- model=hybrid\n")
+    assert [group.name for group in _grouped(runs)] == ["plain", "hybrid, run1", "hybrid, run2"]
+
+
 def test_runs_of_a_version_without_a_setting_are_named_by_their_sweep(tmp_path: Path) -> None:
     """They lack what the others have; one run alone has its own name."""
     before, after = tmp_path / "before", tmp_path / "after"
