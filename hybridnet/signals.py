@@ -79,7 +79,8 @@ class Interruption:
 
     Args:
         of_several: whether this is one of several processes, of `torchrun` or of a sweep. What has started them hands
-            on a signal that they may have got themselves, so only the first one counts.
+            on a signal that they may have got themselves, so only the first one counts, also behind the end: the
+            process still has to write down that it was stopped.
     """
 
     def __init__(self, *, of_several: bool = False) -> None:
@@ -95,8 +96,9 @@ class Interruption:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        if not (self.of_several and self._pending):
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
         if self._watched is not None:
             signal.set_wakeup_fd(-1)
 

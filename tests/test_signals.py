@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hybridnet.errors import Stopped
 from hybridnet.files import read_json
-from hybridnet.signals import Interruption
+from hybridnet.signals import SIGNALS, Interruption
 from tests.conftest import ROOT, Command, outcome, require_whole_files, wait_until, wait_until_saved
 
 Start = Callable[..., Command]
@@ -332,6 +333,16 @@ def test_thirty_kills_at_random_moments(
 # Of several processes
 
 
+@pytest.fixture
+def handlers() -> Iterator[dict[int, Any]]:
+    """Those that are there before the test, and behind it again."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
 def test_of_several_processes_only_the_first_signal_counts(capfd: pytest.CaptureFixture[str]) -> None:
     """torchrun hands on the signal that the process has got itself."""
     with Interruption(of_several=True) as interruption, pytest.raises(Stopped) as caught, interruption.deferred():
@@ -341,6 +352,17 @@ def test_of_several_processes_only_the_first_signal_counts(capfd: pytest.Capture
         assert interruption.pending().exit_code == 130
     assert caught.value.exit_code == 130
     assert capfd.readouterr().err == NOTICE_OF_SEVERAL
+
+
+def test_of_several_processes_none_counts_while_what_was_stopped_is_written_down(handlers: dict[int, Any]) -> None:
+    """The second one may come when the job's training has ended, but its record in the ledger still says running."""
+    with Interruption(of_several=True):
+        pass
+    assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
+    with pytest.raises(Stopped), Interruption(of_several=True):
+        _send(signal.SIGINT)
+    _send(signal.SIGTERM)
+    _send(signal.SIGINT)
 
 
 BLOCKED = """
