@@ -31,6 +31,7 @@ def prepare(
     copies: Literal["similar", "same"],
     on_duplicates: Literal["keep", "drop"],
     seed: Seed,
+    extend: str | None,
     overwrite: bool,
 ) -> None:
     """Write `metadata.csv`, `label2id.json` and `report.txt`: every class keeps its share, and copies stay together.
@@ -50,6 +51,8 @@ def prepare(
         on_duplicates: 'drop' leaves out all but the largest of the copies of a picture, and all of them where their
             labels differ.
         seed: of the split.
+        extend: an earlier metadata.csv, whose pictures keep their split, fold and group; the new ones of root are
+            added.
         overwrite: replace files that are already there and differ.
 
     Raises:
@@ -62,7 +65,8 @@ def prepare(
         valid=valid, test=test, folds=folds, groups=groups, copies=copies, on_duplicates=on_duplicates, seed=seed
     )
     own = [target / name for name in FILES]
-    table, report = divide_pictures(source, division, folder=target, own=own, track=track)
+    earlier = Path(extend) if extend else None
+    table, report = divide_pictures(source, division, folder=target, own=own, track=track, extend=earlier)
     label2id = json.dumps(table.label2id, indent=2, ensure_ascii=False) + "\n"
     contents = (csv_text([table.columns, *table.rows]), label2id, report.text(shortened=False))
     _write({target / name: text for name, text in zip(FILES, contents, strict=True)}, overwrite=overwrite)

@@ -60,6 +60,7 @@ def call(root: Path | str, out: Path | str, **settings: Any) -> Path:
         "copies": "similar",
         "on_duplicates": "keep",
         "seed": 42,
+        "extend": None,
         "overwrite": False,
     }
     prepare(root=str(root), out=str(out), **defaults | settings)
@@ -688,7 +689,8 @@ def test_copies_across_splits_of_root_are_listed_and_can_be_read(photos: Photos,
     out = call(root, tmp_path / "keep")
     lines = (out / "report.txt").read_text().splitlines()
     start = lines.index(
-        "warning: 6 groups of copies in more than one of root's splits (training refuses those of valid in train; "
+        "warning: 6 groups of copies in more than one of the splits that are kept "
+        "(training refuses those of valid in train; "
         "on_duplicates=drop keeps the largest of each group):"
     )
     assert lines[start + 1] == "  train/cat/00.png = valid/cat/00.png"
@@ -724,7 +726,7 @@ def test_copies_across_splits_of_root_are_listed_and_can_be_read(photos: Photos,
         (
             lambda p: divided(p, train=3, val=3),
             {"groups": r"\d\d"},
-            "groups in two splits in groups=.*: root's folders divide groups: '00' in train, valid, '01' in train",
+            "groups in two splits in groups=.*: groups divided by root's folders: '00' in train, valid, '01' in train",
         ),
     ],
 )
@@ -737,3 +739,83 @@ def test_division_of_root_that_cannot_be_kept(
 
 def test_a_class_may_be_called_train(photos: Photos, tmp_path: Path) -> None:
     assert set(column(call(photos(bus=3, train=3), tmp_path / "data"), 1).values()) == {"bus", "train"}
+
+
+def test_an_earlier_table_is_extended(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = photos(cat=20, dog=10)
+    before = column(call(root, tmp_path / "old", test=0.2), 2)
+    photos(cat=[f"new{n}.png" for n in range(10)], eel=5)
+    capsys.readouterr()
+    out = call(root, tmp_path / "new", test=0.2, extend=str(tmp_path / "old" / "metadata.csv"), seed=7)
+    after = column(out, 2)
+    assert {name: after[name] for name in before} == before
+    assert Counter(split for name, split in after.items() if "new" in name) == {"train": 6, "valid": 2, "test": 2}
+    assert Counter(split for name, split in after.items() if "eel" in name) == {"train": 3, "valid": 1, "test": 1}
+    note = "30 of its 30 pictures stay where they are; 15 are new: 9 train, 3 valid, 3 test"
+    assert f"\nextends {tmp_path}/old/metadata.csv; {note}\n" in capsys.readouterr().out
+    assert column(call(root, tmp_path / "redrawn", test=0.2, seed=7), 2) != after
+
+
+def test_a_table_may_extend_itself(photos: Photos, tmp_path: Path) -> None:
+    root = photos(cat=8, dog=8)
+    old = column(call(root, tmp_path, folds=4), 4)
+    photos(cat=["x.png", "y.png"])
+    call(root, tmp_path, folds=4, extend=str(tmp_path / "metadata.csv"), overwrite=True)
+    new = column(tmp_path, 4)
+    assert {name: new[name] for name in old} == old and new["cat/x.png"] != new["cat/y.png"]
+    assert all((split == "valid") == (new[name] == "0") for name, split in column(tmp_path, 2).items())
+
+
+def test_new_copies_join_the_earlier_ones(photos: Photos, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = photos(cat=6, dog=6)
+    old = column(call(root, tmp_path / "old"), 2)
+    train, valid = (next(name for name, split in old.items() if split == wanted) for wanted in ("train", "valid"))
+    for name in (train, valid):
+        add_picture(root / f"{name}_turned.png", np.rot90(np.array(Image.open(root / name))))
+    earlier = str(tmp_path / "old" / "metadata.csv")
+    new = column(call(root, tmp_path / "new", extend=earlier), 2)
+    assert new[f"{train}_turned.png"] == "train" and new[f"{valid}_turned.png"] == "valid"
+
+    # With drop the earlier one stays, though the new one is larger.
+    large = Image.open(root / valid).resize((80, 60), Image.Resampling.NEAREST)
+    add_picture(root / "cat" / "large.png", np.array(large))
+    assert set(column(call(root, tmp_path / "dropped", extend=earlier, on_duplicates="drop"), 2)) == set(old)
+
+    # A hand-made table that has one picture on both sides: a third copy has no place.
+    text = (tmp_path / "old" / "metadata.csv").read_text().splitlines()
+    both = [f"{root}/{valid},{valid[:3]},valid,100", f"{root}/{valid}_turned.png,{valid[:3]},train,101"]
+    (tmp_path / "hand.csv").write_text("\n".join([*(line for line in text if valid not in line), *both]) + "\n")
+    capsys.readouterr()
+    out = call(root, tmp_path / "torn", extend=str(tmp_path / "hand.csv"))
+    assert "cat/large.png" not in column(out, 2)
+    told = capsys.readouterr().out
+    cause = f"cat/large.png: belongs to pictures that are in train and in valid of {tmp_path}/hand.csv"
+    assert f"1 copy left out:\n  {cause}\n" in told
+    assert "1 group of copies in more than one of the splits that are kept" in told
+    read_metadata(out / "metadata.csv", read_label2id(out / "label2id.json"))
+
+
+def test_groups_of_the_user_and_an_earlier_table(photos: Photos, tmp_path: Path) -> None:
+    root = photos(cat=["plant1_a.png", "plant2_a.png", "plant3_a.png", "plant4_a.png"], dog=4)
+    old = column(call(root, tmp_path / "old", groups=r"plant\d"), 2)
+    photos(cat=[f"plant{plant}_b.png" for plant in range(1, 5)])
+    earlier = str(tmp_path / "old" / "metadata.csv")
+    new = column(call(root, tmp_path / "new", groups=r"plant\d", extend=earlier), 2)
+    assert all(
+        new[f"cat/plant{n}_b.png"] == new[f"cat/plant{n}_a.png"] == old[f"cat/plant{n}_a.png"] for n in range(1, 5)
+    )
+    later = str(tmp_path / "new" / "metadata.csv")
+    assert column(call(root, tmp_path / "again", extend=later), 3) == column(tmp_path / "new", 3)  # its groups stay
+    with pytest.raises(InputError, match=rf"groups divided by extend={later}: 'plant' in train, valid"):
+        call(root, tmp_path / "wrong", groups="plant", extend=later)
+
+
+def test_what_cannot_be_extended(photos: Photos, tmp_path: Path) -> None:
+    root = photos(cat=6, dog=6)
+    with pytest.raises(InputError, match=r"missing file in extend=old.csv: no such file"):
+        call(root, tmp_path / "new", extend="old.csv")
+    call(root, tmp_path / "old")
+    for name in ("train", "val"):
+        photos("divided", **{f"{name}/cat": 4, f"{name}/dog": 4})
+    with pytest.raises(InputError, match=r"extend=\S+: root's folders are splits already, which are kept"):
+        call(tmp_path / "divided", tmp_path / "new", extend=str(tmp_path / "old" / "metadata.csv"))

@@ -32,21 +32,24 @@ def kept_splits(pictures: Sequence[Picture], *, test: float, folds: int) -> list
     return given
 
 
-def require_whole_groups(user_groups: Sequence[str | None], splits: Sequence[str], *, groups: str | None) -> None:
-    """Raises InputError if a group of the user's, which no split divides, is in two of root's splits.
+def require_whole_groups(
+    user_groups: Sequence[str | None], splits: Sequence[str], *, groups: str | None, source: str
+) -> None:
+    """Raises InputError if a group of the user's, which no split divides, is in two of the splits that are kept.
 
     Args:
         user_groups: of each picture, None where it has none.
         splits: of each picture.
         groups: the user's option.
+        source: what the splits are from.
     """
     found: dict[str, set[str]] = {}
     for group, split in zip(user_groups, splits, strict=True):
         if group is not None:
             found.setdefault(group, set()).add(split)
     if divided := [f"{group!r} in {', '.join(sorted(names))}" for group, names in found.items() if len(names) > 1]:
-        cause = f"root's folders divide groups: {listing(divided)}"
-        hint = "move each group into one of root's splits, or leave groups out"
+        cause = f"groups divided by {source}: {listing(divided)}"
+        hint = "move each group into one of the splits, or leave groups out"
         raise InputError(Fault("groups in two splits", f"groups={groups}", cause, hint))
 
 

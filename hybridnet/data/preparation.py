@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from hybridnet.data.copies import find_copies, find_turned
+from hybridnet.data.extension import Earlier, Place, describe_extension, inherited, read_earlier
 from hybridnet.data.given import describe, kept_splits, require_whole_groups
 from hybridnet.data.grouping import join_groups, read_groups
 from hybridnet.data.labels import clean_label
@@ -58,12 +59,19 @@ class Division(NamedTuple):
 
 
 def divide_pictures(
-    root: Path, division: Division, *, folder: Path, own: Collection[Path], track: Track
+    root: Path,
+    division: Division,
+    *,
+    folder: Path,
+    own: Collection[Path],
+    track: Track,
+    extend: Path | None = None,
 ) -> tuple[Table, Report]:
     """Decode every file below root once, find the copies, and divide the pictures.
 
     Where root's folders are splits already (`list_folder`), that division is kept: what they lack is drawn from the
-    pictures for training; folds divide those for training and validation anew.
+    pictures for training; folds divide those for training and validation anew. What an earlier table has stays where
+    it is, new pictures of its groups join these, and the others are drawn so that every split comes to its share.
 
     Args:
         root: folder with one folder for each class, or a CSV table with the columns path and label.
@@ -71,10 +79,11 @@ def divide_pictures(
         folder: of the table; paths are relative to it where pictures lie in it, else absolute.
         own: files that are ours, and are not mentioned.
         track: shows the progress.
+        extend: the earlier table.
 
     Raises:
-        InputError: if root has fewer than two classes with pictures, a class has too few, or root's own division has
-            none for training or divides a group of the user's.
+        InputError: if root has fewer than two classes with pictures, a class has too few, root's own division has
+            none for training or divides a group of the user's, or the earlier table cannot be extended.
     """
     if not (root.is_dir() or root.is_file()):
         raise InputError(Fault("missing folder", f"root={root}", "no such folder or table"))
@@ -98,18 +107,23 @@ def divide_pictures(
     copies = find_copies(thumbnails, digests, similar=division.copies == "similar")
     groups = division.groups
     user_groups = read_groups(everything, groups, table=table) if groups is not None else [None] * len(everything)
-    together = join_groups(copies.tolist(), user_groups)
+    earlier = _earlier(extend, everything, division)
+    together = join_groups(copies.tolist(), user_groups, earlier.groups)
 
-    dropped = _drop(everything, copies) if division.on_duplicates == "drop" else {}
+    stays, dropped = inherited(everything, together, earlier)
+    if division.on_duplicates == "drop":
+        dropped |= _drop(everything, copies, without=dropped, places=earlier.places)
     kept = [index for index in range(len(everything)) if index not in dropped]
     pictures, group_of = [everything[i] for i in kept], join_groups([together[i] for i in kept])
     _require_classes(everything, pictures)
     given = kept_splits(pictures, test=division.test, folds=division.folds)
-    places, fold_of = _divide([p.label for p in pictures], group_of, given, division)
-    if any(given):
-        require_whole_groups([user_groups[i] for i in kept], places, groups=groups)
+    places, fold_of = _divide([p.label for p in pictures], group_of, given, [stays[i] for i in kept], division)
+    if any(given) or extend:
+        source = f"extend={extend}" if extend else "root's folders"
+        require_whole_groups([user_groups[i] for i in kept], places, groups=groups, source=source)
         # Copies in two splits of root's are told; one group in two splits would be a wrong table.
         group_of = join_groups(list(zip(group_of, places, strict=True)))
+    note = describe(pictures, given, valid=division.valid, test=division.test, folds=division.folds)
 
     report = Report(
         root=str(root),
@@ -123,7 +137,7 @@ def divide_pictures(
         dropped=list(dropped.values()),
         left_out=left_out,
         unusable=unusable,
-        note=describe(pictures, given, valid=division.valid, test=division.test, folds=division.folds),
+        note=describe_extension(earlier, places, kept) if extend else note,
         **_kinds(everything, copies, find_turned(thumbnails, copies)),
     )
     columns = ("path", "label", "split", "group", *(["fold"] if division.folds else []))
@@ -140,14 +154,33 @@ def _path(name: str, top: Path, folder: Path) -> str:
     return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
 
 
-def _drop(pictures: Sequence[Picture], copies: np.ndarray) -> dict[int, Fault]:
-    """The pictures to leave out, and why: all copies but the largest, and all of them if their labels differ."""
+def _earlier(extend: Path | None, pictures: Sequence[Picture], division: Division) -> Earlier:
+    if extend is None:
+        nothing = [None] * len(pictures)
+        return Earlier(Path(), 0, nothing, nothing)
+    if any(picture.split for picture in pictures):
+        cause = "root's folders are splits already, which are kept"
+        raise InputError(Fault("wrong value", f"extend={extend}", cause, "leave extend out"))
+    return read_earlier(extend, pictures, folds=division.folds)
+
+
+def _drop(
+    pictures: Sequence[Picture], copies: np.ndarray, *, without: Collection[int], places: Sequence[Place | None]
+) -> dict[int, Fault]:
+    """The pictures to leave out, and why: all copies but the largest, and all of them if their labels differ.
+
+    Args:
+        pictures: of which those of the indices `without` are left out already.
+        copies: the number of each one's group.
+        places: in an earlier table, whose picture is kept, however large the others are.
+    """
     groups: dict[int, list[int]] = {}
     for index, group in enumerate(copies.tolist()):
-        groups.setdefault(group, []).append(index)
+        if index not in without:
+            groups.setdefault(group, []).append(index)
     dropped = {}
     for group in groups.values():
-        first = min(group, key=lambda index: (-pictures[index].num_pixels, pictures[index].name))
+        first = min(group, key=lambda i: (places[i] is None, -pictures[i].num_pixels, pictures[i].name))
         labels = sorted({pictures[index].label for index in group})
         cause = f"copy of {pictures[first].name}"
         if len(labels) > 1:
@@ -193,26 +226,41 @@ def _require_two_classes(pictures: Sequence[Picture], root: Path, unusable: dict
 
 
 def _divide(
-    labels: Sequence[str], groups: Sequence[int], given: Sequence[str], division: Division
+    labels: Sequence[str],
+    groups: Sequence[int],
+    given: Sequence[str],
+    stays: Sequence[Place | None],
+    division: Division,
 ) -> tuple[list[str], list[str]]:
-    """The split and the fold of every picture; the fold is empty without folds and for testing."""
-    seed, folds = division.seed, division.folds
-    places, fold_of = list(given), [""] * len(labels)
+    """The split and the fold of every picture; the fold is empty without folds and for testing.
 
-    def draw(result: list[str], shares: dict[str, float]) -> list[int]:
-        free = [index for index, place in enumerate(places) if not place]
-        found = split_groups([labels[i] for i in free], [groups[i] for i in free], shares, seed=seed)
-        for index, place in zip(free, found, strict=True):
-            result[index] = place
-        return free
+    Args:
+        labels, groups: of every picture.
+        given: its split in root's own division, see `kept_splits`; those splits get no others.
+        stays: its place in an earlier table.
+        division: the shares, or the number of folds.
+    """
+    folds, rest = division.folds, "not test" if division.folds else "train"
+
+    def draw(places: Sequence[str | None], shares: dict[str, float]) -> list[str]:
+        chosen = [index for index, place in enumerate(places) if place is None or place in shares]
+        each = ([values[index] for index in chosen] for values in (labels, groups, places))
+        part_labels, part_groups, placed = each
+        found = split_groups(part_labels, part_groups, shares, seed=division.seed, placed=placed)
+        drawn = dict(zip(chosen, found, strict=True))
+        return [drawn.get(index, place) for index, place in enumerate(places)]
 
     wanted = {"test": division.test} if folds else {"valid": division.valid, "test": division.test}
     shares = {name: share for name, share in wanted.items() if share and name not in given}
-    draw(places, {"" if folds else "train": 1 - sum(shares.values()), **shares})
-    if folds:
-        for index in draw(fold_of, {str(fold): 1 / folds for fold in range(folds)}):
-            places[index] = "valid" if fold_of[index] == "0" else "train"
-    return places, fold_of
+    kept = [place and (rest if place.fold else place.split) for place in stays]
+    splits = draw(
+        [split or place for split, place in zip(given, kept, strict=True)], {rest: 1 - sum(shares.values()), **shares}
+    )
+    if not folds:
+        return splits, [""] * len(labels)
+    fold_of = [("" if split == "test" else place and place.fold) for split, place in zip(splits, stays, strict=True)]
+    fold_of = draw(fold_of, {str(fold): 1 / folds for fold in range(folds)})
+    return [{"": "test", "0": "valid"}.get(fold, "train") for fold in fold_of], fold_of
 
 
 def _members(pictures: Sequence[Picture], copies: np.ndarray) -> list[list[Picture]]:

@@ -32,7 +32,7 @@ class Report:
         dropped: the copies that are left out.
         left_out: the files that are no pictures or cannot be used.
         unusable: the classes without a usable picture, and how many files of each are left out.
-        note: what became of root's own splits; "" where it has none.
+        note: what became of splits that are kept, root's own or an earlier table's; "" where there are none.
     """
 
     root: str
@@ -127,7 +127,7 @@ class Report:
             return []
         groups = _count(len(found), "group")
         fate = "training refuses those of valid in train; on_duplicates=drop keeps the largest of each group"
-        heading = f"warning: {groups} of copies in more than one of root's splits ({fate})"
+        heading = f"warning: {groups} of copies in more than one of the splits that are kept ({fate})"
         return _section(heading, [_names(group) for group in found], listed)
 
     def _user_groups(self) -> list[str]:

@@ -86,8 +86,12 @@ def read_text(path: Path, option: str, *, hint: str = SAVE, missing: str = PREPA
         raise InputError(Fault("unreadable file", where, cause, hint)) from error
 
 
-def read_rows(path: Path) -> tuple[list[Row], list[Fault]]:
+def read_rows(path: Path, option: str = "data.metadata") -> tuple[list[Row], list[Fault]]:
     """The rows of `metadata.csv`, without blank lines; other columns are ignored.
+
+    Args:
+        path: of the table.
+        option: that names it, for messages.
 
     Returns:
         The rows with as many fields as the header, and a fault that lists the others.
@@ -95,7 +99,7 @@ def read_rows(path: Path) -> tuple[list[Row], list[Fault]]:
     Raises:
         InputError: if the file is no table, or lacks one of the columns path, label, split.
     """
-    header, records, faults = read_records(path, "data.metadata", COLUMNS, hint=PREPARE)
+    header, records, faults = read_records(path, option, COLUMNS, hint=PREPARE)
     places = [header.index(name) if name in header else None for name in (*COLUMNS, *OPTIONAL_COLUMNS)]
     rows = [Row(line, *(None if place is None else fields[place] for place in places)) for line, fields in records]
     return rows, faults

@@ -12,7 +12,12 @@ ATTEMPTS = 20  # orders tried where groups hold several classes and a class came
 
 
 def split_groups(
-    labels: Sequence[str], groups: Sequence[Hashable], shares: Mapping[str, float], *, seed: int
+    labels: Sequence[str],
+    groups: Sequence[Hashable],
+    shares: Mapping[str, float],
+    *,
+    seed: int,
+    placed: Sequence[str | None] | None = None,
 ) -> list[str]:
     """The split of every picture: drawn at random by whole groups, every class with its share of every split.
 
@@ -25,29 +30,38 @@ def split_groups(
         shares: of each split; their sum is 1. The splits with the largest share take what rounding leaves over, in
             turn from class to class.
         seed: of the order in which groups of one size are placed.
+        placed: the split of pictures that have one already, in groups of their own; None for those to be placed. They
+            count for the shares. What is asked of each class holds for those of which none is placed.
 
     Raises:
         InputError: if a class has fewer groups than splits, or groups of several classes leave no way to divide them.
     """
+    names = list(shares)
     classes, label_ids = np.unique(np.array(labels, dtype=object), return_inverse=True)
+    places = np.array([-1 if split is None else names.index(split) for split in placed or [None] * len(labels)])
+    is_placed = places >= 0
+    held = np.zeros((len(names), len(classes)), dtype=np.int64)  # pictures of each split and class
+    np.add.at(held, (places[is_placed], label_ids[is_placed]), 1)
     number: dict[Hashable, int] = {}
-    group_ids = np.array([number.setdefault(group, len(number)) for group in groups], dtype=np.int64)
+    free = np.flatnonzero(~is_placed)
+    group_ids = np.array([number.setdefault(groups[index], len(number)) for index in free.tolist()], dtype=np.int64)
     sizes = np.zeros((len(number), len(classes)), dtype=np.int64)  # pictures of each group and class
-    np.add.at(sizes, (group_ids, label_ids), 1)
-    _require_enough(classes, np.count_nonzero(sizes, axis=0), list(shares))
+    np.add.at(sizes, (group_ids, label_ids[free]), 1)
+    is_new = ~held.any(axis=0)
+    _require_enough(classes[is_new], np.count_nonzero(sizes[:, is_new], axis=0), names)
 
-    targets = _targets(sizes.sum(axis=0).tolist(), list(shares.values()))
+    targets = _targets((sizes.sum(axis=0) + held.sum(axis=0)).tolist(), list(shares.values()))
     rng = np.random.default_rng(seed)
     for _ in range(ATTEMPTS):
         order = rng.permutation(len(sizes))
         order = order[np.argsort(-sizes[order].sum(axis=1), kind="stable")]
-        places = _place(sizes, order, targets)
-        missing = [(s, c) for s in range(len(shares)) for c in range(len(classes)) if not sizes[places == s, c].any()]
+        chosen = _place(sizes, order, targets, held)
+        missing = [(s, c) for s in range(len(names)) for c in np.flatnonzero(is_new) if not sizes[chosen == s, c].any()]
         if not missing:
-            names = list(shares)
-            return [names[place] for place in places[group_ids]]
+            places[free] = chosen[group_ids]
+            return [names[place] for place in places]
     split, label = missing[0]
-    cause = f"its groups also hold other classes, and none is left for '{list(shares)[split]}'"
+    cause = f"its groups also hold other classes, and none is left for '{names[split]}'"
     hint = "put fewer pictures into one group, or ask for fewer splits (test=0) or folds"
     raise InputError(Fault("groups that cannot be divided", f"class '{classes[label]}'", cause, hint))
 
@@ -84,12 +98,12 @@ def _targets(counts: Sequence[int], shares: Sequence[float]) -> np.ndarray:
     return targets
 
 
-def _place(sizes: np.ndarray, order: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def _place(sizes: np.ndarray, order: np.ndarray, targets: np.ndarray, held: np.ndarray) -> np.ndarray:
     """The split of each group: where the squared deviation from the targets, relative to the class, shrinks most."""
     num_splits = len(targets)
-    wanted = targets.astype(np.int64)  # (splits, classes): still missing
-    weights = 1 / np.maximum(sizes.sum(axis=0), 1)
-    has_class = np.zeros(wanted.shape, dtype=bool)
+    wanted = targets - held  # (splits, classes): still missing
+    weights = 1 / (sizes.sum(axis=0) + held.sum(axis=0))
+    has_class = held > 0
     groups_left = np.count_nonzero(sizes, axis=0)
     places = np.zeros(len(sizes), dtype=np.int64)
     for group in order:

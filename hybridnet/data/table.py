@@ -98,7 +98,12 @@ def read_metadata(
 
 
 def examine(
-    path: Path, label2id: dict[str, int] | None, *, fold: int | None = None, needs: Sequence[str] = TO_TRAIN
+    path: Path,
+    label2id: dict[str, int] | None,
+    *,
+    fold: int | None = None,
+    needs: Sequence[str] = TO_TRAIN,
+    option: str = "data.metadata",
 ) -> tuple[list[Row], list[str], list[Fault]]:
     """Read the table and look for everything that can be wrong with it without opening a picture.
 
@@ -106,6 +111,7 @@ def examine(
         path: of the table.
         label2id: class index of every label; None leaves out what depends on it.
         fold, needs: see `read_metadata`.
+        option: that names the table, for messages.
 
     Returns:
         The rows, the split of each, and the faults: rows with a wrong number of fields, unknown labels and splits,
@@ -115,8 +121,8 @@ def examine(
     Raises:
         InputError: if the file is no table.
     """
-    where = f"data.metadata={path}"
-    rows, faults = read_rows(path)
+    where = f"{option}={path}"
+    rows, faults = read_rows(path, option)
     splits, fold_faults = assign(rows, fold=fold, where=where)
     files = file_keys(path.parent, [row.path for row in rows])
     kinds = {

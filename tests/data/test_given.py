@@ -68,6 +68,7 @@ def test_every_class_needs_a_picture_for_training() -> None:
 
 
 def test_a_group_in_two_splits_is_refused() -> None:
-    require_whole_groups(["1", "1", None, None, "2"], ["train", "train", "train", "test", "test"], groups="plant")
-    with pytest.raises(InputError, match="in groups=plant: root's folders divide groups: '1' in test, train\n"):
-        require_whole_groups(["1", "2", "1"], ["train", "train", "test"], groups="plant")
+    named = {"groups": "plant", "source": "root's folders"}
+    require_whole_groups(["1", "1", None, None, "2"], ["train", "train", "train", "test", "test"], **named)
+    with pytest.raises(InputError, match="in groups=plant: groups divided by root's folders: '1' in test, train\n"):
+        require_whole_groups(["1", "2", "1"], ["train", "train", "test"], **named)

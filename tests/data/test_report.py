@@ -88,7 +88,8 @@ def test_copies_across_splits_of_root_are_told() -> None:
     )
     assert "is right (on_duplicates=drop leaves them out):\n  cat/1.jpg = dog/3.jpg\n" in text
     assert (
-        "\n\nwarning: 1 group of copies in more than one of root's splits (training refuses those of valid in train; "
+        "\n\nwarning: 1 group of copies in more than one of the splits that are kept "
+        "(training refuses those of valid in train; "
         "on_duplicates=drop keeps the largest of each group):\n  cat/1.jpg = cat/2.jpg\n\n"
     ) in text
 
@@ -137,7 +138,7 @@ def test_warnings_are_lines_without_lists() -> None:
         "1 file left out",
         "class 'eel' has no usable picture",
         "1 group of copies with different labels, and nobody knows which is right",
-        "1 group of copies in more than one of root's splits",
+        "1 group of copies in more than one of the splits that are kept",
     ]
     assert told[-1].endswith(")") and report().warnings() == []
 

@@ -160,3 +160,32 @@ def test_a_way_is_found_where_there_is_one() -> None:
         found = split_groups(labels, groups, {"a": 0.5, "b": 0.5}, seed=seed)
         assert {s for s, label in zip(found, labels, strict=True) if label == "cat"} == {"a", "b"}
         assert {s for s, label in zip(found, labels, strict=True) if label == "dog"} == {"a", "b"}
+
+
+def test_what_is_placed_counts_for_the_shares_and_stays() -> None:
+    """40 cats, of which 25 are placed: 20 in training, 5 in validation; 32 and 8 are due, so 12 and 3 are added."""
+    placed = ["train"] * 20 + ["valid"] * 5 + [None] * 15
+    for seed in range(5):
+        found = split_groups(["cat"] * 40, range(40), shares_of(0.2), seed=seed, placed=placed)
+        assert found[:25] == placed[:25] and Counter(found) == {"train": 32, "valid": 8}
+    surplus = ["valid"] * 20 + [None] * 20
+    found = split_groups(["cat"] * 40, range(40), shares_of(0.2), seed=0, placed=surplus)
+    assert Counter(found) == {"valid": 20, "train": 20}
+
+
+def test_a_split_that_lacks_a_class_gets_the_first_new_picture() -> None:
+    labels = ["cat"] * 9 + ["dog"] * 3 + ["cat", "dog", "dog"]
+    placed = ["train"] * 8 + ["valid"] + ["train"] * 3 + [None] * 3
+    for seed in range(5):
+        found = split_groups(labels, range(15), shares_of(0.2), seed=seed, placed=placed)
+        assert sorted(found[13:]) == ["train", "valid"]
+    found = split_groups(labels[:12], range(12), shares_of(0.2), seed=0, placed=placed[:12])
+    assert found == placed[:12]  # dogs are in training only, and nothing is there to change that
+
+
+def test_a_new_class_must_be_in_all_splits() -> None:
+    labels, placed = ["cat"] * 5 + ["dog"] * 2, ["train"] * 4 + ["valid"] + [None] * 2
+    found = split_groups(labels, range(7), shares_of(0.2), seed=0, placed=placed)
+    assert sorted(found[5:]) == ["train", "valid"]
+    with pytest.raises(InputError, match="class 'dog': 1 group of pictures is too few for 2 splits"):
+        split_groups(labels[:6], range(6), shares_of(0.2), seed=0, placed=placed[:6])
