@@ -16,9 +16,11 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
+from hybridnet import fonts
 from hybridnet.files import replacing
 
 matplotlib.rcParams["text.parse_math"] = False  # a class may be called "$5 or $10"
@@ -77,7 +79,7 @@ def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) ->
         every = 10 * math.ceil(num_classes / 500)
         names, unit = {number: str(number) for number in range(0, num_classes, every)}, " (index of the class)"
         size = 8
-    longest = max(_width(name, size) for name in names.values())
+    longest = max(fonts.width(name, size) for name in names.values())
     angle = math.radians(40) if max(map(len, names.values())) > 3 else 0
     # In inches from the upper left corner. Only texts are matplotlib's: with axes it would take twice as long.
     side = min(14.5, 1.6 + 0.4 * num_classes)
@@ -124,7 +126,7 @@ def _write_counts(
     picture: Image.Image, counts: np.ndarray, shares: np.ndarray, *, box: tuple[int, int, int, int], size: float
 ) -> None:
     """A number in each cell of the matrix in `box`; texts of matplotlib would take ten times as long."""
-    draw, font = ImageDraw.Draw(picture), ImageFont.truetype(findfont("DejaVu Sans"), size * DPI / 72)
+    draw, font = ImageDraw.Draw(picture), ImageFont.truetype(findfont(fonts.USUAL), size * DPI / 72)
     left, top, right, bottom = box
     num_classes = len(counts)
     for row, column in np.ndindex(counts.shape):
@@ -133,19 +135,12 @@ def _write_counts(
         draw.text(centre, f"{counts[row, column]}", fill=colour, font=font, anchor="mm")
 
 
-def _width(text: str, size: float) -> float:
-    """Of a text, in inches; matplotlib would trace every letter, which takes sixty times as long."""
-    scale = 16  # to units in which the rounding of each letter's width does not show
-    font = ImageFont.truetype(findfont("DejaVu Sans"), scale * size)
-    return max((font.getlength(line) for line in text.splitlines()), default=0.0) / scale / 72
-
-
 def _fitted(text: str, width: float, size: float) -> str:
     """The text, cut off with an ellipsis where it is wider than `width` inches."""
-    if _width(text, size) <= width:
+    if fonts.width(text, size) <= width:
         return text
     limits = range(1, len(text))
-    return short(text, bisect_right(limits, width, key=lambda limit: _width(short(text, limit), size)) or 1)
+    return short(text, bisect_right(limits, width, key=lambda limit: fonts.width(short(text, limit), size)) or 1)
 
 
 def plot_samples(
@@ -330,4 +325,10 @@ def _drawn(figure: Figure) -> Image.Image:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it; the rest is right
         canvas.draw()  # once, where savefig draws twice
+        texts = figure.findobj(Text)
+        families = fonts.families("".join(text.get_text() for text in texts))
+        if len(families) > 1:
+            for text in texts:
+                text.set_fontfamily(families)
+            canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

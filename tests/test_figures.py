@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.textpath import TextPath
 from PIL import Image
 
-from hybridnet import figures
+from hybridnet import figures, fonts
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -66,12 +65,6 @@ def test_no_label_stands_on_the_numbers_of_its_axis(size: float, monkeypatch: py
             assert all(figure.bbox.contains(*corner) for corner in label.corners())
 
 
-@pytest.mark.parametrize("name", ["x", "Bacterial leaf blight", "Ölfleck (früh)", "a" * 40])
-def test_the_width_of_a_name_is_matplotlibs(name: str) -> None:
-    expected = TextPath((0, 0), name, size=10).get_extents().x1 / 72
-    assert figures._width(name, 10) == pytest.approx(expected, rel=0.05, abs=0.01)
-
-
 @pytest.mark.parametrize("width", [0.01, 0.3, 1.0, 9.0])
 def test_a_text_is_cut_at_the_last_letter_that_fits(width: float) -> None:
     text = "illicit WWWW trillium"
@@ -82,12 +75,7 @@ def test_a_text_is_cut_at_the_last_letter_that_fits(width: float) -> None:
         assert fitted == "…", "never nothing"
     else:
         longer = figures.short(text, len(fitted) + 1)
-        assert figures._width(fitted, 7) <= width < figures._width(longer, 7)
-
-
-def test_the_width_of_several_lines_is_that_of_the_longest() -> None:
-    assert figures._width("late\nLeaf smut", 10) == figures._width("Leaf smut", 10)
-    assert figures._width("", 10) == 0
+        assert fonts.width(fitted, 7) <= width < fonts.width(longer, 7)
 
 
 @pytest.mark.parametrize("num_classes", [2, 12, 45, 100])
