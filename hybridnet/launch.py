@@ -203,6 +203,7 @@ def _continued(arguments: argparse.Namespace) -> argparse.Namespace:
     if place in given:
         cause = "what is continued is continued in its own folder"
         raise InputError(Fault("wrong option", f"{place} with resume={resume}", cause, f"leave out {place}"))
+    resume = os.path.expanduser(resume)  # noqa: PTH111
     folder = Path(resume)
     others = [text for text in arguments.overrides if text.partition("=")[0].lstrip("+") != "resume"]
     if arguments.multirun or is_sweep(folder):

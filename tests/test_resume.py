@@ -265,6 +265,7 @@ def test_a_folder_may_have_any_name(run: Run, reference: Path, tmp_path: Path, n
 def test_quotes_around_a_folder_are_those_of_hydra(run: Run, reference: Path, tmp_path: Path) -> None:
     shutil.copytree(reference, tmp_path / "a, b")
     assert run("resume='a, b'") == (0, "a, b holds a complete run: nothing is left to do\n", "")
+    assert run("resume=~/a, b", HOME=str(tmp_path))[0] == 0
 
 
 USED = (

@@ -39,9 +39,12 @@ def readable(text: str) -> str:
     """An override as it was meant: in quotes, where Hydra would take characters of a path for its own syntax.
 
     These are values that name something that is there, also by a pattern (`run=sweep/0_model=plain,seed=0`), and words
-    that are not all ASCII (`out=水稻`).
+    that are not all ASCII (`out=水稻`). A `~` in front is the home folder: shells do not replace it in
+    `data.root=~/photos`.
     """
     key, is_set, value = text.partition("=")
+    if is_set and (expanded := os.path.expanduser(value)) != value:  # noqa: PTH111
+        return f"{key}={quoted(expanded)}"
     if not is_set or _PLAIN.fullmatch(value) or value.startswith(("[", "{", "'", '"')):
         return text
     is_path = os.path.lexists(value) or any(True for _ in glob.iglob(value, recursive=True))  # noqa: PTH207

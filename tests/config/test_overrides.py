@@ -152,6 +152,15 @@ def test_words_that_are_not_ascii_are_taken_as_they_stand() -> None:
         assert config.compose("evaluate", [config.readable(f"out={value}")]).out == value
 
 
+def test_the_home_folder_is_written_as_in_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/my name")
+    monkeypatch.setenv("USERPROFILE", "/home/my name")
+    assert config.compose("evaluate", [config.readable("run=~/runs/a=1")]).run == "/home/my name/runs/a=1"
+    assert config.compose("evaluate", [config.readable("run=~")]).run == "/home/my name"
+    for text in ("run=a~b", "run='~/a'", "~model.blocks.ca", "run=~nobody-is-called-so/a"):
+        assert config.readable(text) == text
+
+
 def test_all_else_is_left_to_hydra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a file has the name of a value that Hydra reads as it is, or of what a list would match."""
     monkeypatch.chdir(tmp_path)
