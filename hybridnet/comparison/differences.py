@@ -49,7 +49,7 @@ class Pair:
         p_holm: corrected for the number of pairs.
         p_pictures: other pictures might have made the difference, of these very runs.
         p_runs: other seeds (or folds) might have, by Student's t of the runs' accuracies; None where one run is alone.
-        t_test: `paired` by seed or fold, `Welch`, or "".
+        t_test: `paired by` seed, fold or both, `Welch`, or "".
         only_first, only_second: pictures that most runs of the first, or of the second, get right, and most of the
             other's wrong.
         is_same: whether both have said the same of every picture.
@@ -183,9 +183,10 @@ def _of_runs(paired: Paired, first: int, second: int) -> tuple[float | None, str
         differences = [np.mean(mine) - np.mean(its) for mine, its in zip(*means, strict=True)]
         return significance.paired_t(differences), "paired by fold"
     (mine,), (its,) = means
-    seeds = [paired.folds[0].cells[group].seeds for group in (first, second)]
-    if seeds[0] == seeds[1] and len(mine) > 1:
-        return significance.paired_t(_differences(mine, its)), "paired by seed"
+    cells = [paired.folds[0].cells[group] for group in (first, second)]
+    if cells[0].is_paired_with(cells[1]) and len(mine) > 1:
+        is_by_seed = len({run.seed for run in cells[0].runs}) == len(mine)
+        return significance.paired_t(_differences(mine, its)), f"paired by {'seed' if is_by_seed else 'fold and seed'}"
     p = significance.welch(mine, its)
     return p, "" if p is None else "Welch"
 

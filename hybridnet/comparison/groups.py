@@ -96,10 +96,9 @@ def _without_copies(members: Sequence[Trained], notes: list[str]) -> list[Traine
     return kept
 
 
-def _order(run: Trained) -> tuple[tuple[int, str], tuple[int, str]]:
+def _order(run: Trained) -> list[tuple[int, str]]:
     """Fold and seed, numbers by size."""
-    fold, seed = (text or "" for text in (run.fold, run.seed))
-    return (len(fold), fold), (len(seed), seed)
+    return [(len(part), part) for part in run.replicate]
 
 
 def _names(found: Sequence[Sequence[Trained]]) -> list[str]:

@@ -25,7 +25,7 @@ class Cell:
     """What the runs of one group have said of the pictures of one fold.
 
     Attributes:
-        runs: by seed.
+        runs: by fold and seed of their training.
         predictions: int64 (R, N), places in the classes.
         correct: bool (R, N).
     """
@@ -35,8 +35,12 @@ class Cell:
     correct: np.ndarray
 
     @property
-    def seeds(self) -> tuple[str | None, ...]:
-        return tuple(run.seed for run in self.runs)
+    def replicates(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(run.replicate for run in self.runs)
+
+    def is_paired_with(self, other: Cell) -> bool:
+        """Whether every run has one of the same fold and seed in the other cell, and no more than one."""
+        return self.replicates == other.replicates and len({*self.replicates}) == len(self.runs)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ class Resampling:
     Each draw takes with replacement, of each fold, as many units as it has: pictures, or groups of pictures that are
     not independent. They are the same for all groups, so differences are paired.
 
-    To that is added what other runs would have changed. Of n runs (or, where two groups have the same seeds, of n
-    differences by seed) with the variance s² between their accuracies, each draw takes another variance that they may
-    have come from, s² (n - 1) / χ² with n - 1 degrees of freedom, less the part that the pictures explain: equally good
-    runs, too, are right on different pictures, which is in the drawing of the pictures already. The mean is then moved
-    by a normal number of the rest, divided by n. Where runs differ by much this is Student's t, and intervals of few
-    runs are wide. The variance between seeds is taken to be the same in all folds, and so comes from all of them; to it
-    comes that between the folds, in the same way. One run alone says nothing about other seeds.
+    To that is added what other runs would have changed. Of n runs (or, where two groups have the same folds and seeds,
+    of n differences run by run) with the variance s² between their accuracies, each draw takes another variance that
+    they may have come from, s² (n - 1) / χ² with n - 1 degrees of freedom, less the part that the pictures explain:
+    equally good runs, too, are right on different pictures, which is in the drawing of the pictures already. The mean
+    is then moved by a normal number of the rest, divided by n. Where runs differ by much this is Student's t, and
+    intervals of few runs are wide. The variance between seeds is taken to be the same in all folds, and so comes from
+    all of them; to it comes that between the folds, in the same way. One run alone says nothing about other seeds.
 
     Papers: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979), for the pictures;
         Weerahandi, "Generalized confidence intervals", Journal of the American Statistical Association 88 (1993), for
@@ -51,9 +51,8 @@ class Resampling:
     def difference(self, first: int, second: int) -> np.ndarray:
         """The accuracy of a group minus that of another one; float64 (B,)."""
         mine, its = ([drawn.of_group(group) for drawn in self._of_folds] for group in (first, second))
-        pairs = [*zip(mine, its, strict=True)]
-        if all(own.seeds == other.seeds for own, other in pairs):
-            return self._draws([(1, [own.minus(other) for own, other in pairs])])
+        if all(fold.cells[first].is_paired_with(fold.cells[second]) for fold in self.folds):
+            return self._draws([(1, [own.minus(other) for own, other in zip(mine, its, strict=True)])])
         return self._draws([(1, mine), (-1, its)])
 
     def _draws(self, terms: Sequence[tuple[int, Sequence[_Runs]]]) -> np.ndarray:
@@ -73,20 +72,18 @@ class _Runs:
     """Some runs, or differences of runs, in one fold.
 
     Attributes:
-        seeds: of the runs.
         drawn: float64 (B, R), their accuracies in every draw.
         actual: float64 (R,), their accuracies.
     """
 
-    def __init__(self, seeds: tuple[str | None, ...], drawn: np.ndarray, of_units: np.ndarray, sizes: np.ndarray):
-        self.seeds = seeds
+    def __init__(self, drawn: np.ndarray, of_units: np.ndarray, sizes: np.ndarray) -> None:
         self.drawn = drawn
         self._of_units, self._sizes = of_units, sizes  # (R, U), (U,)
         self.actual = of_units.sum(axis=1) / sizes.sum()
 
     def minus(self, other: _Runs) -> _Runs:
         """Run by run."""
-        return _Runs(self.seeds, self.drawn - other.drawn, self._of_units - other._of_units, self._sizes)
+        return _Runs(self.drawn - other.drawn, self._of_units - other._of_units, self._sizes)
 
     def explained(self) -> float:
         """The variance of a run's accuracy that would be there if all runs were equally good in the long run."""
@@ -120,7 +117,7 @@ class _Drawn:
         first = sum(len(cell.runs) for cell in self._cells[:group])
         cell: Cell = self._cells[group]
         place = slice(first, first + len(cell.runs))
-        return _Runs(cell.seeds, self._accuracies[:, place], self._of_units[place], self._sizes)
+        return _Runs(self._accuracies[:, place], self._of_units[place], self._sizes)
 
 
 def _means(folds: Sequence[_Runs], rng: np.random.Generator) -> np.ndarray:

@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybridnet.comparison.differences import BOOTSTRAP, MCNEMAR, SIGN_FLIP, Comparison, only_one
+from hybridnet.comparison.differences import BOOTSTRAP, MCNEMAR, SIGN_FLIP, Comparison, compared, only_one
+from hybridnet.comparison.groups import grouped
+from hybridnet.comparison.paired import paired
 from hybridnet.comparison.significance import sign_flip
-from tests.comparison.folders import answers, compare, read, write_run, write_study
+from hybridnet.comparison.trained import read_all
+from tests.comparison.folders import CLASSES, answers, compare, read, write_run, write_study
 
 
 def _two(folder: Path, first: list[int], second: list[int]) -> list[Path]:
@@ -63,6 +66,27 @@ def test_groups_over_seeds(tmp_path: Path) -> None:
     accuracy = comparison.accuracies[1]
     assert accuracy.spread == pytest.approx((np.mean(means[0]), np.std(means[0], ddof=1), 3))
     assert accuracy.low < accuracy.spread.mean < accuracy.high
+
+
+def test_runs_of_the_same_fold_are_paired_on_a_test_split(tmp_path: Path) -> None:
+    """In whatever order they are named: 0.1 better in four of five folds, which differ by more; t = 4, 4 degrees."""
+    labels = np.zeros(100, dtype=int)
+    runs = []
+    for model, plus in (("plain", 0), ("hybrid", 10)):
+        for fold in range(5):
+            told = (np.arange(100) >= 30 + 12 * fold + plus * (fold > 0)).astype(int)
+            folder = tmp_path / f"{model}{fold}"
+            runs.append(write_run(folder, labels, told, model=model, fold=fold, classes=CLASSES))
+            (folder / "evaluation" / "test").mkdir(parents=True)
+            (folder / "predictions.csv").rename(folder / "evaluation" / "test" / "predictions.csv")
+    found = []
+    for order in (runs, [*runs[:5], *runs[:4:-1]]):
+        groups, _ = grouped(read_all(order, "test"))
+        (pair,) = compared(paired(groups, None)[0], baseline=0, pairs="baseline", num_draws=2_000, seed=0).pairs
+        found.append(pair)
+    assert found[0] == found[1]
+    assert found[0].t_test == "paired by fold and seed" and found[0].p_runs == pytest.approx(0.01613, rel=1e-3)
+    assert found[0].p < 0.05
 
 
 def test_other_numbers_of_seeds(tmp_path: Path) -> None:

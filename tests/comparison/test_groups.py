@@ -33,6 +33,18 @@ def test_seeds_are_one_group(tmp_path: Path) -> None:
     assert baseline_of(groups, None) == 1
 
 
+def test_runs_are_in_the_order_of_their_folds_and_seeds_whatever_the_pictures(tmp_path: Path) -> None:
+    """On a test split all folds have the same pictures."""
+    places = [(10, 0), (2, 1), (2, 0), (0, 10), (0, 9)]
+    runs = [write_run(tmp_path / f"{fold}-{seed}", LABELS, LABELS, fold=fold, seed=seed) for fold, seed in places]
+    runs.append(write_run(tmp_path / "other", LABELS, LABELS, model="hybrid"))
+    for run in runs:
+        (run / "evaluation" / "test").mkdir(parents=True)
+        (run / "predictions.csv").rename(run / "evaluation" / "test" / "predictions.csv")
+    (group, _), _ = grouped(read_all(runs, "test"))
+    assert [run.folder.name for run in group.runs] == ["0-9", "0-10", "2-0", "2-1", "10-0"]
+
+
 def test_names_tell_what_differs(tmp_path: Path) -> None:
     runs = [
         _run(tmp_path, "plain"),

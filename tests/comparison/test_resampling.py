@@ -9,7 +9,7 @@ from hybridnet.comparison.resampling import Resampling, _Drawn, interval, probab
 
 class _Run:
     def __init__(self, seed: int) -> None:
-        self.seed = str(seed)
+        self.replicate = (f"seed={seed}",)
 
 
 def _fold(*groups: np.ndarray, units: np.ndarray | None = None, seeds: list[list[int]] | None = None) -> Fold:
@@ -99,14 +99,14 @@ def test_more_runs_make_intervals_narrower() -> None:
 
 
 def test_runs_of_the_same_seeds_are_drawn_together() -> None:
-    """Two groups that differ by the same in every seed; with other seeds the same runs are independent."""
+    """Two groups that differ by the same in every seed; with other seeds, or one seed twice, they are independent."""
     worse = np.array([[1] * a + [0] * (100 - a) for a in (50, 60, 90)])
     better = np.array([[1] * (a + 5) + [0] * (95 - a) for a in (50, 60, 90)])
-    matched, apart = (
+    matched, apart, twice = (
         np.ptp(interval(Resampling([_fold(better, worse, seeds=seeds)], num_draws=2_000, seed=0).difference(0, 1)))
-        for seeds in ([[0, 1, 2], [0, 1, 2]], [[0, 1, 2], [3, 4, 5]])
+        for seeds in ([[0, 1, 2], [0, 1, 2]], [[0, 1, 2], [3, 4, 5]], [[0, 0, 2], [0, 0, 2]])
     )
-    assert matched < 0.15 < 0.5 < apart
+    assert matched < 0.15 < 0.5 < apart and apart == pytest.approx(twice)
 
 
 def test_folds_are_runs_as_well_and_weighted_by_their_pictures() -> None:
