@@ -23,7 +23,8 @@ class Effect(NamedTuple):
         means: by value. Where possible over combinations of the other settings that were tried with every value.
         spreads: by value, the standard deviation of the jobs; None of a single one.
         num_fair: of such combinations; 0: none, and the means also differ in their other settings.
-        is_noise: whether the best and the worst mean differ by no more than the seeds make; None if it cannot be told.
+        is_noise: whether the best and the worst of so many means differ by no more than the seeds make; None if it
+            cannot be told.
     """
 
     axis: Axis
@@ -59,7 +60,8 @@ def _effect(study: Study, place: int) -> Effect:
     if fair and study.noise and len(means) > 1:
         ends = max(means, key=means.get), min(means, key=means.get)
         inverse_n = sum(1 / cell[value].result.n for cell in fair for value in ends) / len(fair) ** 2
-        is_noise = abs(means[ends[0]] - means[ends[1]]) <= study.noise.margin(inverse_n)
+        margin = study.noise.margin(inverse_n, num_comparisons=math.comb(len(means), 2))
+        is_noise = abs(means[ends[0]] - means[ends[1]]) <= margin
     return Effect(axis, jobs, means, {value: found.std for value, found in spreads.items()}, len(fair), is_noise)
 
 

@@ -52,15 +52,20 @@ class Noise(NamedTuple):
     degrees: int
     num_groups: int
 
-    def margin(self, inverse_n: float) -> float:
+    def margin(self, inverse_n: float, *, num_comparisons: int) -> float:
         """The largest difference of two means that the seeds alone make, in 95 of 100 cases: Student's t.
+
+        Where two means were chosen for their difference, any two of them might have been: so many differences are
+        within it, all of them, in 95 of 100 cases or more (Bonferroni).
 
         Args:
             inverse_n: 1/n of the one mean plus 1/n of the other.
+            num_comparisons: differences that might have been the one that is looked at.
         """
         from scipy.special import stdtrit  # of scikit-learn's needs; scipy.stats takes a second to import
 
-        return float(stdtrit(self.degrees, 0.5 + CONFIDENCE / 2)) * self.std * math.sqrt(inverse_n)
+        outside = (1 - CONFIDENCE) / num_comparisons
+        return float(stdtrit(self.degrees, 1 - outside / 2)) * self.std * math.sqrt(inverse_n)
 
 
 def pooled(groups: Iterable[Sequence[float]]) -> Noise | None:

@@ -110,11 +110,12 @@ class Study:
         return self._values[id(outcome)][key]
 
     def is_within_noise(self, candidate: Candidate) -> bool | None:
-        """Whether another seed might have made it the winner; None where that cannot be told."""
+        """Whether other seeds might have made it the winner of all that are ranked; None where that cannot be told."""
         if self.noise is None or self.winner is None or not candidate.result:
             return None
         best, own = self.winner.result, candidate.result
-        return abs(best.mean - own.mean) <= self.noise.margin(1 / best.n + 1 / own.n)
+        margin = self.noise.margin(1 / best.n + 1 / own.n, num_comparisons=max(1, len(self.ranked) - 1))
+        return abs(best.mean - own.mean) <= margin
 
     def described(self, candidate: Candidate) -> str:
         """`heads=4, dropout=0.1`."""

@@ -86,13 +86,15 @@ def _noise(study: Study) -> str:
         return f"Which differences are more than chance cannot be told: {cause}. {hint}"
     others = [candidate for candidate in study.ranked if candidate is not study.winner]
     within = sum(bool(study.is_within_noise(candidate)) for candidate in others)
+    test = "Student's t, 95 %"
     if len(others) == 1:
         said = f"The other setting is {'' if within else 'not '}within"
     else:
         said = f"{within or 'None'} of the other {len(others)} settings {'is' if within == 1 else 'are'} within"
+        test += f", corrected for {len(others)} comparisons"
     return (
         f"Runs that differ in their seed alone have a standard deviation of {figure(study.noise.std)} (pooled, "
-        f"{study.noise.degrees} degrees of freedom). {said} the seeds' noise of the best (Student's t, 95 %)."
+        f"{study.noise.degrees} degrees of freedom). {said} the seeds' noise of the best ({test})."
     )
 
 

@@ -59,6 +59,17 @@ def test_a_small_effect_is_noise(tmp_path: Path) -> None:
     assert heads.means == pytest.approx({"2": 0.405, "4": 0.41}) and heads.is_noise is True
 
 
+@pytest.mark.parametrize(("best", "is_noise"), [(0.868, True), (0.87, False)])
+def test_the_ends_of_several_values_are_further_apart_by_chance(tmp_path: Path, best: float, is_noise: bool) -> None:
+    """Three pairs of values, three degrees: 4.8567 · 0.01414 = 0.0687; of two values it would be 0.045."""
+    means = {2: 0.80, 4: best, 8: 0.83}
+    jobs = [
+        (mean + offset, heads, 16, seed) for heads, mean in means.items() for seed, offset in enumerate((-0.01, 0.01))
+    ]
+    (heads,) = effects(_study(tmp_path, *jobs))
+    assert heads.is_noise is is_noise
+
+
 def test_a_combination_without_all_values_does_not_tilt_the_means(tmp_path: Path) -> None:
     """Heads 4 with the worse reduction failed: only reduction 16 compares like with like."""
     heads, _ = effects(_study(tmp_path, *FULL[:6], (None, 4, 32, 0), (None, 4, 32, 1)))

@@ -57,12 +57,13 @@ def _notes(folder: Path, *jobs: tuple[float | None, int, int, str]) -> str:
 
 def test_notes_tell_what_is_within_noise(tmp_path: Path) -> None:
     jobs = [(0.9 + seed / 100, 2, seed, "complete") for seed in (0, 1)] + [
-        (0.7, 4, 0, "complete"),
+        (0.6, 4, 0, "complete"),
         (0.9, 8, 0, "complete"),
     ]
     text = _notes(tmp_path, *jobs, (0.1, 16, 0, "pruned"))
     assert "a standard deviation of 0.0071 (pooled, 1 degrees of freedom)" in text
-    assert "1 of the other 2 settings is within the seeds' noise of the best (Student's t, 95 %)" in text
+    assert "1 of the other 2 settings is within the seeds' noise of the best" in text
+    assert "(Student's t, 95 %, corrected for 2 comparisons)" in text
     assert "The best of 3 settings is likely to be a lucky one too" in text
     assert "1 pruned job ended early and is in no mean." in text
     assert "Means are over 1 to 2 jobs" in text
@@ -82,7 +83,8 @@ def test_seeds_that_agree_do_not_show_how_far_they_lie_apart(tmp_path: Path) -> 
 
 def test_notes_of_two_settings(tmp_path: Path) -> None:
     jobs = [(0.9 + seed / 100, 2, seed, "complete") for seed in (0, 1)]
-    assert "The other setting is not within the" in _notes(tmp_path, *jobs, (0.1, 4, 0, "complete"))
+    text = _notes(tmp_path, *jobs, (0.1, 4, 0, "complete"))
+    assert "The other setting is not within the seeds' noise of the best (Student's t, 95 %)." in text
 
 
 @pytest.mark.parametrize(
