@@ -45,11 +45,14 @@ def grouped(runs: Sequence[Trained]) -> tuple[list[Group], list[str]]:
     Raises:
         InputError: if there are not two groups.
     """
-    by_settings: dict[object, list[Trained]] = {}
+    found: list[list[Trained]] = []
+    notes: list[str] = []
     for run in runs:
-        key = run.folder.resolve() if run.settings is None else tuple(sorted(run.settings.items()))
-        by_settings.setdefault(key, []).append(run)
-    found, notes = list(by_settings.values()), []
+        like = next((members for members in found if run.is_like(members[0])), None)
+        if like is None:
+            found.append([run])
+        else:
+            like.append(run)
     several = len(found) > 1
     found = [_without_copies(members, notes) for members in found] if several else [[run] for run in found[0]]
     if len(found) < 2:
@@ -147,13 +150,13 @@ def _name(settings: Mapping[str, str], keys: Iterable[str]) -> str:
     parts = []
     for key in keys:
         if key in settings:
-            value = shown(canonical(settings[key]))
+            value = shown(settings[key])
             parts.append(value if key == "model" else f"{key.replace('/', '.').rpartition('.')[2]}={value}")
     return ", ".join(parts)
 
 
-def _written(run: Trained) -> dict[str, str | None]:
-    return {key: value.strip("'") for key, value in (run.settings or {}).items() if "_target_" not in key}
+def _written(run: Trained) -> dict[str, str]:
+    return {key: canonical(str(value)) for key, value in (run.settings or {}).items() if "_target_" not in key}
 
 
 def _told_apart(names: list[str], settings: Sequence[Mapping[str, str | None]]) -> list[str]:

@@ -12,9 +12,9 @@ from hybridnet import config
 from hybridnet.comparison.predictions import OWN, Predictions, read_predictions
 from hybridnet.errors import Fault, InputError
 from hybridnet.inference.runs import RunSettings
-from hybridnet.resume import OF_A_START
+from hybridnet.resume import ADDED, OF_A_START
 from hybridnet.sweep.ledger import Ledger, is_sweep, read_sweep
-from hybridnet.sweep.settings import SEED, settings_of
+from hybridnet.sweep.settings import SEED, canonical, settings_of
 
 FOLD = "data.fold"
 BLOCKS = "model.blocks"  # whose value is their order
@@ -29,7 +29,8 @@ class Trained:
     Attributes:
         folder: of the run.
         predictions: of the pictures that are compared.
-        settings: by dotted key, without seed, fold and what changes no result; None where they are not known.
+        settings: by dotted key, without seed, fold and what changes no result; None where they are not known. What the
+            run's version did not have yet is there, with what it did.
         choices: of files of conf, and its values of what was typed for any run, as text by key.
         seed: as text, or None.
         fold: of its validation pictures; None without folds, and where all runs have the same pictures anyway.
@@ -39,12 +40,18 @@ class Trained:
 
     folder: Path
     predictions: Predictions
-    settings: Mapping[str, str] | None
+    settings: Mapping[str, Any] | None
     choices: Mapping[str, str]
     seed: str | None
     fold: str | None
     replicate: tuple[str, ...]
     metrics: Mapping[str, Any]
+
+    def is_like(self, other: Trained) -> bool:
+        """Whether both have equal settings; where they are not known, whether they are one run."""
+        if self.settings is None:
+            return self.folder.resolve() == other.folder.resolve()
+        return self.settings == other.settings
 
     def is_copy_of(self, other: Trained) -> bool:
         """Whether both are the same training: equal settings, seed and fold, and the same answers."""
@@ -129,10 +136,11 @@ def _read(run: Path, predictions: Predictions, keys: Sequence[str], *, has_own_p
     saved, cfg = RunSettings(run), config.saved(run)
     if cfg is None:
         return Trained(run, predictions, None, {}, None, None, (), saved.metrics())
-    written = config.as_written(cfg)
-    settings = {key: repr(value) for key, value in written.items() if not _is_apart(key)}
-    of_keys = config.saved_settings(run, keys)
-    choices = {key: of_keys[key] for key in keys if key in of_keys}
+    written = ADDED | config.as_written(cfg)
+    settings = {key: value for key, value in written.items() if not _is_apart(key)}
+    before = {key: str(value).replace(" ", "") for key, value in ADDED.items()}  # as saved_settings writes lists
+    of_keys = before | config.saved_settings(run, keys)
+    choices = {key: canonical(of_keys[key]) for key in keys if key in of_keys}
     if BLOCKS in written:
         choices[BLOCKS] = f"[{','.join(written[BLOCKS])}]"
     seed, fold = (None if saved.get(key) is None else str(saved.get(key)) for key in (SEED, FOLD))

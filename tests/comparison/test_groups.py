@@ -118,6 +118,19 @@ def test_runs_of_a_version_without_a_setting_are_named_by_their_sweep(tmp_path: 
     assert [group.name for group in _grouped([old[0], *new])] == ["run0", "erase=0.5"]
 
 
+def test_runs_of_a_version_that_did_not_erase_are_those_that_do_not(tmp_path: Path) -> None:
+    old = [_run(tmp_path, seed=seed) for seed in (0, 1)]
+    new = [_run(tmp_path, seed=2, data__augment={"erase": 0.0, "erase_area": [0.02, 0.33]})]
+    others = [_run(tmp_path, data__augment={"erase": erase, "erase_area": [0.02, 0.33]}) for erase in (0.25, 0.5)]
+    for run, erase in zip(others, (0.25, 0.5), strict=True):
+        (run / ".hydra" / "overrides.yaml").write_text(f"- data.augment.erase={erase}\n")
+    groups = _grouped([*old, *new, *others])
+    assert [(group.name, group.num_runs) for group in groups] == [("erase=0", 3), ("erase=0.25", 1), ("erase=0.5", 1)]
+    for run in others:
+        (run / ".hydra" / "overrides.yaml").write_text("- seed=0\n")
+    assert [group.name for group in _grouped([*old, *others])] == ["erase=0", "erase=0.25", "erase=0.5"]
+
+
 def test_runs_of_one_group_are_compared_one_by_one(tmp_path: Path) -> None:
     runs = [_run(tmp_path, seed=seed) for seed in (0, 1)]
     assert [group.name for group in _grouped(runs)] == ["seed=0", "seed=1"]

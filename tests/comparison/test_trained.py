@@ -27,6 +27,15 @@ def test_what_counts_as_a_setting(tmp_path: Path) -> None:
     assert third.choices["trainer.epochs"] == "4"
 
 
+def test_equal_values_are_equal_settings(tmp_path: Path) -> None:
+    """0 and 0.0; and a setting that the run's version did not have, with what it did."""
+    typed = ({"model.dropout": 0}, {"model.dropout": 0.0, "data.augment": {"erase": 0.0}}, {"model.dropout": "0"})
+    runs = [write_run(tmp_path / str(place), LABELS, LABELS, typed=own) for place, own in enumerate(typed)]
+    first, second, third = read_all(runs, None)
+    assert first.is_like(second) and second.is_like(first) and not first.is_like(third)
+    assert first.choices["model.dropout"] == second.choices["model.dropout"] == "0"
+
+
 def test_folds_have_the_same_pictures_in_another_split(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", LABELS, LABELS, fold=2)
     (run / "evaluation").mkdir()
