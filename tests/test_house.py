@@ -76,7 +76,7 @@ MAY_IMPORT = {
     "hybridnet.markdown": set(),
     "hybridnet.comparison": SHARED
     | {"numpy", "hybridnet.binding", "hybridnet.comparison", "hybridnet.config", "hybridnet.data.rows"}
-    | {"hybridnet.inference.runs", "hybridnet.resume", "hybridnet.sweep"},
+    | {"hybridnet.inference.calibration", "hybridnet.inference.runs", "hybridnet.resume", "hybridnet.sweep"},
     "hybridnet.comparison.pictures": SHARED
     | {"matplotlib", "numpy", "hybridnet.comparison", "hybridnet.figures", "hybridnet.sweep.wording"},
     "hybridnet.comparison.significance": {"numpy", "scipy"},

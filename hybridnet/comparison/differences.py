@@ -13,6 +13,7 @@ import numpy as np
 from hybridnet.comparison import resampling, significance
 from hybridnet.comparison.paired import Paired
 from hybridnet.comparison.resampling import Resampling
+from hybridnet.inference.calibration import accuracy_interval
 from hybridnet.sweep.statistics import Spread, spread
 
 LEVEL = 0.05
@@ -29,7 +30,8 @@ class Accuracy:
 
     Attributes:
         spread: mean over all pictures and runs, standard deviation of the runs.
-        low, high: the interval of the mean.
+        low, high: the interval of the mean: of one run that of `evaluate`; of several no narrower than that of their
+            pictures.
     """
 
     spread: Spread
@@ -122,8 +124,21 @@ def compared(paired: Paired, *, baseline: int, pairs: Pairs, num_draws: int, see
 
 def _accuracy(paired: Paired, group: int, draws: np.ndarray) -> Accuracy:
     of_runs = spread(paired.accuracies(group))
-    low, high = resampling.interval(draws.clip(0, 1))
+    low, high = _of_pictures(paired, group)
+    if of_runs.n > 1:  # a bootstrap alone has no width where all answers are right
+        ends = resampling.interval(draws.clip(0, 1))
+        low, high = min(low, ends[0]), max(high, ends[1])
     return Accuracy(of_runs._replace(mean=float(paired.shares(group).mean())), low, high)
+
+
+def _of_pictures(paired: Paired, group: int) -> tuple[float, float]:
+    """The interval that other pictures make of a group's accuracy; its runs' answers to a picture are one unit."""
+    is_right, units = [], []
+    for place, fold in enumerate(paired.folds):
+        correct = fold.cells[group].correct  # (R, N)
+        is_right += correct.ravel().tolist()
+        units += [f"{place}/{unit}" for unit in fold.units.tolist()] * len(correct)
+    return accuracy_interval(is_right, units)
 
 
 def _pair(paired: Paired, first: int, second: int, draws: np.ndarray) -> Pair:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hybridnet.comparison.groups import grouped
 from hybridnet.comparison.paired import paired
 from hybridnet.comparison.significance import sign_flip
 from hybridnet.comparison.trained import read_all
+from hybridnet.inference.calibration import accuracy_interval
 from tests.comparison.folders import CLASSES, answers, compare, read, write_run, write_study
 
 
@@ -36,6 +38,39 @@ def test_two_runs_by_hand(tmp_path: Path) -> None:
     assert comparison.accuracies[0].spread == (0.55, None, 1)
     assert comparison.accuracies[0].low < 0.55 < comparison.accuracies[0].high <= 1
     assert comparison.against_baseline(1) is pair and comparison.against_baseline(0) is None
+
+
+def test_the_interval_of_one_run_is_that_of_evaluate(tmp_path: Path) -> None:
+    """360 of 360, and the same in 90 groups of four pictures: 1 / (1 + 1.96² / n)."""
+    runs = _two(tmp_path, [1] * 360, [1] * 350 + [0] * 10)
+    right, wrong = compare(runs).accuracies
+    assert (right.low, right.high) == pytest.approx((360 / (360 + 1.96**2), 1.0), abs=1e-5)
+    assert (wrong.low, wrong.high) == accuracy_interval([True] * 350 + [False] * 10, [""] * 360)
+    (right, _) = compare(runs, {f"{number}.png": str(number // 4) for number in range(360)}).accuracies
+    assert (right.low, right.high) == pytest.approx((90 / (90 + 1.96**2), 1.0), abs=1e-5)
+
+
+def test_several_runs_that_are_always_right_may_err_on_other_pictures(tmp_path: Path) -> None:
+    """They have seen 60 pictures, not 180; in three folds, 180."""
+    labels = [0] * 60
+    runs = [write_run(tmp_path / f"plain{seed}", labels, labels, seed=seed, classes=CLASSES) for seed in range(3)]
+    runs.append(write_run(tmp_path / "ca", labels, [1, *labels[1:]], model="ca"))
+    several = compare(runs).accuracies[0]
+    assert (several.low, several.high) == pytest.approx((60 / (60 + 1.96**2), 1.0), abs=1e-5)
+    for fold, model in itertools.product(range(3), ("plain", "ca")):
+        names = [f"{fold}/{number}.png" for number in range(60)]
+        runs.append(write_run(tmp_path / f"{model}-{fold}", labels, labels, model=model, fold=fold, paths=names))
+    of_folds = compare(runs[4:]).accuracies[0]
+    assert (of_folds.low, of_folds.high) == pytest.approx((180 / (180 + 1.96**2), 1.0), abs=1e-5)
+
+
+def test_the_interval_of_several_runs_has_the_other_seeds_in_it(tmp_path: Path) -> None:
+    """Right on all pictures, or on none: no other pictures would show that, but other seeds."""
+    labels = [0] * 40
+    runs = [write_run(tmp_path / f"plain{seed}", labels, [seed % 2] * 40, seed=seed) for seed in range(4)]
+    runs.append(write_run(tmp_path / "ca", labels, labels, model="ca"))
+    accuracy = compare(runs, num_draws=2_000).accuracies[0]
+    assert accuracy.low == 0 and accuracy.high == 1
 
 
 def test_identical_runs_do_not_differ(tmp_path: Path) -> None:
