@@ -54,7 +54,7 @@ def compare(
         benchmark: file of `python -m hybridnet.benchmark`.
         baseline: name of a group, or a run's folder; null is plain, else the first group.
         pairs: `all` compares every two groups.
-        num_bootstrap: draws.
+        num_bootstrap: draws; 100 for each comparison if that is more.
         seed: of the draws.
         out: folder for the files; it is made if it is missing.
 
@@ -82,7 +82,7 @@ def compare(
         [disputed(all_runs, pair) for pair in comparison.pairs],
         subject=wording.pictures(comparison, split),
         notes=[
-            *wording.notes(comparison, num_draws=num_bootstrap, table=where, has_groups=of_table is not None),
+            *wording.notes(comparison, table=where, has_groups=of_table is not None),
             *notes,
             *more_notes,
             *cost_notes(all_runs.groups, measured),

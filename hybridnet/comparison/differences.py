@@ -17,6 +17,7 @@ from hybridnet.inference.calibration import accuracy_interval
 from hybridnet.sweep.statistics import Spread, spread
 
 LEVEL = 0.05
+FEWEST_DRAWS = 100  # for each pair: p is 2 / (B + 1) at least, and Holm multiplies it by the number of pairs
 MCNEMAR = "McNemar, exact"
 SIGN_FLIP = "sign flip by groups of pictures, exact"
 BOOTSTRAP = {(True, False): "bootstrap over pictures and seeds", (True, True): "bootstrap over pictures, seeds, folds"}
@@ -86,12 +87,14 @@ class Comparison:
         baseline: place of a group.
         accuracies: of all groups.
         pairs: every group with the baseline first.
+        num_draws: of the bootstrap.
     """
 
     paired: Paired
     baseline: int
     accuracies: tuple[Accuracy, ...]
     pairs: tuple[Pair, ...]
+    num_draws: int
 
     def against_baseline(self, group: int) -> Pair | None:
         """The pair of a group and the baseline; None for the baseline itself."""
@@ -108,18 +111,19 @@ def compared(paired: Paired, *, baseline: int, pairs: Pairs, num_draws: int, see
         paired: the runs.
         baseline: place of a group.
         pairs: which of them.
-        num_draws: of the bootstrap.
+        num_draws: of the bootstrap; 100 for each pair if that is more, or none of many could be beyond chance.
         seed: of the bootstrap.
     """
-    draws = Resampling(paired.folds, num_draws=num_draws, seed=seed)
     others = [place for place in range(len(paired.groups)) if place != baseline]
     chosen = [(place, baseline) for place in others]
     chosen += combinations(others, 2) if pairs == "all" else []
+    num_draws = max(num_draws, FEWEST_DRAWS * len(chosen))
+    draws = Resampling(paired.folds, num_draws=num_draws, seed=seed)
     found = [_pair(paired, first, second, draws.difference(first, second)) for first, second in chosen]
     corrected = significance.holm([pair.p for pair in found])
     found = [replace(pair, p_holm=p) for pair, p in zip(found, corrected, strict=True)]
     accuracies = [_accuracy(paired, group, draws.accuracy(group)) for group in range(len(paired.groups))]
-    return Comparison(paired, baseline, tuple(accuracies), tuple(found))
+    return Comparison(paired, baseline, tuple(accuracies), tuple(found), num_draws)
 
 
 def _accuracy(paired: Paired, group: int, draws: np.ndarray) -> Accuracy:

@@ -62,12 +62,11 @@ def pictures(comparison: Comparison, split: str | None) -> str:
     return text
 
 
-def notes(comparison: Comparison, *, num_draws: int, table: str | None, has_groups: bool) -> Iterator[str]:
+def notes(comparison: Comparison, *, table: str | None, has_groups: bool) -> Iterator[str]:
     """How the figures were made and what is to be known about them, a sentence or two each.
 
     Args:
         comparison: what was found.
-        num_draws: of the bootstrap.
         table: that the pictures' groups were looked for in; None if it is gone.
         has_groups: whether it has any.
     """
@@ -82,7 +81,7 @@ def notes(comparison: Comparison, *, num_draws: int, table: str | None, has_grou
             f"Pictures of one group of the table are not independent: they are {paired.num_units:,} groups, and whole "
             "groups are drawn or flipped."
         )
-    yield _intervals(comparison, num_draws)
+    yield _intervals(comparison)
     yield _tests(comparison.pairs)
     if len(comparison.pairs) > 1:
         yield (f"p is corrected for {len(comparison.pairs)} comparisons (Holm); intervals are of one comparison each.")
@@ -98,15 +97,15 @@ def notes(comparison: Comparison, *, num_draws: int, table: str | None, has_grou
         yield f"Means are over {min(sizes)} to {max(sizes)} runs; n says how many."
 
 
-def _intervals(comparison: Comparison, num_draws: int) -> str:
+def _intervals(comparison: Comparison) -> str:
     paired = comparison.paired
     what = "pictures" if paired.num_units == paired.num_pictures else "groups of pictures"
     more = ["seeds"] if any(len(cell.runs) > 1 for fold in paired.folds for cell in fold.cells) else []
     more += ["folds"] if len(paired.folds) > 1 else []
     others = f", and of what other {' and '.join(more)} would change" if more else ""
     return (
-        f"Intervals hold {PERCENT} of the differences in {num_draws:,} draws with replacement of {what}, the same for "
-        f"all groups{others}."
+        f"Intervals hold {PERCENT} of the differences in {comparison.num_draws:,} draws with replacement of {what}, "
+        f"the same for all groups{others}."
     )
 
 

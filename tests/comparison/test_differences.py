@@ -163,6 +163,21 @@ def test_all_pairs_are_corrected_together(tmp_path: Path) -> None:
     assert _of(many, 2).p == _of(few, 2).p and _of(many, 2).p_holm >= _of(few, 2).p_holm > _of(few, 2).p
 
 
+def test_many_pairs_have_draws_enough_to_be_beyond_chance(tmp_path: Path) -> None:
+    """15 pairs after Holm: with 500 draws that all agree p would be 15 · 2 / 501 = 0.06."""
+    labels, runs = [0] * 60, []
+    for number in range(6):
+        told = [0] * (10 * number) + [1] * (60 - 10 * number)
+        for seed in (0, 1):
+            typed = {"model.heads": number}
+            folder = tmp_path / f"{number}-{seed}"
+            runs.append(write_run(folder, labels, told, seed=seed, typed=typed, classes=CLASSES))
+    few, many = compare(runs), compare(runs, pairs="all")
+    assert (few.num_draws, len(many.pairs), many.num_draws) == (500, 15, 1_500)
+    assert many.pairs[4].p == pytest.approx(2 / 1501) and many.pairs[4].p_holm == pytest.approx(30 / 1501)
+    assert many.pairs[4].is_beyond_chance
+
+
 def _of(comparison: Comparison, group: int) -> object:
     return comparison.against_baseline(group)
 

@@ -27,7 +27,7 @@ def test_nothing_is_concluded_that_the_data_do_not_support(tmp_path: Path) -> No
         *("no difference: the same predictions (n = 3)", "no difference beyond chance (n = 3)"),
         *("better (n = 3)", "worse (n = 3)"),
     ]
-    notes = list(wording.notes(comparison, num_draws=500, table="t.csv", has_groups=False))
+    notes = list(wording.notes(comparison, table="t.csv", has_groups=False))
     assert (
         len(notes) == 2
         and "500 draws with replacement of pictures, the same for all groups, and of what other seeds" in notes[0]
@@ -39,7 +39,7 @@ def test_one_run_of_each_is_said(tmp_path: Path) -> None:
     runs = write_study(tmp_path, {"plain": 0.5, "ca": 0.9, "hybrid": 0.9}, seeds=1)
     comparison = compare(runs)
     assert wording.verdict(comparison, comparison.pairs[0]) == "better, of these two runs (n = 1)"
-    text = "\n".join(wording.notes(comparison, num_draws=500, table="t.csv", has_groups=False))
+    text = "\n".join(wording.notes(comparison, table="t.csv", has_groups=False))
     assert "There is one run of every group" in text and "corrected for 2 comparisons (Holm)" in text
     assert "McNemar, exact. Below 0.05" in text and "p of the runs alone" not in text
     assert wording.pictures(comparison, None) == "90 validation pictures, the same for all 3 runs"
@@ -48,7 +48,7 @@ def test_one_run_of_each_is_said(tmp_path: Path) -> None:
 def test_different_numbers_of_runs_are_said(tmp_path: Path) -> None:
     comparison = compare(write_study(tmp_path, {"plain": 0.8, "ca": 0.8})[:4])
     assert wording.numbers(comparison, comparison.pairs[0]) == "n = 1 and 3"
-    text = "\n".join(wording.notes(comparison, num_draws=500, table=None, has_groups=False))
+    text = "\n".join(wording.notes(comparison, table=None, has_groups=False))
     assert "There is one run of ca: " in text and "Means are over 1 to 3 runs" in text
     assert "table is not here any more" in text
     first, second = comparison.pairs[0].only_first, comparison.pairs[0].only_second
@@ -65,7 +65,7 @@ def test_groups_of_pictures_and_folds_are_said(tmp_path: Path) -> None:
     comparison = compare(runs, {"0/1": "a", "0/2": "a"})
     assert wording.numbers(comparison, comparison.pairs[0]) == "n = 2 in 2 folds"
     assert wording.pictures(comparison, "test") == "8 test pictures in 2 folds, 4 runs"
-    text = "\n".join(wording.notes(comparison, num_draws=500, table="t", has_groups=True))
+    text = "\n".join(wording.notes(comparison, table="t", has_groups=True))
     assert (
         "they are 7 groups" in text
         and "groups of pictures, the same for all groups, and of what other folds would change." in text
@@ -75,5 +75,5 @@ def test_groups_of_pictures_and_folds_are_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("has_groups", [True, False])
 def test_groups_of_one_picture_are_not_worth_a_word(tmp_path: Path, has_groups: bool) -> None:
     comparison = compare(write_study(tmp_path, {"plain": 0.8, "ca": 0.8}, seeds=1), {"0.png": "a"})
-    notes = list(wording.notes(comparison, num_draws=500, table="t", has_groups=has_groups))
+    notes = list(wording.notes(comparison, table="t", has_groups=has_groups))
     assert notes[0].startswith("Intervals hold")
