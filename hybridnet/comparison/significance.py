@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LONGEST = 4_000_000  # values that the sum of a sign-flip test may take; beyond them it is as good as normal
+MOST_STEPS = 40_000_000  # of a sign-flip test, a second or two; sums of so many and so different are as good as normal
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -36,9 +36,9 @@ def sign_flip(differences: np.ndarray) -> float:
     observed, largest = abs(int(differences.sum())), int((sizes * counts).sum())
     if not observed:
         return 1.0
-    if 2 * largest + 1 > LONGEST:
-        return math.erfc(observed / math.sqrt(2 * float((sizes.astype(float) ** 2 * counts).sum())))
     length = 2 * largest + 2
+    if length * len(sizes) > MOST_STEPS:
+        return math.erfc(observed / math.sqrt(2 * float((sizes.astype(float) ** 2 * counts).sum())))
     turns = np.arange(length // 2 + 1) * (2 * math.pi / length)
     characteristic = np.ones(len(turns))
     for size, count in zip(sizes, counts, strict=True):

@@ -37,10 +37,14 @@ def test_sign_flip_is_the_share_of_all_choices_of_signs() -> None:
 
 
 def test_a_sum_of_very_many_is_normal(monkeypatch: pytest.MonkeyPatch) -> None:
-    differences = np.array([1, -1, 2, 1, -2, 3] * 300 + [1] * 60)
-    exact = sign_flip(differences)
-    monkeypatch.setattr(significance, "LONGEST", 10)
-    assert sign_flip(differences) == pytest.approx(exact, rel=0.1)
+    differences = np.array([1, -1, 2, -3, -2, 3] * 300 + [1] * 60)
+    exact, length = sign_flip(differences), 2 * np.abs(differences).sum() + 2
+    monkeypatch.setattr(significance, "MOST_STEPS", 3 * length)
+    assert sign_flip(differences) == exact
+    monkeypatch.setattr(significance, "MOST_STEPS", 3 * length - 1)  # each of three sizes takes a step for each sum
+    normal = math.erfc(np.abs(differences.sum()) / (2 * (differences**2).sum()) ** 0.5)
+    assert sign_flip(differences) == pytest.approx(normal, rel=1e-9) != exact
+    assert exact == pytest.approx(normal, rel=0.1) and 0.1 < exact < 0.9
 
 
 def test_t_tests_agree_with_scipy() -> None:
