@@ -84,8 +84,9 @@ def _faults(
     *,
     where: str,
 ) -> Iterator[Fault]:
+    known = set(classes)
     unknown = [f"line {line} {name!r}" for line, pair in zip(lines, answers, strict=True) for name in pair
-               if name not in set(classes)]  # fmt: skip
+               if name not in known]  # fmt: skip
     if unknown:
         yield Fault("wrong rows", where, f"a class without a column {PROBABILITY}…: {listing(unknown)}")
     doubled = [repr(path) for path, count in Counter(paths).items() if count > 1]
