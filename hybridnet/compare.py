@@ -24,6 +24,7 @@ from hybridnet.report import with_folder
 from hybridnet.settings import Count, Seed, checked
 from hybridnet.sweep.wording import number_of
 
+USUAL = {"pairs": "baseline", "num_bootstrap": 10_000, "seed": 0}  # of conf/compare.yaml: not typed again
 MOST_PICTURES = 6  # of pairs
 TILE = 160  # pixels
 
@@ -88,7 +89,15 @@ def compare(
             *cost_notes(all_runs.groups, measured),
             *cost_causes,
         ],
-        command=_command(runs, folder, split=split, benchmark=benchmark, baseline=baseline, pairs=pairs),
+        command=_command(
+            *(runs, folder),
+            split=split,
+            benchmark=benchmark,
+            baseline=baseline,
+            pairs=pairs,
+            num_bootstrap=num_bootstrap,
+            seed=seed,
+        ),
     )
     _write(findings, target, table)
     _print(findings, target)
@@ -165,16 +174,15 @@ def _print(findings: Findings, out: Path) -> None:
     console.print(f"comparison: {written}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _command(runs: str | Sequence[str] | None, folder: str | Sequence[str] | None, **options: str | None) -> str:
+def _command(runs: str | Sequence[str] | None, folder: str | Sequence[str] | None, **options: str | int | None) -> str:
     """The command that makes it again."""
-    defaults = {"pairs": "baseline"}
     given = {"runs": runs, "sweep": folder, **options}
-    words = [f"{key}={_typed(value)}" for key, value in given.items() if value and value != defaults.get(key)]
+    words = [f"{key}={_typed(value)}" for key, value in given.items() if value and value != USUAL.get(key)]
     return shlex.join(["python", "-m", "hybridnet.compare", *words])
 
 
-def _typed(value: str | Sequence[str]) -> str:
-    return value if isinstance(value, str) else f"[{','.join(value)}]"
+def _typed(value: str | int | Sequence[str]) -> str:
+    return str(value) if isinstance(value, str | int) else f"[{','.join(value)}]"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridnet.compare import compare
+from hybridnet import config
+from hybridnet.compare import USUAL, compare
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
 from tests.comparison.folders import write_run, write_study
@@ -99,13 +100,18 @@ def test_another_split_another_baseline_and_all_pairs(tmp_path: Path) -> None:
         (run / "predictions.csv").rename(run / "evaluation" / "test" / "predictions.csv")
     out = tmp_path / "new" / "out"
     options = {"runs": [str(run) for run in runs], "split": "test", "baseline": "ca", "pairs": "all", "out": str(out)}
-    compare(**DEFAULTS | options)
+    compare(**DEFAULTS | options | {"seed": 3})
     assert [(row["first"], row["second"]) for row in _rows(out / "pairs.csv")] == [
         *(("plain", "ca"), ("hybrid", "ca"), ("plain", "hybrid"))
     ]
     text = (out / "compare.md").read_text(encoding="utf-8")
     assert text.startswith("# Comparison: ca, plain, hybrid\n"), "the baseline comes first"
-    assert "90 test pictures" in text and "split=test baseline=ca pairs=all\n" in text
+    assert "90 test pictures" in text and "split=test baseline=ca pairs=all num_bootstrap=200 seed=3\n" in text
+
+
+def test_what_the_command_leaves_out_are_the_defaults() -> None:
+    cfg = config.compose("compare", [])
+    assert {key: cfg[key] for key in USUAL} == USUAL
 
 
 @pytest.mark.parametrize(
