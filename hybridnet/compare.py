@@ -19,7 +19,7 @@ from hybridnet.comparison.groups import baseline_of, grouped
 from hybridnet.comparison.paired import paired
 from hybridnet.comparison.tables import Findings
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import csv_text, writable_folder, write_text
+from hybridnet.files import csv_text, shortened, writable_folder, write_text
 from hybridnet.report import with_folder
 from hybridnet.settings import Count, Seed, checked
 from hybridnet.sweep.wording import number_of
@@ -170,7 +170,7 @@ def _print(findings: Findings, out: Path) -> None:
         console.print(
             part, **({"soft_wrap": True, "highlight": False, "markup": False} if isinstance(part, str) else {})
         )
-    written = tables.place_of(out / "compare.md")
+    written = shortened(out.resolve() / "compare.md")
     console.print(f"comparison: {written}", soft_wrap=True, highlight=False, markup=False)
 
 

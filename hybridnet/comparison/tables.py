@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -283,8 +282,3 @@ def _number(value: float | None) -> float | str:
 
 def _whole(value: float | None) -> float | str:
     return round(value) if value is not None and float(value).is_integer() else _number(value)
-
-
-def place_of(folder: Path) -> str:
-    """A folder as a person would type it."""
-    return str(shortened(folder.resolve()))

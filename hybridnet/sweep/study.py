@@ -142,7 +142,7 @@ def read_study(folders: Sequence[Path]) -> Study:
     jobs = [(job, _letter(number) if len(folders) > 1 else "") for number, f in enumerate(folders) for job in _jobs(f)]
     outcomes = tuple(read_outcome(job, label=f"{letter}{job.number}", monitor=monitor) for job, letter in jobs)
     values = _values(outcomes)
-    axes = tuple(_axes(outcomes, values))
+    axes = tuple(_axes(values))
     places = [tuple(of_job[axis.key] for axis in axes) for of_job in values]
     candidates = _candidates(outcomes, places, [of_job[SEED] for of_job in values], monitor)
     noise = pooled([outcome.value for outcome in candidate.counted] for candidate in candidates)
@@ -174,7 +174,7 @@ def _values(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
     return found
 
 
-def _axes(outcomes: Sequence[Outcome], values: Sequence[Mapping[str, str]]) -> Iterator[Axis]:
+def _axes(values: Sequence[Mapping[str, str]]) -> Iterator[Axis]:
     different = {}
     for key in values[0] if values else ():
         own = dict.fromkeys(of_job[key] for of_job in values)
