@@ -23,7 +23,12 @@ T = TypeVar("T")
 IS_NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 SYNC_BUFFERS = "forward_sync_buffers" if IS_NEW else "broadcast_buffers"
 
-PATIENCE = timedelta(hours=6)  # the first may be decoding pictures; one that has ended is noticed at once
+# One that has ended is noticed at once; one whose machine or network has failed does not answer any more.
+PATIENCE = timedelta(hours=6)  # another may be decoding pictures
+PATIENCE_WHILE_TRAINING = timedelta(minutes=10)
+set_timeout = (
+    dist.set_timeout if hasattr(dist, "set_timeout") else dist.distributed_c10d._set_pg_timeout
+)  # torch < 2.14
 
 
 @dataclass(frozen=True)
@@ -78,19 +83,22 @@ class Ranks:
     def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
         """A model whose backward pass leaves the mean of all ranks' gradients in the parameters of `model`.
 
-        All ranks begin with the weights of the first. Buffers are not kept equal: in training nothing reads those of
-        BatchNorm, and `share_buffers` hands them on where they are read.
+        All ranks begin with the weights of the first, and have their data by then: from here on one that does not
+        answer for ten minutes is lost. Buffers are not kept equal: in training nothing reads those of BatchNorm, and
+        `share_buffers` hands them on where they are read.
         """
         if self.num == 1:
             return model
         # Of 1×1 convolutions, whose gradients lie in memory as their weights do, whatever the strides are called.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-        return DistributedDataParallel(
+        wrapped = DistributedDataParallel(
             model,
             device_ids=None if device.type == "cpu" else [device],
             gradient_as_bucket_view=True,
             **{SYNC_BUFFERS: False},
         )
+        set_timeout(PATIENCE_WHILE_TRAINING)
+        return wrapped
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give every rank the buffers of the first, which are those that are saved."""
@@ -133,7 +141,8 @@ class Ranks:
     def explained(self, error: Exception) -> TrainingError | None:
         """What to say in place of the error of a communication that another process does not take part in."""
         words = str(error)
-        is_of_communication = isinstance(error, dist.DistError) or "gloo" in words or "NCCL" in words
+        signs = ("gloo", "NCCL", "pair closure")  # the last one is Gloo's, which does not say so
+        is_of_communication = isinstance(error, dist.DistError) or any(sign in words for sign in signs)
         if self.num == 1 or isinstance(error, FaultsError) or not is_of_communication:
             return None
         cause = (

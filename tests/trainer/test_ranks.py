@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -22,11 +25,17 @@ from hybridnet.files import read_json
 from hybridnet.trainer import ranks
 from hybridnet.trainer.ranks import ALONE, Ranks, never_empty
 from hybridnet.trainer.supervised import Trainer
-from tests.conftest import Command, Run, Starter, outcome, require_whole_files, wait_until, write_stripes
+from tests.conftest import ROOT, Command, Run, Starter, outcome, require_whole_files, wait_until, write_stripes
 from tests.trainer.conftest import TinyBatch
 
 CPU = torch.device("cpu")
 SECONDS_UNTIL_ALL_HAVE_ENDED = 10.0
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -36,10 +45,7 @@ def start_together(starter: Starter, tmp_path: Path) -> Callable[..., list[Comma
     def start_all(
         num: int, *arguments: str, hold: tuple[str, int] | None = None, folder: Path = tmp_path
     ) -> list[Command]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        commands = []
+        port, commands = free_port(), []
         for rank in range(num):
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num)}
             meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -277,8 +283,51 @@ def test_only_errors_of_communication_are_explained() -> None:
     explained = ranks.explained(error)
     assert str(explained).startswith("error: lost process in rank 2: another of the 4 processes has ended")
     assert "and more" not in str(explained)
+    assert ranks.explained(RuntimeError("Application timeout caused pair closure"))
     assert ranks.explained(RuntimeError("shapes do not fit")) is None
     assert ranks.explained(InputError(*explained.faults)) is None
+
+
+SILENT = """
+import sys
+from datetime import timedelta
+import torch
+from hybridnet.trainer import ranks
+ranks.PATIENCE_WHILE_TRAINING = timedelta(seconds=1)
+own = ranks.Ranks.of_environment()
+own.join()
+own.wrapped(torch.nn.Linear(2, 2), torch.device("cpu"))
+if own.rank == 1:
+    sys.stdin.read()
+    sys.exit()
+try:
+    own.sums([1.0])
+except Exception as error:
+    print(own.explained(error))
+"""
+
+
+def test_one_that_does_not_answer_any_more_is_given_up() -> None:
+    """As where a machine has lost its network: nothing closes the connection."""
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, "-c", SILENT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    )
+    with first, second:
+        told = first.stdout.read()
+        assert second.poll() is None
+        second.communicate()
+    assert told.startswith("error: lost process in rank 0: another of the 2 processes has ended, or cannot be reached")
+    assert "Timed out waiting 1000ms" in told
 
 
 class Listening(Ranks):
@@ -324,6 +373,7 @@ def test_validation_is_exact_for_any_number_of_ranks(settings: dict[str, Any], n
 
 def test_a_false_alarm_about_pointwise_convolutions_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "DistributedDataParallel", lambda model, **_: model)
+    monkeypatch.setattr(ranks, "set_timeout", lambda timeout: None)
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         Ranks(0, 2, 0).wrapped(nn.Conv2d(2, 2, 1), CPU)
