@@ -196,6 +196,7 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any, *, begins: Callable[[
             num_parameters=num_parameters,
             num_leaked=data.num_leaked,
             monitor=cfg.monitor,
+            device=trainer.device,
         )
     results.print_summary(metrics)
     if trainer.plot:

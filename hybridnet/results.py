@@ -49,6 +49,7 @@ class Results:
         num_parameters: int,
         num_leaked: int,
         monitor: str,
+        device: torch.device,
     ) -> dict[str, Any]:
         """Write `metrics.json`: the best epoch's figures, from the best model as it was saved; returns them."""
         best = state.best_row
@@ -65,7 +66,7 @@ class Results:
             "train_images_per_second": state.num_images / state.train_seconds,
             "train_seconds": state.train_seconds,
             "data_wait_seconds": state.wait_seconds,
-            "peak_memory_bytes": _peak_memory_bytes(),
+            "peak_memory_bytes": _peak_memory_bytes(device),
             "num_valid": len(evaluation.labels),
             "num_leaked": num_leaked,
             "per_class": by_class(evaluation, classes),
@@ -145,10 +146,10 @@ def _pictures(state: State, evaluation: Evaluation, data: Any, *, title: str) ->
     yield "samples.png", figures.plot_samples(images, labels=labels, title="First training batch as the model sees it")
 
 
-def _peak_memory_bytes() -> int:
-    """Of the GPU during this run where one was used, else of this process, which may have had other runs before."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated()
+def _peak_memory_bytes(device: torch.device) -> int:
+    """Of the GPU during this run where it is one, else of this process, which may have had other runs before."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     try:
         import resource
     except ImportError:  # Windows

@@ -20,6 +20,8 @@ from hybridnet.results import Results
 from hybridnet.trainer.metrics import Evaluation
 from hybridnet.trainer.state import State
 
+CPU = torch.device("cpu")
+
 
 def _evaluation() -> Evaluation:
     return Evaluation(torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), torch.tensor([0, 1, 1]))
@@ -58,7 +60,7 @@ def test_metrics_are_those_of_the_evaluation_and_the_best_epoch(tmp_path: Path) 
     state = State(epoch=4, step=40, best_epoch=2, history=[{}, row, {}, {}], num_images=120)
     state.train_seconds, state.wait_seconds = 2.0, 0.25
     returned = Results(tmp_path).write_metrics(
-        state, _evaluation(), classes=["a", "b"], num_parameters=7, num_leaked=2, monitor="valid_acc"
+        state, _evaluation(), classes=["a", "b"], num_parameters=7, num_leaked=2, monitor="valid_acc", device=CPU
     )
     metrics = read_json(tmp_path / "metrics.json")
     assert returned == metrics
@@ -89,15 +91,13 @@ def test_metrics_are_those_of_the_evaluation_and_the_best_epoch(tmp_path: Path) 
 def test_the_memory_is_that_of_the_gpu_where_one_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(ru_maxrss=3000)
     monkeypatch.setattr("resource.getrusage", lambda _: usage)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 7)
-    assert results._peak_memory_bytes() == 7
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
-    assert results._peak_memory_bytes() == 3_072_000
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7 + device.index)
+    assert results._peak_memory_bytes(torch.device("cuda", 1)) == 8
+    assert results._peak_memory_bytes(CPU) == 3_072_000
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert results._peak_memory_bytes() == 3000
+    assert results._peak_memory_bytes(CPU) == 3000
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
-    assert results._peak_memory_bytes() == 0
+    assert results._peak_memory_bytes(CPU) == 0
 
 
 class _Data:

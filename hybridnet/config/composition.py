@@ -136,7 +136,7 @@ def trust_jobs() -> None:
 
 
 def taken_apart(
-    config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[str]
+    overrides: Sequence[str], *, config_dirs: Sequence[str]
 ) -> tuple[list[tuple[str, Any, bool]], dict[str, Any]]:
     """What overrides choose and set.
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch.nn import functional as F
 
 # Pixels in one row of the colour product: a product of three columns would run at a fifth of the speed.
 BLOCK = 8
+
+P = TypeVar("P", bound="Batch | Mixing | Crops")
 
 
 @dataclass
@@ -213,7 +216,7 @@ def _is_inside(boxes: Tensor, images: Tensor) -> Tensor:
     return (x >= left) & (x < right) & (y >= top) & (y < bottom)
 
 
-def _mapped(part: Batch | Mixing | Crops, change: Callable[[Tensor], Tensor]) -> Batch:
+def _mapped(part: P, change: Callable[[Tensor], Tensor]) -> P:
     """The same dataclass with every tensor in it changed."""
     found = {}
     for field in dataclasses.fields(part):

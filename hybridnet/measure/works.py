@@ -117,7 +117,7 @@ def make_work(case: Case, task: Task, batch_size: int, *, trainer: Trainer, num_
 
 @torch.inference_mode()
 def _answers(model: nn.Module, inputs: Tensor, trainer: Trainer) -> Tensor:
-    """As `Trainer.evaluate` asks for them."""
+    """As `hybridnet.trainer.evaluator.Evaluator` asks for them."""
     model.eval()
     with trainer.precision.autocast():
         return model(inputs).float()

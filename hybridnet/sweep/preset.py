@@ -36,7 +36,7 @@ def body(outcome: Outcome, *, config_dirs: Sequence[str]) -> str:
         InputError: for an override that no yaml can hold.
     """
     overrides = [text for text in outcome.job.overrides if is_setting(text)]
-    choices, values = config.taken_apart("train", overrides, config_dirs=config_dirs)
+    choices, values = config.taken_apart(overrides, config_dirs=config_dirs)
     asked = config.saved(outcome.job.folder) or config.compose("train", overrides, config_dirs=config_dirs)
     wanted = _settings(asked)
     text = _defaults(choices) + config.nested_yaml(values)
