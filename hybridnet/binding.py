@@ -20,8 +20,8 @@ REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 def nearest(word: str, choices: Sequence[str]) -> str:
     """The choice that `word` most likely meant, or an empty string.
 
-    Of dotted keys the last parts are compared: first with the same parent, then anywhere; `epochs` and `optim.epochs`
-    both mean `trainer.epochs`.
+    Of dotted keys the last parts are compared: `epochs` and `optim.epochs` both mean `trainer.epochs`. One that is the
+    same comes before any that is similar, and one with the same parent before others.
     """
 
     def last(key: str) -> str:
@@ -29,7 +29,7 @@ def nearest(word: str, choices: Sequence[str]) -> str:
 
     wanted = last(word).replace("-", "_")
     siblings = [choice for choice in choices if choice.rpartition(".")[0] == word.rpartition(".")[0]]
-    for pool, cutoff in ((siblings, 0.6), (choices, 0.8)):
+    for pool, cutoff in ((siblings, 1.0), (choices, 1.0), (siblings, 0.6), (choices, 0.8)):
         by_last = {last(choice): choice for choice in reversed(pool)}
         if matches := difflib.get_close_matches(wanted, list(by_last), n=1, cutoff=cutoff):
             return by_last[matches[0]]

@@ -38,6 +38,21 @@ def test_the_nearest_key(typed: str, meant: str) -> None:
     assert nearest(typed, KEYS) == meant
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("head-lr", "optimizer.head_lr"),
+        ("pretrained", "model.pretrained"),
+        ("metadata", "data.metadata"),
+        ("trainer.head_lr", "optimizer.head_lr"),
+        ("lr", "lr"),
+    ],
+)
+def test_the_same_word_elsewhere_is_nearer_than_a_similar_one(typed: str, meant: str) -> None:
+    keys = ["scheduler", "trainer", "trainer.head", "data", "model.pretrained", "data.metadata", "optimizer.head_lr"]
+    assert nearest(typed, [*keys, "optimizer.lr", "lr"]) == meant
+
+
 def test_all_keys_are_dotted_and_without_hydras_own() -> None:
     assert list(all_keys({"a": {"_target_": "x", "b": {"c": 1}}})) == ["a", "a.b", "a.b.c"]
 
