@@ -41,7 +41,7 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
     for key, why in settings.faults(_top_level, config.top_level(cfg)).items():
         found[key] = Fault("wrong value", f"{key}={cfg[key]}", why)
     used = {key.partition(".")[0] for key in config.references(cfg)}
-    found |= {key: _unknown(key) for key in cfg if key not in config.own_keys("train") | used}
+    found |= {key: _unknown(key, cfg) for key in cfg if key not in config.own_keys("train") | used}
     if cfg.monitor != (of_trainer := config.select(cfg, "trainer.monitor")) and of_trainer is not None:
         cause = f"monitor is {cfg.monitor}, and there is one metric that decides"
         found["trainer.monitor"] = Fault("wrong value", f"trainer.monitor={of_trainer}", cause, f"monitor={of_trainer}")
@@ -200,9 +200,9 @@ def _not_a_tracker(key: str) -> Fault:
     return Fault("unknown key", key, "it has no _target_", hint)
 
 
-def _unknown(key: str) -> Fault:
-    known = sorted(config.own_keys("train"))
-    match = config.nearest(key, known)
+def _unknown(key: str, cfg: DictConfig) -> Fault:
+    known = sorted({*config.own_keys("train"), "experiment"})
+    match = config.nearest(key, [*known, *(name for name in config.keys(cfg) if name.partition(".")[0] in known)])
     hint = f"did you mean {match}?" if match else f"choose from {', '.join(known)}"
     if key == "experiment":  # where its yaml's content is without the line
         hint = "the first line of an experiment's yaml must be # @package _global_"

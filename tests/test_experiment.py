@@ -168,6 +168,20 @@ def test_a_key_that_nothing_takes_is_refused_in_a_yaml_too(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.parametrize(
+    ("added", "meant"),
+    [
+        ("+epochs=3", "trainer.epochs"),
+        ("+heads=8", "model.heads"),
+        ("+base_lr=3", "optimizer.base_lr"),
+        ("+label2id=x", "data.label2id"),
+    ],
+)
+def test_an_added_key_that_nothing_takes_names_the_nearest_anywhere(added: str, meant: str) -> None:
+    [fault] = _faults(added)
+    assert fault.hint == f"did you mean {meant}?"
+
+
 def test_an_experiment_without_its_first_line_is_told_of_it(tmp_path: Path) -> None:
     [fault] = _faults_of_yaml("model: {dropout: 0.3}\n", tmp_path)
     assert fault.hint == "the first line of an experiment's yaml must be # @package _global_"

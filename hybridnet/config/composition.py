@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hybridnet.config.content import keys
+from hybridnet.config.content import default_choices, keys
 from hybridnet.config.overrides import choices_of, groups_of, is_of_hydra, key_faults, option_faults, parse
 from hybridnet.config.session import hydra_over
 from hybridnet.errors import Fault, InputError
@@ -198,7 +198,8 @@ def _override_faults(config_name: str, overrides: Sequence[Override], *, known: 
         except (HydraException, OmegaConfBaseException):
             return faults  # for instance an optional package is missing: the full composition says so
     values = [override for override in overrides if override not in groups]
-    return faults + key_faults(values, keys(known[choices]))
+    of_groups = default_choices(config_name)  # `experiment`, whose files are of the whole configuration, has no key
+    return faults + key_faults(values, list(dict.fromkeys([*keys(known[choices]), *of_groups])))
 
 
 def _wrong_configuration(error: Exception) -> InputError:

@@ -47,9 +47,18 @@ def top_level(cfg: DictConfig) -> dict[str, Any]:
 @functools.cache
 def own_keys(config_name: str) -> frozenset[str]:
     """The keys at the top of `conf/<config_name>.yaml`, the groups that it chooses among them."""
-    content = OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), resolve=False)
-    groups = {key for entry in content.pop("defaults") if isinstance(entry, dict) for key in entry}
-    return frozenset((groups | set(content)) - {"hydra", "experiment"})
+    return frozenset({*default_choices(config_name), *_file(config_name)} - {"defaults", "hydra", "experiment"})
+
+
+@functools.cache
+def default_choices(config_name: str) -> dict[str, Any]:
+    """Of each group that `conf/<config_name>.yaml` chooses from: the file, a list of several, or None."""
+    entries = [entry for entry in _file(config_name).get("defaults", []) if isinstance(entry, dict)]
+    return {group: choice for entry in entries for group, choice in entry.items()}
+
+
+def _file(config_name: str) -> dict[str, Any]:
+    return OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{config_name}.yaml"), resolve=False)
 
 
 def references(cfg: DictConfig) -> set[str]:
