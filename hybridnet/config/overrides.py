@@ -85,11 +85,15 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             parsed += parser.parse_overrides([text])
         except OverrideParseException as error:
             cause = str(error).splitlines()[0]
+            if cause.startswith("Lexer"):  # and then the override once more
+                cause = "Hydra cannot read one of its characters"
             hint = (
-                "overrides are written key=value; put a value with commas, = or brackets into quotes, unless it is a "
-                "path that exists: 'key=\"a, b\"'"
+                "overrides are written key=value; put a value with commas, =, # or brackets into quotes, unless it is "
+                "a path that exists: 'key=\"a, b\"'"
             )
             raise InputError(Fault("unreadable override", text, cause, hint)) from error
+        if not parsed[-1].key_or_group:
+            raise InputError(Fault("unreadable override", text, "it has no key", "overrides are written key=value"))
     return parsed
 
 

@@ -25,6 +25,10 @@ from hybridnet.errors import InputError
         ("data.augment=gentle", "did you mean data/augment=gentle?"),
         ("data.batch_size=[1", "unreadable override in data.batch_size=[1"),
         ("optimizer.base_lr", "unreadable override in optimizer.base_lr"),
+        ("=3", "unreadable override in =3: it has no key\nhint: overrides are written key=value"),
+        ("+=3", "unreadable override in +=3: it has no key"),
+        ("resume=a#b", "unreadable override in resume=a#b: Hydra cannot read one of its characters\nhint: over"),
+        ("resume=a'b", "unreadable override in resume=a'b: Hydra cannot read one of its characters"),
         (
             "logger=tensorbord",
             "unknown option in logger=tensorbord: no such file in conf\nhint: did you mean logger=tens",
