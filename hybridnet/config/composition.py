@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from hydra import compose as hydra_compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -17,7 +19,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hybridnet.config.content import default_choices, keys
-from hybridnet.config.overrides import choices_of, groups_of, is_of_hydra, key_faults, option_faults, parse
+from hybridnet.config.overrides import (
+    choices_of,
+    groups_of,
+    hydra_faults,
+    is_of_hydra,
+    key_faults,
+    option_faults,
+    parse,
+)
 from hybridnet.config.session import hydra_over
 from hybridnet.errors import Fault, InputError
 
@@ -190,16 +200,32 @@ def _with_overrides(overrides: Sequence[Override], known: Known) -> DictConfig |
 def _override_faults(config_name: str, overrides: Sequence[Override], *, known: Known) -> list[Fault]:
     """Groups, options and keys that do not exist."""
     groups = groups_of(overrides)
-    faults = option_faults(groups)
+    of_hydra = [override for override in overrides if override not in groups and is_of_hydra(override)]
+    faults = option_faults(groups) + hydra_faults(of_hydra)
     choices = tuple(choices_of(groups))
     if choices not in known:
         try:
             known[choices] = hydra_compose(config_name, overrides=list(choices))
         except (HydraException, OmegaConfBaseException):
             return faults  # for instance an optional package is missing: the full composition says so
-    values = [override for override in overrides if override not in groups]
+    faults += _unknown_to_hydra(config_name, of_hydra, choices)
+    values = [override for override in overrides if override not in [*groups, *of_hydra]]
     of_groups = default_choices(config_name)  # `experiment`, whose files are of the whole configuration, has no key
     return faults + key_faults(values, list(dict.fromkeys([*keys(known[choices]), *of_groups])))
+
+
+def _unknown_to_hydra(config_name: str, overrides: Sequence[Override], choices: Sequence[str]) -> list[Fault]:
+    """Settings of Hydra's own that do not exist; it is composed only for those that a plugin may have, for its time."""
+    unsure = [o for o in overrides if o.key_or_group not in _hydra_keys() and not (o.is_add() or o.is_force_add())]
+    if not unsure:
+        return []
+    cfg = hydra_compose(config_name, overrides=list(choices), return_hydra_config=True)
+    return key_faults(unsure, [key for key in keys(cfg) if key.startswith("hydra.")])
+
+
+@functools.cache
+def _hydra_keys() -> frozenset[str]:
+    return frozenset(f"hydra.{key}" for key in keys(OmegaConf.structured(HydraConf)))
 
 
 def _wrong_configuration(error: Exception) -> InputError:

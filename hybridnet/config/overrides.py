@@ -22,6 +22,7 @@ from hybridnet.errors import Fault, InputError
 # Values that Hydra reads as they are.
 _PLAIN = re.compile(r"[\w./*?+:@%$|-]*", re.ASCII)
 _WORDS = re.compile(r"[\w\s./+:-]+")
+_FOLDERS = {"hydra.run.dir": "outputs/runs/<name>", "hydra.sweep.dir": "outputs/sweeps/<name>"}
 
 
 def slug(text: str) -> str:
@@ -163,11 +164,6 @@ def key_faults(overrides: Sequence[Override], keys: Sequence[str]) -> list[Fault
     faults = []
     for override in overrides:
         key = override.key_or_group
-        if key == "hydra.searchpath":
-            cause = "own yamls are looked for in one folder, which is no setting"
-            faults.append(Fault("wrong value", key, cause, "--config-dir <folder>"))
-        if key.startswith("hydra"):
-            continue
         group = key.replace(".", "/")
         if group != key and isinstance(override.value(), str) and options_of(group):
             cause, hint = f"a file of conf/{group} is chosen with /", f"did you mean {group}={override.value()}?"
@@ -176,6 +172,20 @@ def key_faults(overrides: Sequence[Override], keys: Sequence[str]) -> list[Fault
             group, name = [*key.split("."), ""][:2]
             is_left_out = name in options_of(group)  # such as logger.mlflow.uri without logger=mlflow
             faults += _unknown_key(override, keys, group_hint=f"choose {group}={name} too" if is_left_out else "")
+    return faults
+
+
+def hydra_faults(overrides: Sequence[Override]) -> list[Fault]:
+    """Settings of Hydra's own with a value that it would take, to do something else than what was meant."""
+    faults = []
+    for override in overrides:
+        key = override.key_or_group
+        if key == "hydra.searchpath":
+            cause = "own yamls are looked for in one folder, which is no setting"
+            faults.append(Fault("wrong value", key, cause, "--config-dir <folder>"))
+        if key in _FOLDERS and not str(override.value() or "").strip():
+            hint = f"for instance {key}={_FOLDERS[key]}"
+            faults.append(Fault("wrong value", override.input_line, "must name a folder", hint))
     return faults
 
 

@@ -50,12 +50,28 @@ from hybridnet.errors import InputError
             "wrong value in hydra.searchpath: own yamls are looked for in one folder, which is no setting\n"
             "hint: --config-dir <folder>",
         ),
+        (
+            "hydra.run.dir=",
+            "wrong value in hydra.run.dir=: must name a folder\nhint: for instance hydra.run.dir=outputs/runs/<name>",
+        ),
+        ("hydra.run.dir=null", "wrong value in hydra.run.dir=null: must name a folder\nhint: for instance"),
+        ("hydra.sweep.dir=' '", "wrong value in hydra.sweep.dir=' ': must name a folder\nhint: for instance"),
+        ("hydra.run.dirr=x", "hydra.run has no 'dirr'\nhint: did you mean hydra.run.dir?"),
+        ("hydra.foo=3", "unknown key in hydra.foo: hydra has no 'foo'\nhint: choose from "),
     ],
 )
 def test_a_misspelt_override_names_the_nearest(override: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         config.compose("train", [override])
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["hydra.run.dir=x", "hydra.sweeper.max_batch_size=2", "++hydra.job.env_set.A=1", "+hydra.job.env_set.A=1"],
+)
+def test_what_hydra_has_is_no_unknown_key(override: str) -> None:
+    assert config.compose("train", [override]).seed == 42
 
 
 def test_all_misspelt_overrides_are_named_at_once() -> None:
