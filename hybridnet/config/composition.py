@@ -211,7 +211,7 @@ def _override_faults(config_name: str, overrides: Sequence[Override], *, known: 
     faults += _unknown_to_hydra(config_name, of_hydra, choices)
     values = [override for override in overrides if override not in [*groups, *of_hydra]]
     of_groups = default_choices(config_name)  # `experiment`, whose files are of the whole configuration, has no key
-    return faults + key_faults(values, list(dict.fromkeys([*keys(known[choices]), *of_groups])))
+    return faults + key_faults(values, list(dict.fromkeys([*keys(known[choices]), *of_groups])), groups=groups)
 
 
 def _unknown_to_hydra(config_name: str, overrides: Sequence[Override], choices: Sequence[str]) -> list[Fault]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,20 +159,28 @@ def option_faults(groups: Sequence[Override]) -> list[Fault]:
     return faults
 
 
-def key_faults(overrides: Sequence[Override], keys: Sequence[str]) -> list[Fault]:
-    """Values that are set at none of the `keys` of the configuration."""
-    faults = []
-    for override in overrides:
-        key = override.key_or_group
-        group = key.replace(".", "/")
-        if group != key and isinstance(override.value(), str) and options_of(group):
-            cause, hint = f"a file of conf/{group} is chosen with /", f"did you mean {group}={override.value()}?"
-            faults.append(Fault("wrong value", f"{key}={override.value()}", cause, hint))
-        elif key not in keys:
-            group, name = [*key.split("."), ""][:2]
-            is_left_out = name in options_of(group)  # such as logger.mlflow.uri without logger=mlflow
-            faults += _unknown_key(override, keys, group_hint=f"choose {group}={name} too" if is_left_out else "")
-    return faults
+def key_faults(overrides: Sequence[Override], keys: Sequence[str], *, groups: Sequence[Override] = ()) -> list[Fault]:
+    """Values that are set at none of the `keys` of the configuration, or at one of a group that is left out."""
+    left_out = {group.key_or_group.replace("/", "."): group.input_line for group in groups if group.is_delete()}
+    return [fault for override in overrides for fault in _key_faults(override, keys, left_out)]
+
+
+def _key_faults(override: Override, keys: Sequence[str], left_out: Mapping[str, str]) -> list[Fault]:
+    key, value = override.key_or_group, override.value()
+    if key.endswith("._target_") and not override.is_add():
+        return [_target_fault(key)]
+    for group, typed in left_out.items():
+        if key.startswith(f"{group}."):
+            return [Fault("unknown key", key, f"{typed} leaves out all of it", f"leave out {typed}")]
+    group = key.replace(".", "/")
+    if group != key and isinstance(value, str) and options_of(group):
+        cause, hint = f"a file of conf/{group} is chosen with /", f"did you mean {group}={value}?"
+        return [Fault("wrong value", f"{key}={value}", cause, hint)]
+    if key in keys:
+        return []
+    group, name = [*key.split("."), ""][:2]
+    is_left_out = name in options_of(group)  # such as logger.mlflow.uri without logger=mlflow
+    return _unknown_key(override, keys, group_hint=f"choose {group}={name} too" if is_left_out else "")
 
 
 def hydra_faults(overrides: Sequence[Override]) -> list[Fault]:
@@ -187,6 +195,16 @@ def hydra_faults(overrides: Sequence[Override]) -> list[Fault]:
             hint = f"for instance {key}={_FOLDERS[key]}"
             faults.append(Fault("wrong value", override.input_line, "must name a folder", hint))
     return faults
+
+
+def _target_fault(key: str) -> Fault:
+    """Settings belong to their target: another one comes with its own, in a file of the group."""
+    parts = key.split(".")[:-1]
+    groups = ("/".join(parts[:length]) for length in range(len(parts), 0, -1))
+    group = next((group for group in groups if options_of(group)), "")
+    chosen = f"choose another file with {group}={' or '.join(options_of(group))}, or " if group else ""
+    hint = f"{chosen}name the class in a yaml of your own, with --config-dir <folder>"
+    return Fault("wrong value", key, "a class comes with its settings, in a yaml", hint)
 
 
 def _option_fault(override: Override, value: str, options: Sequence[str]) -> Fault:

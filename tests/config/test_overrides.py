@@ -51,6 +51,13 @@ from hybridnet.errors import InputError
             "hint: --config-dir <folder>",
         ),
         (
+            "optimizer._target_=torch.optim.AdamW",
+            "wrong value in optimizer._target_: a class comes with its settings, in a yaml\n"
+            "hint: choose another file with optimizer=adamw or sgd, or name the class in a yaml of your own, ",
+        ),
+        ("model.blocks.ca._target_=x", "hint: choose another file with model=bot or botlinear or ca or eca or hybrid"),
+        ("++model.backbone._target_=x", "hint: choose another file with model/backbone=resnet18 or "),
+        (
             "hydra.run.dir=",
             "wrong value in hydra.run.dir=: must name a folder\nhint: for instance hydra.run.dir=outputs/runs/<name>",
         ),
@@ -78,6 +85,13 @@ def test_all_misspelt_overrides_are_named_at_once() -> None:
     with pytest.raises(InputError) as caught:
         config.compose("train", ["trainer.epoch=3", "optimizer.bas_lr=1", "scheduler=cosin"])
     assert [fault.where for fault in caught.value.faults] == ["scheduler=cosin", "trainer.epoch", "optimizer.bas_lr"]
+
+
+def test_a_key_of_a_group_that_is_left_out_says_so() -> None:
+    with pytest.raises(InputError) as caught:
+        config.compose("train", ["~data", "data.image_size=64"])
+    message = "error: unknown key in data.image_size: ~data leaves out all of it\nhint: leave out ~data"
+    assert str(caught.value) == message
 
 
 def test_a_key_of_another_model_is_unknown() -> None:
