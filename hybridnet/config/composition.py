@@ -164,6 +164,8 @@ def taken_apart(
             if override.is_delete():
                 hint = "what it removes must be left out in a yaml that is written by hand"
                 raise InputError(Fault("no value", text, "it removes a key, which no setting does", hint))
+            if override in groups and override.value() is None:
+                continue  # `experiment=null`: no file, as without it
             if override in groups and not isinstance(override.value(), dict):
                 choices.append((override.get_key_element().lstrip("+"), override.value(), override.is_add()))
             else:
@@ -201,7 +203,8 @@ def _override_faults(config_name: str, overrides: Sequence[Override], *, known: 
     """Groups, options and keys that do not exist."""
     groups = groups_of(overrides)
     of_hydra = [override for override in overrides if override not in groups and is_of_hydra(override)]
-    faults = option_faults(groups) + hydra_faults(of_hydra)
+    of_groups = default_choices(config_name)
+    faults = option_faults(groups, defaults=of_groups) + hydra_faults(of_hydra)
     choices = tuple(choices_of(groups))
     if choices not in known:
         try:
@@ -210,7 +213,7 @@ def _override_faults(config_name: str, overrides: Sequence[Override], *, known: 
             return faults  # for instance an optional package is missing: the full composition says so
     faults += _unknown_to_hydra(config_name, of_hydra, choices)
     values = [override for override in overrides if override not in [*groups, *of_hydra]]
-    of_groups = default_choices(config_name)  # `experiment`, whose files are of the whole configuration, has no key
+    # `experiment`, whose files are of the whole configuration, has no key of its own.
     return faults + key_faults(values, list(dict.fromkeys([*keys(known[choices]), *of_groups])), groups=groups)
 
 

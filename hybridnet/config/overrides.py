@@ -135,7 +135,8 @@ def _values(override: Override) -> list[Any]:
     """The value of an override, or all of them in a sweep."""
     if not override.is_sweep_override():
         return [override.value()]
-    return [] if override.is_interval_sweep() else [text.strip("'\"") for text in override.sweep_string_iterator()]
+    texts = [] if override.is_interval_sweep() else override.sweep_string_iterator()
+    return [None if text == "null" else text.strip("'\"") for text in texts]
 
 
 def _names(choice: Any) -> list[str]:
@@ -146,17 +147,33 @@ def _names(choice: Any) -> list[str]:
     return choice if isinstance(choice, list) else []
 
 
-def option_faults(groups: Sequence[Override]) -> list[Fault]:
-    """Files of conf/ that are chosen and do not exist."""
+def option_faults(groups: Sequence[Override], *, defaults: Mapping[str, Any]) -> list[Fault]:
+    """Files of conf/ that are chosen and do not exist, and choices of none.
+
+    Args:
+        groups: the overrides.
+        defaults: by group, the choice without them; where it is None, that may be said.
+    """
     faults = []
     for override in groups:
         options = options_of(override.key_or_group)
         wrong = [name for value in _values(override) for name in _names(value) if name not in options]
         faults += [_option_fault(override, name, options) for name in wrong]
-        if override.value() is None and not override.is_delete():
-            hint = f"leave it out, or choose from {', '.join(options)}"
-            faults.append(Fault("wrong value", f"{override.key_or_group}=null", "it names no file of conf", hint))
+        if not override.is_delete() and any(_is_none(value, override, defaults) for value in _values(override)):
+            faults.append(_none_fault(override, options, default=defaults.get(override.key_or_group)))
     return faults
+
+
+def _is_none(value: Any, override: Override, defaults: Mapping[str, Any]) -> bool:
+    """Whether a choice that must be one names no file."""
+    may_be_null = defaults.get(override.key_or_group, "") is None
+    return value == "" or (value is None and not may_be_null)
+
+
+def _none_fault(override: Override, options: Sequence[str], *, default: Any) -> Fault:
+    none = f"{override.key_or_group}=[] for none of them" if isinstance(default, list) else "leave it out"
+    hint = f"{none}, or choose from {', '.join(options)}"
+    return Fault("wrong value", override.input_line.lstrip("+"), "it names no file of conf", hint)
 
 
 def key_faults(overrides: Sequence[Override], keys: Sequence[str], *, groups: Sequence[Override] = ()) -> list[Fault]:

@@ -39,8 +39,14 @@ from hybridnet.errors import InputError
         ),
         (
             "logger=null",
-            "wrong value in logger=null: it names no file of conf\nhint: leave it out, or choose from mlflow",
+            "wrong value in logger=null: it names no file of conf\nhint: logger=[] for none of them, or choose",
         ),
+        (
+            "model=",
+            "wrong value in model=: it names no file of conf\nhint: leave it out, or choose from bot, botlinear, ",
+        ),
+        ("model=null", "wrong value in model=null: it names no file of conf\nhint: leave it out, or choose from bot"),
+        ("+sweep=", "wrong value in sweep=: it names no file of conf\nhint: leave it out, or choose from heads_"),
         (
             "logger.mlflow.uri=a",
             "unknown key in logger.mlflow.uri: logger.mlflow has no 'uri'\nhint: choose logger=mlflow",
@@ -85,6 +91,13 @@ def test_all_misspelt_overrides_are_named_at_once() -> None:
     with pytest.raises(InputError) as caught:
         config.compose("train", ["trainer.epoch=3", "optimizer.bas_lr=1", "scheduler=cosin"])
     assert [fault.where for fault in caught.value.faults] == ["scheduler=cosin", "trainer.epoch", "optimizer.bas_lr"]
+
+
+def test_a_choice_that_is_none_by_default_may_be_none() -> None:
+    cfg = config.compose("train", ["experiment=null"])
+    assert config.identity(cfg) == config.identity(config.compose("train"))
+    assert config.expand("train", ["experiment=null,quick"]) == [["experiment=null"], ["experiment=quick"]]
+    assert config.taken_apart(["experiment=null", "seed=3"], config_dirs=[]) == ([], {"seed": 3})
 
 
 def test_a_key_of_a_group_that_is_left_out_says_so() -> None:
