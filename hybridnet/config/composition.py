@@ -31,6 +31,14 @@ from hybridnet.config.overrides import (
 from hybridnet.config.session import hydra_over
 from hybridnet.errors import Fault, InputError
 
+# What Hydra says, as a pattern, with the override to type instead: its own advice is for who writes a yaml.
+_ADVICE = {
+    r"Multiple values for (\S+)\. To override a value use 'override \S+: (\S+)'": r"\1=\2",
+    r"force-add of config groups is not supported: '\+\+(.*)'": r"\1",
+    r"Could not override .* To append to your default list use (\+.*)": r"\1",
+    r"Could not delete '(.*)'\. No match in the defaults list": r"leave out ~\1",
+}
+
 # What was composed of choices of groups alone, without any value, by those choices.
 Known = dict[tuple[str, ...], DictConfig]
 
@@ -237,4 +245,9 @@ def _wrong_configuration(error: Exception) -> InputError:
         typed = re.search(r"'(.*)'", lines[0])
         hint = "python train.py -m … starts a run for each value; a list is written [a,b], text with a comma in quotes"
         return InputError(Fault("many values", typed[1] if typed else lines[0], "one run takes one of them", hint))
-    return InputError(Fault("wrong configuration", "the command line", " ".join(lines[:2])))
+    said = " ".join(lines[:2])
+    found = ((re.search(pattern, said), advice) for pattern, advice in _ADVICE.items())
+    hint, cause = next(
+        ((match.expand(advice), said.partition(". To ")[0]) for match, advice in found if match), ("", said)
+    )
+    return InputError(Fault("wrong configuration", "the command line", cause, hint))

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from hybridnet import config, experiment
 from hybridnet.config import composition
 from hybridnet.config.session import hydra_over
-from hybridnet.errors import InputError
+from hybridnet.errors import Fault, InputError
 
 CONF = Path(__file__).parents[2] / "conf"
 PARTS = ("model", "data", "optimizer", "scheduler", "trainer", "pruner", "logger")
@@ -131,6 +131,22 @@ def test_many_values_without_m_are_answered_with_it(override: str) -> None:
     [fault] = caught.value.faults
     assert (fault.what, fault.where) == ("many values", override)
     assert fault.hint.startswith("python train.py -m … starts a run for each value")
+
+
+@pytest.mark.parametrize(
+    ("override", "cause", "hint"),
+    [
+        ("+model=ca", "Multiple values for model", "model=ca"),
+        ("+model/backbone=resnet34", "Multiple values for model/backbone", "model/backbone=resnet34"),
+        ("++model=ca", "force-add of config groups is not supported: '++model=ca'", "model=ca"),
+        ("sweep=models", "Could not override 'sweep'. No match in the defaults list", "+sweep=models"),
+        ("~logger", "Could not delete 'logger'. No match in the defaults list", "leave out ~logger"),
+    ],
+)
+def test_what_hydra_refuses_is_answered_with_what_to_type(override: str, cause: str, hint: str) -> None:
+    with pytest.raises(InputError) as caught:
+        config.compose("train", [override])
+    assert caught.value.faults == (Fault("wrong configuration", "the command line", cause, hint),)
 
 
 def test_a_multirun_is_expanded_in_order() -> None:
