@@ -46,7 +46,7 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
         cause = f"monitor is {cfg.monitor}, and there is one metric that decides"
         found["trainer.monitor"] = Fault("wrong value", f"trainer.monitor={of_trainer}", cause, f"monitor={of_trainer}")
     if found and defaults is not None:
-        found = {key: _with_example(fault, key, defaults) for key, fault in found.items()}
+        found = config.with_examples(found, defaults)
         cfg = config.replaced(cfg, set(found) & set(config.keys(defaults)), by=defaults)
     faults, model = list(found.values()), None
     faults += [_not_a_tracker(key) for key in _loggers(cfg) if not _has_target(cfg, key)]
@@ -207,9 +207,3 @@ def _unknown(key: str, cfg: DictConfig) -> Fault:
     if key == "experiment":  # where its yaml's content is without the line
         hint = "the first line of an experiment's yaml must be # @package _global_"
     return Fault("unknown key", key, "nothing takes it", hint)
-
-
-def _with_example(fault: Fault, key: str, defaults: DictConfig) -> Fault:
-    default = config.select(defaults, key)
-    has_no_example = fault.hint or default is None or key.endswith("_target_")
-    return fault if has_no_example else fault._replace(hint=f"for instance {key}={default}")

@@ -76,8 +76,10 @@ def call(config_name: str) -> Any:
             return None
         overrides = _command_line(config_name).overrides
         cfg = config.compose(config_name, overrides)
-        if config.find_faults(cfg) and (faults := config.find_faults(cfg, defaults=config.compose(config_name))):
-            raise InputError(*faults.values())
+        if config.find_faults(cfg):
+            defaults = config.compose(config_name)
+            if faults := config.find_faults(cfg, defaults=defaults):
+                raise InputError(*config.with_examples(faults, defaults).values())
         return config.build(cfg)
 
 

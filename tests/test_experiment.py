@@ -128,6 +128,12 @@ def test_all_faults_come_in_one_message() -> None:
 def test_a_fault_has_the_default_as_an_example() -> None:
     (fault,) = _faults("trainer.epochs=ten")
     assert fault.hint == "for instance trainer.epochs=10"
+    (fault,) = _faults("data.train_limit=0")
+    assert fault.hint == "for instance data.train_limit=null"
+    (fault,) = _faults("sweep.num_threads=0")
+    assert fault.hint == "for instance sweep.num_threads=null"
+    (fault,) = _faults("data=folder", "data.root=3")
+    assert fault.hint == "", "its default is that it must be given"
 
 
 def test_the_hint_for_heads_names_the_numbers_that_divide_the_width() -> None:

@@ -116,6 +116,26 @@ def test_the_value_of_a_command_may_take_the_place_of_its_knob(
     assert capsys.readouterr().err.startswith("error: missing pictures in images=x: ")
 
 
+@pytest.mark.parametrize(
+    ("name", "override", "example"),
+    [
+        ("evaluate", "split=foo", "split=valid"),
+        ("evaluate", "tta=foo", "tta=none"),
+        ("predict", "top_k=0", "top_k=3"),
+        ("export", "format=foo", "format=onnx"),
+        ("benchmark", "compile=[foo]", "compile=[auto]"),
+    ],
+)
+def test_a_wrong_value_of_a_command_has_its_default_as_an_example(
+    name: str, override: str, example: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr("sys.argv", [name, override])
+    with pytest.raises(SystemExit):
+        call(name)
+    assert f"hint: for instance {example}" in capsys.readouterr().err.splitlines()
+
+
 def test_a_misspelt_key_is_answered_before_torch_is_imported(process: RunProcess) -> None:
     result = process("-X", "importtime", "train.py", "+trainer.epoch=3")
     assert result.returncode == 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from hybridnet.binding import nearest
-from hybridnet.config.building import ALLOWED_TARGETS, build, build_modules, find_faults, module_faults
+from hybridnet.config.building import ALLOWED_TARGETS, build, build_modules, find_faults, module_faults, with_examples
 from hybridnet.config.composition import (
     Known,
     Multirun,
@@ -84,5 +84,6 @@ __all__ = [
     "taken_apart",
     "top_level",
     "trust_jobs",
+    "with_examples",
     "with_values",
 ]

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hybridnet import binding
+from hybridnet.config.spelled_out import as_typed
 from hybridnet.errors import Fault, FaultsError, InputError
 
 ALLOWED_TARGETS = ("hybridnet.", "torch.", "torchvision.", "timm.")
@@ -103,6 +104,21 @@ def find_faults(cfg: DictConfig, *, defaults: DictConfig | None = None) -> dict[
         return {key: Fault("broken reference", key, str(error).splitlines()[0])}
     found = {fault.where: fault for fault in binding.target_faults(resolved, allowed=_allowed(cfg))}
     return found or binding.setting_faults(raw, resolved, unused=_untouched_knobs(cfg, defaults))
+
+
+def with_examples(faults: Mapping[str, Fault], defaults: DictConfig) -> dict[str, Fault]:
+    """The faults of `find_faults`; those without a hint have the default value of their key as one."""
+    raw = OmegaConf.to_container(defaults, resolve=False)
+    given = set(binding.all_keys(raw)) - set(binding.missing_keys(raw))
+
+    def with_example(key: str, fault: Fault) -> Fault:
+        if fault.hint or key not in given:
+            return fault
+        value = OmegaConf.select(defaults, key)
+        plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        return fault._replace(hint=f"for instance {key}={as_typed(plain)}")
+
+    return {key: with_example(key, fault) for key, fault in faults.items()}
 
 
 def _untouched_knobs(cfg: DictConfig, defaults: DictConfig | None) -> set[str]:

@@ -75,7 +75,7 @@ def spelled_out(overrides: Sequence[str], cfg: DictConfig, changes: Changes) -> 
         return list(overrides)
     composed = dict(_values(cfg))
     values = [
-        f"{'+' if key in changes.added else ''}{key}={_text(value)}"
+        f"{'+' if key in changes.added else ''}{key}={as_typed(value)}"
         for key, value in changes.values.items()
         if key not in typed and key in composed and composed[key] == value
     ]
@@ -126,12 +126,12 @@ def _leaves(node: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
             yield f"{place}{key}", value
 
 
-def _text(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """A value as Hydra reads it in an override."""
     if isinstance(value, list):
-        return f"[{','.join(map(_text, value))}]"
+        return f"[{','.join(map(as_typed, value))}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{_text(item)}' for key, item in value.items())}}}"
+        return f"{{{','.join(f'{key}:{as_typed(item)}' for key, item in value.items())}}}"
     if isinstance(value, str):
         return value if _WORD.fullmatch(value) and value.lower() not in _NO_TEXT else quoted(value)
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
