@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from hybridnet import config
+from hybridnet import config, packages
 from hybridnet.errors import Fault, InputError
 from hybridnet.launch import OF_ONE_START, launch, of_several_processes
 
@@ -33,6 +33,7 @@ def check(cfg: DictConfig, *, defaults: DictConfig) -> Any:
     """
     from hybridnet import experiment
 
+    packages.require("matplotlib")  # which draws the results, after hours
     return experiment.check(cfg, defaults=defaults)
 
 

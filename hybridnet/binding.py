@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from hybridnet import settings
+from hybridnet import packages, settings
 from hybridnet.errors import Fault
 
 MISSING = "???"  # Hydra's word for a value that the user must give
@@ -98,7 +98,9 @@ def _locate(target: str) -> Any:
     module, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name, None)
-    except ImportError:
+    except ImportError as error:
+        if (explained := packages.explained(error)) is not error:
+            raise explained from error  # the target is fine
         return None
 
 

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from hybridnet import binding, config, signals
+from hybridnet import binding, config, packages, signals
 from hybridnet.errors import EXIT_FAILED, EXIT_WRONG_INPUT, Fault, FaultsError, InputError, Stopped, TrainingError
 from hybridnet.sweep.ledger import is_sweep, read_sweep
 
@@ -131,6 +131,9 @@ class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         error = error.__cause__ if isinstance(error, _JobError) else _of_configuration(_of_output(error))
+        if isinstance(error, InstantiationException):  # of a command, around what its function raised
+            error = error.__cause__ or error
+        error = packages.explained(error)
         if isinstance(error, KeyboardInterrupt):
             sys.exit(error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT)
         if not isinstance(error, Exception):

@@ -103,7 +103,7 @@ def test_a_command_that_fails_is_no_wrong_configuration(
     with pytest.raises(SystemExit) as ended:
         call("prepare")
     assert ended.value.code == 1
-    assert capsys.readouterr().err.startswith("error: failure in this run: InstantiationException: Error in call to")
+    assert capsys.readouterr().err.startswith("error: failure in this run: RuntimeError: broken\n")
 
 
 def test_the_value_of_a_command_may_take_the_place_of_its_knob(

@@ -1,0 +1,56 @@
+"""The packages that every command needs, and what is said where one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import TypeVar
+
+from hybridnet.errors import Fault, InputError
+
+T = TypeVar("T", bound=BaseException | None)
+
+# By the name that is imported, the one that is installed: the dependencies in pyproject.toml.
+NEEDED = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "hydra": "hydra-core",
+    "omegaconf": "omegaconf",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "PIL": "pillow",
+    "matplotlib": "matplotlib",
+    "rich": "rich",
+    "sklearn": "scikit-learn",
+}
+
+
+def require(*modules: str) -> None:
+    """Refuse to begin without packages that are imported only at the end; they are looked for, not imported.
+
+    Raises:
+        InputError: with those that are missing.
+    """
+    if missing := [module for module in modules if find_spec(module) is None]:
+        raise InputError(*map(_fault, missing))
+
+
+def explained(error: T) -> T | InputError:
+    """The error, or a clear one where it, or what led to it, is that a needed package is missing."""
+    for cause in _causes(error):
+        if isinstance(cause, ModuleNotFoundError) and (module := str(cause.name).partition(".")[0]) in NEEDED:
+            return InputError(_fault(module))
+    return error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what led to it; each once, as what a target raised is raised again from Hydra's error about it."""
+    seen: set[int] = set()
+    while error and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
+
+
+def _fault(module: str) -> Fault:
+    return Fault("missing package", NEEDED[module], f"there is no module {module}", "pip install -e .")
