@@ -33,6 +33,7 @@ def test_blocks_do_not_share_parameters() -> None:
         ("hybrid", 4.0, [], "num_classes=4.0: must be an integer >= 1"),
         ("hybrid", 4, "a=b", "overrides='a=b': is one text\nhint: overrides=['a=b']"),
         ("hybrid", 4, ["model.heads=3"], "must be divisible by heads"),
+        ("plain", 4, ["+model.depth=3"], "model.depth: hybridnet.model.plain.PlainClassifier does not take it"),
         ("plain", 4, ["model.backbone.weights=nowhere.pt"], "missing checkpoint in nowhere.pt"),
     ],
 )

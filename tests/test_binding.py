@@ -30,6 +30,8 @@ KEYS = ["model.heads", "model.stem", "model.stage", "trainer.epochs", "trainer.p
         ("base-lr", "optimizer.base_lr"),
         ("sed", "seed"),
         ("model.head", "model.heads"),
+        ("model.hds", "model.heads"),
+        ("hds", ""),  # too far for one that may lie anywhere
         ("model.reduction", ""),
         ("zzz", ""),
     ],
@@ -51,6 +53,14 @@ def test_the_nearest_key(typed: str, meant: str) -> None:
 def test_the_same_word_elsewhere_is_nearer_than_a_similar_one(typed: str, meant: str) -> None:
     keys = ["scheduler", "trainer", "trainer.head", "data", "model.pretrained", "data.metadata", "optimizer.head_lr"]
     assert nearest(typed, [*keys, "optimizer.lr", "lr"]) == meant
+
+
+def test_of_keys_that_end_alike_the_first_is_meant() -> None:
+    assert nearest("epochs", ["trainer.epochs", "scheduler.epochs"]) == "trainer.epochs"
+
+
+def test_hyphens_are_no_difference() -> None:
+    assert nearest("a-b", ["model.a_b"]) == "model.a_b"
 
 
 def test_all_keys_are_dotted_and_without_hydras_own() -> None:
@@ -134,7 +144,7 @@ def test_a_knob_needs_no_place_in_the_signature_but_somebody_must_use_it() -> No
     assert list(setting_faults(unused, unused)) == ["ca.knob"]
     used = {"ca": CA | {"knob": 8, "reduction": "${ca.knob}"}}
     assert setting_faults(used, {"ca": CA | {"knob": 8, "reduction": 8}}) == {}
-    assert without_knobs({"ca": CA | {"knob": 8}}) == {"ca": CA}
+    assert without_knobs({"ca": CA | {"knob": 8}, "more": [CA | {"knob": 8}, 3]}) == {"ca": CA, "more": [CA, 3]}
 
 
 def test_a_group_of_knobs_is_fine_but_somebody_must_use_each_of_them() -> None:
@@ -170,12 +180,20 @@ def test_inside_a_partial_target_every_target_is_partial() -> None:
     }
     (fault,) = setting_faults({"block": block}, {"block": block}).values()
     assert fault.where == "block.attention._partial_=false"
+    block["attention"] = [attention]
+    (fault,) = setting_faults({"block": block}, {"block": block}).values()
+    assert fault.where == "block.attention[0]._partial_=false"
 
 
-@pytest.mark.parametrize("target", ["torch.hub.load", "torch.load", "hybridnet.launch.launch", "os.system", 3])
+@pytest.mark.parametrize(
+    "target", ["torch.hub.load", "torch.load", "hybridnet.launch.launch", "torchvision_.Net", "os.system", 3]
+)
 def test_from_a_file_only_module_classes_are_built(target: object) -> None:
     (fault,) = module_faults({"backbone": {"_target_": target}})
     assert fault.what == "target not allowed"
+    assert fault.where == "backbone._target_"
+    (fault,) = module_faults({"_target_": target})
+    assert fault.where == "_target_"
     assert list(module_faults({"ca": CA, "linear": {"_target_": "torch.nn.Linear"}})) == []
 
 

@@ -183,6 +183,14 @@ def test_many_copies_are_counted(photos: Photos) -> None:
     ]
 
 
+def test_copies_are_counted_where_one_of_them_is_not_shown(photos: Photos) -> None:
+    folder = photos()
+    for number in (1, 2, 3):
+        picture(0).resize((32, 24 + number)).save(folder / f"{number}.png")
+    (fault,) = faults_of(folder)
+    assert fault.cause.endswith("(leaf) = line 3 '1.png' (root) = line 5 '3.png' (root) … (4 copies in all)")
+
+
 def test_same_picture_with_two_labels(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
     folder = photos()
     picture(0).resize((32, 24)).save(folder / "1.png")
@@ -310,6 +318,15 @@ def test_rows_and_copies_in_one_split(photos: Photos, capsys: pytest.CaptureFixt
     ]
 
 
+def test_four_lines_of_a_picture_in_one_split_are_named(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = photos([*CLEAN, *(f"{number}.png,leaf,train" for number in (6, 7, 8))])
+    for number in (2, 6, 7, 8):
+        picture(0).save(folder / f"{number}.png", compress_level=number % 6)
+    assert notes_of(folder, capsys) == [
+        "1 picture with copies in the same split: line 2 = line 4 = line 8 = line 9",
+    ]
+
+
 def test_extension_that_misleads(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
     folder = photos()
     picture(1).save(folder / "1.png", format="WEBP", lossless=True)
@@ -327,6 +344,18 @@ def test_many_classes_with_odd_names(photos: Photos, capsys: pytest.CaptureFixtu
     report = words((folder / "report" / "report.txt").read_text(encoding="utf-8"))
     assert ["[red]", "1", "1", "2", "3.3%"] in report
     assert ["…", "and", "10", "more"] in report
+
+
+@pytest.mark.parametrize(("num_classes", "is_told", "num_more"), [(20, False, 0), (21, True, 0), (51, True, 1)])
+def test_classes_that_are_not_shown_are_told(
+    num_classes: int, is_told: bool, num_more: int, photos: Photos, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"class{number}" for number in range(num_classes)]
+    folder = photos([*(f"{n}.png,{name},train" for n, name in enumerate(names)), "99.png,class0,valid"], names)
+    told = f"samples.png shows the first 20 of {num_classes} classes"
+    assert (told in notes_of(folder, capsys)) == is_told
+    report = words((folder / "report" / "report.txt").read_text(encoding="utf-8"))
+    assert [line[2] for line in report if line[:2] == ["…", "and"]] == [str(num_more)] * bool(num_more)
 
 
 # As a command

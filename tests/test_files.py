@@ -249,6 +249,13 @@ def test_what_is_no_plain_value_is_refused_and_not_half_written(tmp_path: Path, 
     assert read_json(path) == "old"
 
 
+def test_what_is_no_character_can_be_read_again(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "a\udcff.png")  # as a name of another encoding is read
+    assert (tmp_path / "a.txt").read_bytes() == rb"a\udcff.png"
+    write_json(tmp_path / "a.json", ["a\udcff.png"])
+    assert read_json(tmp_path / "a.json") == ["a\udcff.png"]
+
+
 def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"a": 0}')
     assert read_json(tmp_path / "a.json") == {"a": 0}
@@ -376,7 +383,15 @@ def test_a_system_without_limits_has_none(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(3_140_000_000, "3.1 GB"), (12_400_000, "12 MB"), (345_000, "345 kB"), (0, "0 kB")]
+    ("number", "text"),
+    [
+        (3_140_000_000, "3.1 GB"),
+        (1_000_000_000, "1.0 GB"),
+        (12_400_000, "12 MB"),
+        (1_000_000, "1 MB"),
+        (345_000, "345 kB"),
+        (0, "0 kB"),
+    ],
 )
 def test_bytes_are_said_for_people(number: int, text: str) -> None:
     assert in_bytes(number) == text

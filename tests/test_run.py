@@ -85,6 +85,32 @@ def test_a_run_that_was_refused_or_left_alone_stays_as_it_is(folder: Path) -> No
     assert (folder / ".lock").stat().st_mtime_ns == 0
 
 
+class _Listener:
+    """Trackers that keep how the run has ended."""
+
+    def begin(self, history: Any) -> None:
+        pass
+
+    def end(self, status: str, metrics: Any) -> None:
+        self.heard = (status, metrics)
+
+
+@pytest.mark.parametrize(
+    ("error", "heard"), [(None, ("complete", {"valid_acc": 0.5})), (RuntimeError("boom"), ("failed", {}))]
+)
+def test_only_a_complete_run_tells_its_trackers_what_it_came_to(
+    folder: Path, error: Exception | None, heard: tuple[str, Any]
+) -> None:
+    """A run that was to be trained longer, and failed, still has the metrics of its first end."""
+    listener = _Listener()
+    with contextlib.suppress(RuntimeError), RunFolder(folder) as run:
+        run.begin({}, trackers=listener)
+        write_json(folder / "metrics.json", {"valid_acc": 0.5})
+        if error:
+            raise error
+    assert listener.heard == heard
+
+
 STOPPED = Stopped(15)
 
 
@@ -435,6 +461,9 @@ def test_a_limit_of_the_file_size_is_refused_with_numbers(
     with RunFolder(folder) as run:
         monkeypatch.setattr(run_module, "size_limit", lambda: size * 10**6)
         run.require_room(_model_of_1_mb(), _trainer(ema_decay))
+        monkeypatch.setattr(run_module, "size_limit", lambda: size * 10**6 - 1)
+        with pytest.raises(InputError, match="file size limit"):
+            run.require_room(_model_of_1_mb(), _trainer(ema_decay))
         monkeypatch.setattr(run_module, "size_limit", lambda: 1_500_000)
         with pytest.raises(InputError) as caught:
             run.require_room(_model_of_1_mb(), _trainer(ema_decay))
@@ -483,6 +512,20 @@ def test_a_run_is_complete_if_all_was_done(
             assert not run.is_complete(trainer, checkpoint), "its state makes them anew"
             (folder / name).touch()
         assert run.is_complete(trainer, checkpoint) is expected
+
+
+@pytest.mark.parametrize("name", ["best_model.pt", "history.json", "history.csv", "predictions.csv"])
+def test_a_run_that_has_lost_a_result_is_not_complete(folder: Path, name: str) -> None:
+    """Its state has what makes it anew."""
+    trainer, checkpoint = SimpleNamespace(is_finished=lambda _: True), {"state": vars(State(epoch=3))}
+    with RunFolder(folder, is_continued=True) as run:
+        write_json(folder / "status.json", {"status": "complete"})
+        write_json(folder / "metrics.json", {"valid_acc": 1})
+        for result in ("best_model.pt", "history.json", "history.csv", "predictions.csv"):
+            (folder / result).touch()
+        assert run.is_complete(trainer, checkpoint)
+        (folder / name).unlink()
+        assert not run.is_complete(trainer, checkpoint)
 
 
 def test_an_early_end_is_said(folder: Path) -> None:

@@ -107,6 +107,24 @@ def test_a_key_of_a_group_that_is_left_out_says_so() -> None:
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("choice", "faults"), [("~pruner", []), ("logger=[mlflow,wanb]", ["logger=wanb"]), ("logger=null", ["logger=null"])]
+)
+def test_a_choice_of_no_file_does_not_hide_a_misspelt_key(choice: str, faults: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        config.compose("train", [choice, "trainer.epoch=3"])
+    assert [fault.where for fault in caught.value.faults] == [*faults, "trainer.epoch"]
+
+
+def test_a_new_key_may_have_the_name_of_one_elsewhere() -> None:
+    assert config.compose("train", ["+scheduler.seed=3"]).scheduler.seed == 3
+
+
+def test_of_several_overrides_the_one_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(InputError, match=r"unreadable override in data\.batch_size=\[1: "):
+        config.compose("train", ["seed=1", "data.batch_size=[1"])
+
+
 def test_a_key_of_another_model_is_unknown() -> None:
     with pytest.raises(InputError, match=r"model\.heads: model has no 'heads'"):
         config.compose("train", ["model=plain", "model.heads=4"])
@@ -195,6 +213,12 @@ def test_a_path_is_taken_as_it_stands(value: str, tmp_path: Path, monkeypatch: p
     for name in ("s/0_model=plain,seed=0", "photos (1)", "photos [1]", "it's", "my photos", "水稻"):
         Path(name).mkdir(parents=True)
     assert config.compose("evaluate", [config.readable(f"run={value}")]).run == value
+
+
+def test_a_link_that_leads_nowhere_is_a_path_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a [b]").symlink_to("gone")  # which no pattern finds
+    assert config.readable("run=a [b]") == "run='a [b]'"
 
 
 def test_words_that_are_not_ascii_are_taken_as_they_stand() -> None:

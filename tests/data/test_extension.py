@@ -36,6 +36,19 @@ def test_pictures_are_known_by_where_they_lie(tmp_path: Path) -> None:
     assert (found.num_rows, found.places, found.groups) == (3, [VALID, None, TRAIN], [None, None, "3"])
 
 
+def test_rows_of_one_file_count_once_and_a_group_is_its_name_alone(tmp_path: Path) -> None:
+    path = table(tmp_path, "a.png,leaf,train, 3 ", "./a.png,leaf,train,3", "b.png,leaf,valid, ")
+    found = read_earlier(path, pictures(tmp_path, "a.png", "b.png"), folds=0)
+    assert (found.num_rows, found.groups) == (2, ["3", None])
+
+
+def test_more_than_ten_folds_are_known(tmp_path: Path) -> None:
+    rows = [f"{fold}.png,leaf,train,{fold}" for fold in range(11)]
+    path = table(tmp_path, *rows, heading="path,label,split,fold")
+    found = read_earlier(path, pictures(tmp_path, "10.png", "0.png"), folds=11)
+    assert found.places == [Place("train", "10"), Place("valid", "0")]
+
+
 def test_folds_and_no_groups(tmp_path: Path) -> None:
     rows = ["a.png,leaf,train,1", "b.png,leaf,valid,0", "c.png,leaf,test,", "d.png,leaf,train,2"]
     path = table(tmp_path, *rows, heading="path,label,split,fold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -61,3 +62,18 @@ def test_folds_are_the_last_column(photos: Path, tmp_path: Path) -> None:
     assert table.columns[-1] == "fold"
     assert all((split == "valid") == (fold == "0") for _, _, split, _, fold in table.rows)
     assert all(Path(row[0]).is_absolute() for row in table.rows)
+
+
+def test_what_an_earlier_table_keeps_out_does_not_take_its_copies_with_it(photos: Path) -> None:
+    """The new copy of another label belongs to two splits: what is left of the copies has one label, and one stays."""
+    for copy in ("leaf/9.png", "root/8.png"):
+        shutil.copy(photos / "leaf" / "1.png", photos / copy)
+    earlier = photos.parent / "old.csv"
+    earlier.write_text("path,label,split\nphotos/leaf/1.png,leaf,train\nphotos/leaf/9.png,leaf,valid\n")
+    division = DIVISION._replace(on_duplicates="drop")
+    table, report = divide_pictures(photos, division, folder=photos.parent, own=(), track=silent, extend=earlier)
+    assert "photos/leaf/1.png" in {row[0] for row in table.rows}
+    assert {fault.where: fault.cause for fault in report.dropped} == {
+        "leaf/9.png": "copy of leaf/1.png",
+        "root/8.png": f"belongs to pictures that are in train and in valid of {earlier}",
+    }

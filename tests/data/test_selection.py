@@ -116,6 +116,10 @@ def test_where_most_pictures_are_missing_their_paths_are_explained() -> None:
     assert fault.hint == f"relative paths are relative to the table's folder, {TABLE.parent.absolute()}"
 
 
+def test_most_pictures_are_those_of_both_splits() -> None:
+    assert fault_of([0, 1], [0] * 4, bad=dict.fromkeys(range(2), MISSING)).hint == REPAIR
+
+
 def test_of_many_bad_pictures_the_first_twenty_are_listed() -> None:
     fault = fault_of([0] * 30, [0] * 5, bad=dict.fromkeys(range(3, 26), BROKEN))
     assert fault.cause.startswith("23 of them\n  line 104 't3.png'")
@@ -189,6 +193,12 @@ def test_leaks_may_be_kept_and_are_counted(caplog: pytest.LogCaptureFixture) -> 
     assert_used(selection, train=[0, 1, 2, 3, 4], valid=[0, 1, 2], before=5)
     assert (selection.left_out, selection.num_leaked) == ([], 2)
     assert caplog.messages == ["2 validation pictures have copies in training: the accuracy is too good to be true"]
+
+
+def test_a_single_leak_that_is_kept_is_used_and_counted() -> None:
+    selection = select_from([0, 1], [1], groups=[3, 4, 4], on_leak="keep")
+    assert_used(selection, train=[0, 1], valid=[0], before=2)
+    assert (selection.left_out, selection.num_leaked) == ([], 1)
 
 
 def test_validation_pictures_are_counted_not_their_copies() -> None:

@@ -66,6 +66,13 @@ def test_folds_of_many_small_classes_are_of_one_size() -> None:
         assert max(sizes) - min(sizes) <= 1, (counts, num_folds, sizes)
 
 
+def test_shares_that_differ_by_rounding_take_what_is_left_over_in_turn() -> None:
+    """The share of training is 1 - 1/3 - 1/3, which is larger than 1/3 by 6e-17."""
+    labels = [label for label in ("cat", "dog", "eel") for _ in range(4)]
+    found = split_groups(labels, range(12), shares_of(1 / 3, 1 / 3), seed=0)
+    assert Counter(found) == {"train": 4, "valid": 4, "test": 4}
+
+
 def test_groups_by_hand() -> None:
     """12 pictures in groups of 6, 3, 2 and 1, with targets 9 and 3: the largest first, each where most is missing."""
     groups = ["a"] * 6 + ["b"] * 3 + ["c"] * 2 + ["d"]
@@ -162,6 +169,14 @@ def test_a_way_is_found_where_there_is_one() -> None:
         assert {s for s, label in zip(found, labels, strict=True) if label == "dog"} == {"a", "b"}
 
 
+def test_another_order_is_tried_where_one_leads_nowhere() -> None:
+    """Not every order of the pairs leaves a way; 8 of these 20 seeds begin with one that does not."""
+    labels, groups = ["cat", "dog", "eel", "dog", "cat", "cat", "eel", "cat"], [0, 0, 1, 1, 2, 3, 3, 4]
+    for seed in range(20):
+        found = set(zip(labels, split_groups(labels, groups, {"a": 0.5, "b": 0.5}, seed=seed), strict=True))
+        assert found == {(label, split) for label in ("cat", "dog", "eel") for split in "ab"}
+
+
 def test_what_is_placed_counts_for_the_shares_and_stays() -> None:
     """40 cats, of which 25 are placed: 20 in training, 5 in validation; 32 and 8 are due, so 12 and 3 are added."""
     placed = ["train"] * 20 + ["valid"] * 5 + [None] * 15
@@ -181,6 +196,20 @@ def test_a_split_that_lacks_a_class_gets_the_first_new_picture() -> None:
         assert sorted(found[13:]) == ["train", "valid"]
     found = split_groups(labels[:12], range(12), shares_of(0.2), seed=0, placed=placed[:12])
     assert found == placed[:12]  # dogs are in training only, and nothing is there to change that
+
+
+def test_one_picture_of_a_class_is_enough_for_a_split() -> None:
+    """5 of 6 dogs are due for training and 1 for validation, where it is."""
+    found = split_groups(["dog"] * 6, range(6), shares_of(0.2), seed=0, placed=["train"] * 4 + ["valid"] + [None])
+    assert found[-1] == "train"
+
+
+def test_what_a_class_misses_counts_in_relation_to_its_size() -> None:
+    """A group of a cat and a dog goes where half of the dogs are missing, not where 2 of 18 cats are."""
+    labels = ["cat"] * 17 + ["dog"] * 3 + ["cat", "dog"]
+    placed = ["a"] * 10 + ["b"] * 7 + ["a", "b", "b"] + [None] * 2
+    found = split_groups(labels, [*range(20), 20, 20], {"a": 0.5, "b": 0.5}, seed=0, placed=placed)
+    assert found[-2:] == ["a", "a"]
 
 
 def test_a_new_class_must_be_in_all_splits() -> None:

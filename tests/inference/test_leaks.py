@@ -40,6 +40,21 @@ def test_what_the_training_left_out_does_not_count(reference: Path, trained: Tra
     assert leaks(run, files, trained) == Leaks({1: "4.png"}, 23)
 
 
+def test_pictures_that_cannot_be_used_are_no_copies(reference: Path, trained: TrainedModel, tmp_path: Path) -> None:
+    """Neither those that the training had, of which one is gone and one damaged since, nor those to judge."""
+    run = Path(shutil.copytree(reference, tmp_path / "run"))
+    before = Path(RunSettings(run).get("data.metadata")).parent
+    photos = Path(shutil.copytree(before, tmp_path / "photos"))
+    settings = run / ".hydra" / "config.yaml"
+    settings.write_text(settings.read_text().replace(str(before), str(photos)))
+    (run / "environment.json").unlink()  # with which it would be another training
+    (photos / "3.png").unlink()
+    (photos / "4.png").write_text("no picture")
+    (tmp_path / "junk.png").write_text("no picture")
+    files = [before / "3.png", tmp_path / "gone.png", tmp_path / "junk.png", before / "5.png"]
+    assert leaks(run, files, trained) == Leaks({3: "5.png"}, 22)
+
+
 def test_without_the_training_pictures_nothing_is_compared(
     reference: Path, trained: TrainedModel, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from hybridnet.data.progress import silently
 from hybridnet.errors import InputError
 from hybridnet.inference.members import answers_of, load_members, make_predictors
 from hybridnet.inference.predictor import Answers
+from hybridnet.trainer.device import find_precision
 
 OWN = ["own_parts."]
 PICTURES = list(np.random.default_rng(0).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8))
@@ -99,6 +100,24 @@ def test_other_classes_are_refused(reference: Path, tmp_path: Path) -> None:
     folder = other(reference, tmp_path, label2id={"a": 0, "b": 1, "c": 2})
     with pytest.raises(InputError, match="its classes are a, b, c; those of .* are horizontal, none, vertical"):
         load_members([str(reference), str(folder)], extra_targets=OWN)
+
+
+def test_what_is_not_given_is_that_of_the_training(reference: Path, tmp_path: Path) -> None:
+    """Of a best_model.pt by itself neither precision nor batch size is known."""
+    run = Path(shutil.copytree(reference, tmp_path / "run"))
+    settings = run / ".hydra" / "config.yaml"
+    settings.write_text(settings.read_text().replace("precision: auto", "precision: bf16"))
+    alone = Path(shutil.copy(run / "best_model.pt", tmp_path))
+    members = load_members([str(run), str(alone)], extra_targets=OWN)
+
+    def made(precision: str | None, batch_size: int | None) -> list[tuple[str, int]]:
+        found = make_predictors(members, device="cpu", precision=precision, batch_size=batch_size, tta="flips")
+        assert [len(predictor.views) for predictor in found] == [4, 4]
+        return [(predictor.precision.name, predictor.batch_size) for predictor in found]
+
+    auto = find_precision("auto", torch.device("cpu")).name
+    assert made(None, None) == [("bf16", 6), (auto, 32)]
+    assert made("float32", 5) == [("float32", 5)] * 2
 
 
 def test_a_device_that_is_not_there_is_a_wrong_input(reference: Path) -> None:

@@ -30,6 +30,12 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_the_name_of_a_model_is_no_state_dict(tmp_path: Path) -> None:
+    state = some_state()
+    torch.save({"model": "resnet18", "state_dict": state}, tmp_path / "some.pt")
+    assert_same(weights.read(str(tmp_path / "some.pt")), state)
+
+
 @pytest.mark.parametrize("wrap", ["", "model", "state_dict", "model_state_dict"])
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
 def test_reads_a_file(wrap: str, prefix: str, tmp_path: Path) -> None:
@@ -133,9 +139,19 @@ def test_warns_of_a_mixture(
     )
 
 
-@pytest.mark.parametrize("changes", [{}, {"conv1.weight": torch.zeros(4, 1, 1, 1)}])
-def test_another_stem_is_no_mixture(changes: dict[str, Tensor], caplog: pytest.LogCaptureFixture) -> None:
-    weights.load_into(small_net(), small_net().state_dict() | changes, source="somewhere")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"conv1.weight": torch.zeros(4, 1, 1, 1)},
+        {"bn1.weight": None, "bn1.bias": None, "bn1.running_var": None},
+    ],
+)
+def test_another_stem_or_half_of_the_tensors_is_no_mixture(
+    changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    state = {name: value for name, value in (small_net().state_dict() | changes).items() if value is not None}
+    weights.load_into(small_net(), state, source="somewhere")
     assert caplog.records == []
 
 
@@ -143,6 +159,7 @@ def test_another_stem_is_no_mixture(changes: dict[str, Tensor], caplog: pytest.L
     ("names", "there"),
     [
         (["head.weight", "encoder.0.bn1.weight", "encoder.0.conv1.weight"], "encoder.0.conv1.weight"),
+        (["preconv1.weight", "encoder.conv1.weight"], "encoder.conv1.weight"),
         (["patch_embed.weight", "cls_token"], "patch_embed.weight"),
     ],
 )
