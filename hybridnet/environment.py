@@ -56,18 +56,19 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 @functools.cache
 def _git_commit() -> str | None:
-    """The commit of the code that runs, with `+changes` where the working tree differs; null outside a checkout."""
-    here = Path(__file__).parent
+    """The commit of the code that runs, with `+changes` where the working tree differs; null outside its checkout."""
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=5
-        ).stdout.strip()
-        changes = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True, timeout=5
-        ).stdout.strip()
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # installed, it may lie in somebody else's checkout
+        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{commit}+changes" if changes else commit
+
+
+def _git(*words: str) -> str:
+    here = Path(__file__).parent
+    done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=5)
+    return done.stdout.strip()
 
 
 def _package_versions() -> dict[str, str]:

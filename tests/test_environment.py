@@ -82,7 +82,8 @@ def test_the_commit_says_whether_the_code_was_changed(
     def git(words: list[str], *, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
         assert cwd == Path(hybridnet.__file__).parent
         assert options["check"] and options["timeout"] < 60
-        return subprocess.CompletedProcess(words, 0, {"rev-parse": "0123abc\n", "status": changes}[words[1]])
+        said = {"ls-files": "environment.py\n", "rev-parse": "0123abc\n", "status": changes}
+        return subprocess.CompletedProcess(words, 0, said[words[1]])
 
     monkeypatch.setattr(subprocess, "run", git)
     assert environment._git_commit() == commit
@@ -102,6 +103,28 @@ def test_outside_a_checkout_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(subprocess, "run", fail)
     assert environment._git_commit() is None
+
+
+@pytest.mark.usefixtures("nothing_asked_before")
+@pytest.mark.parametrize("is_tracked", [False, True])
+def test_another_checkout_that_the_package_is_installed_in_is_not_the_code_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_tracked: bool
+) -> None:
+    """Such as the environment in the folder of somebody's own project."""
+    module = tmp_path / ".venv" / "hybridnet" / "environment.py"
+    module.parent.mkdir(parents=True)
+    module.touch()
+
+    def git(*words: str) -> str:
+        names = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        return subprocess.run(["git", *names, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    git("init")
+    (tmp_path / ".gitignore").write_text("" if is_tracked else ".venv\n")
+    git("add", ".")
+    git("commit", "-m", "first")
+    monkeypatch.setattr(environment, "__file__", str(module))
+    assert environment._git_commit() == (git("rev-parse", "HEAD").strip() if is_tracked else None)
 
 
 NOW = dict.fromkeys(environment.DECISIVE, "a") | {"packages": {"torch": "2.10.0", "numpy": "2.0"}, "seed": 1}
