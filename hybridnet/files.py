@@ -112,13 +112,14 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
-def try_lock(stream: IO) -> bool:
+def try_lock(stream: IO) -> bool | None:
     """Lock an open file until it is closed; False if another process, or another place of this one, holds it.
 
-    The system frees the lock of a process that was killed. Always True on Windows and on file systems without locks.
+    The system frees the lock of a process that was killed. Always None, for nobody knows, on Windows and on file
+    systems without locks.
     """
     if fcntl is None:
-        return True
+        return None
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -126,17 +127,22 @@ def try_lock(stream: IO) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
+        return None
     return True
 
 
 @contextmanager
-def locked(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock on `path`, a file that is made for it; calls `on_wait` before waiting for another holder."""
+def locked(path: Path, *, on_wait: Callable[[], None]) -> Iterator[bool]:
+    """Hold a lock on `path`, a file that is made for it; calls `on_wait` before waiting for another holder.
+
+    Gives whether nobody else can be in such a block: not where there are no locks.
+    """
     with path.open("w", encoding="utf-8") as stream:
-        if not try_lock(stream):
+        held = try_lock(stream)
+        if held is False:
             on_wait()
             fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+        yield held is not None
 
 
 def shortened(path: Path) -> Path:

@@ -74,11 +74,13 @@ class RunFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             with ExitStack() as on_failure:
                 self._lock = on_failure.enter_context((self.folder / ".lock").open("a", encoding="utf-8"))
-                if not try_lock(self._lock):
+                self._is_alone = try_lock(self._lock)
+                if self._is_alone is False:
                     raise InputError(_in_use(self.folder))
                 if not self.is_continued:
                     refuse_used_folder(self.folder)
-                remove_temporaries(self.folder)
+                if self._is_alone:  # not known where there are no locks: another process may be writing them
+                    remove_temporaries(self.folder)
                 on_failure.pop_all()
         except OSError as error:
             raise InputError(_unusable(self.folder, error)) from error
@@ -103,7 +105,8 @@ class RunFolder:
         """
         try:
             (self.folder / ".hydra").mkdir(exist_ok=True)
-            remove_temporaries(self.folder / ".hydra")
+            if self._is_alone:
+                remove_temporaries(self.folder / ".hydra")
             for name, text in hydra_files.items():
                 write_text(self.folder / ".hydra" / name, text)
             write_json(self.folder / "status.json", self._status("running"))

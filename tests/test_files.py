@@ -293,8 +293,8 @@ def test_one_that_waits_for_a_lock_says_so_and_gets_it(tmp_path: Path) -> None:
         waits.set()
 
     def hold() -> None:
-        with locked(path, on_wait=say):
-            said.append("second")
+        with locked(path, on_wait=say) as is_alone:
+            said.append("second" if is_alone else "beside the first")
 
     thread = threading.Thread(target=hold)
     with locked(path, on_wait=lambda: pytest.fail("nobody else holds it")):
@@ -308,8 +308,8 @@ def test_one_that_waits_for_a_lock_says_so_and_gets_it(tmp_path: Path) -> None:
 def test_a_lock_is_free_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), locked(tmp_path / "lock", on_wait=lambda: None):
         raise RuntimeError
-    with locked(tmp_path / "lock", on_wait=lambda: pytest.fail("nobody holds it")):
-        pass
+    with locked(tmp_path / "lock", on_wait=lambda: pytest.fail("nobody holds it")) as is_alone:
+        assert is_alone
 
 
 HOLDER = """
@@ -340,17 +340,17 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 def test_a_system_without_locks_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "fcntl", None)  # as on Windows
     with (tmp_path / "lock").open("w") as first, (tmp_path / "lock").open("w") as second:
-        assert try_lock(first)
-        assert try_lock(second)
-    with locked(tmp_path / "lock", on_wait=lambda: pytest.fail("nobody waits")):
-        pass
+        assert try_lock(first) is None
+        assert try_lock(second) is None
+    with locked(tmp_path / "lock", on_wait=lambda: pytest.fail("nobody waits")) as is_alone:
+        assert not is_alone
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
 def test_a_file_system_without_locks_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(files.fcntl, "flock", _failing(number))
     with (tmp_path / "lock").open("w") as stream:
-        assert try_lock(stream)
+        assert try_lock(stream) is None
 
 
 def test_another_failure_to_lock_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -299,6 +299,17 @@ def test_left_over_temporaries_are_removed_by_the_one_that_holds_the_lock(folder
     assert (folder / "last.pt").exists()
 
 
+def test_where_there_are_no_locks_temporaries_may_be_another_s(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hybridnet.files.fcntl", None)
+    (folder / ".hydra").mkdir(parents=True)
+    left = [folder / ".last.pt.17.tmp", folder / ".hydra" / ".config.yaml.17.tmp"]
+    for path in left:
+        path.touch()
+    with RunFolder(folder, is_continued=True) as run:
+        run.begin({})
+    assert all(path.exists() for path in left)
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError) as caught:

@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -109,10 +110,18 @@ def open_store(
         if entries is None:
             cache_dir.mkdir(parents=True, exist_ok=True)
             waiting = "another process is decoding the same pictures; waiting for it"
-            with locked(cache_dir / f".{key}.lock", on_wait=lambda: log.info(waiting)):
+            with locked(cache_dir / f".{key}.lock", on_wait=lambda: log.info(waiting)) as is_alone:
                 entries = _read(folder, sources, pixels)  # another process may have been first
                 if entries is None:
-                    entries = _build(folder, sources, reduction, keep_pixels=keep_pixels, track=track, memory=memory)
+                    entries = _build(
+                        folder,
+                        sources,
+                        reduction,
+                        keep_pixels=keep_pixels,
+                        track=track,
+                        memory=memory,
+                        is_alone=is_alone,
+                    )
     except OSError as error:
         if keep_pixels:
             raise _unusable(cache_dir, error) from error
@@ -171,10 +180,12 @@ def _build(
     keep_pixels: bool,
     track: Track,
     memory: Path,
+    is_alone: bool,
 ) -> dict[str, Entry]:
-    """Fill a new store, under the lock."""
-    _remove_unfinished(folder)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    """Fill a new store, under the lock; where there are none (not `is_alone`), another process may do the same."""
+    if is_alone:
+        _remove_unfinished(folder)
+    unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     unfinished.mkdir()
     try:
         pixels = unfinished / "pixels.bin"
@@ -185,8 +196,9 @@ def _build(
         rows = [[digest, *entry] for digest, entry in entries.items()]
         write_json(unfinished / "index.json", [_checksum(rows), rows])
         _remember(pixels, _identity(pixels))
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        if is_alone or _read(folder, sources, folder / pixels.name if keep_pixels else None) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return entries

@@ -87,7 +87,7 @@ def claimed(sweep: Path, num_devices: int) -> Iterator[int]:
     for place in range(1_000 * num_devices):
         stream: Any = (sweep / f".gpu-{place % num_devices}-{place // num_devices}").open("a", encoding="utf-8")
         with stream:
-            if try_lock(stream):
+            if try_lock(stream) is not False:
                 yield place % num_devices
                 return
     raise AssertionError("a thousand jobs on each device")

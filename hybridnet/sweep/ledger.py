@@ -138,7 +138,7 @@ class Ledger:
         except OSError as error:
             hint = "choose another place with hydra.sweep.dir=<folder>"
             raise InputError(Fault("unusable sweep folder", str(self.folder), error.strerror or "", hint)) from error
-        if not try_lock(lock):
+        if try_lock(lock) is False:
             self._on_exit.close()
             hint = "wait for it, or choose another folder with hydra.sweep.dir=<folder>"
             raise InputError(Fault("sweep folder in use", str(self.folder), "another process sweeps in it", hint))
@@ -229,7 +229,7 @@ class Attempt:
 
     def __enter__(self) -> Attempt:
         self._lock = (self.folder / LOCK).open("a", encoding="utf-8")
-        if not try_lock(self._lock):  # such as a requeued job whose predecessor has not ended yet
+        if try_lock(self._lock) is False:  # such as a requeued job whose predecessor has not ended yet
             self._lock.close()
             raise JobInUseError(Fault("job in use", str(self.folder), IN_USE))
         job = read_job(self.folder)
@@ -264,6 +264,6 @@ class Attempt:
 
 
 def _is_held(folder: Path) -> bool:
-    """Whether a process works on the job."""
+    """Whether a process works on the job; without locks none seems to, or one that was killed would for ever."""
     with (folder / LOCK).open("a", encoding="utf-8") as lock:
-        return not try_lock(lock)
+        return try_lock(lock) is False

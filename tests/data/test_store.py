@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import json
 import os
@@ -593,6 +594,50 @@ def test_what_another_process_is_building_is_left_alone(
     assert len(unfinished(cache)) == 1
     assert f"pixels {expected_sum(files)}\n" in builder.communicate(timeout=60)[0]
     assert len(folders(cache)) == 2
+
+
+@pytest.mark.parametrize("reduction", [REDUCTION, Reduction(12, 14)], ids=["the same store", "another one"])
+def test_where_there_are_no_locks_two_builds_are_not_in_each_others_way(
+    start: Start,
+    open_in: Open,
+    cache: Path,
+    files: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    reduction: Reduction,
+) -> None:
+    """Such as on Lustre without `flock`: a temporary may be of one that was killed, or of one that goes on."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    builder = start("wait")
+    read_until(builder, "decoding now")
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (cache / f".{unfinished(cache)[0].name.split('.')[1]}.{os.getpid()}.tmp").mkdir()  # a killed one's, of our number
+    pictures = open_in(files, reduction).pictures(range(len(files)))
+    assert len(unfinished(cache)) == 2
+    assert f"pixels {expected_sum(files)}\n" in builder.communicate(timeout=60)[0]
+    assert len(folders(cache)) == (1 if reduction == REDUCTION else 2)
+    assert_right(open_in(files), files)
+    assert len(pictures[0])
+
+
+def test_where_there_are_no_locks_the_first_of_two_builds_stays(
+    open_in: Open, cache: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third process may be about to read it."""
+    monkeypatch.setattr("hybridnet.files.fcntl", None)
+    remember, first = store._remember, []
+
+    def others_was_first(pixels: Path, identity: list[int]) -> None:
+        monkeypatch.setattr(store, "_remember", remember)
+        open_in(files)
+        first.append((folders(cache)[0] / "index.json").stat().st_ino)
+
+    monkeypatch.setattr(store, "_remember", others_was_first)
+    assert_right(open_in(files), files)
+    assert [(folder / "index.json").stat().st_ino for folder in folders(cache)] == first
+    assert not unfinished(cache)
 
 
 def test_the_index_is_plain_json(open_in: Open, files: list[Path], cache: Path) -> None:

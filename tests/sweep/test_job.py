@@ -102,3 +102,9 @@ def test_jobs_side_by_side_are_spread_over_the_gpus(tmp_path: Path) -> None:
             assert third == 0
     with claimed(tmp_path, 2) as first, claimed(tmp_path, 1) as other:
         assert (first, other) == (0, 0)
+
+
+def test_where_there_are_no_locks_jobs_share_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hybridnet.files.fcntl", None)
+    with claimed(tmp_path, 2) as first, claimed(tmp_path, 2) as second:
+        assert (first, second) == (0, 0)

@@ -114,6 +114,17 @@ def test_two_processes_do_not_meet(tmp_path: Path) -> None:
         raise AssertionError
 
 
+def test_where_there_are_no_locks_a_job_of_a_killed_process_can_be_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybridnet.files.fcntl", None)
+    (job,) = _added(tmp_path, "heads=2")
+    replace(job, status="running").write()
+    assert read_job(job.folder).status == "interrupted"
+    with Ledger(tmp_path), Attempt(job.folder) as attempt:
+        attempt.is_void = True
+
+
 def test_what_was_asked_for_is_kept(tmp_path: Path) -> None:
     content = {
         "overrides": ["seed=1,2"],
