@@ -76,7 +76,8 @@ def read_text(path: Path, option: str, *, hint: str = SAVE, missing: str = PREPA
         raise InputError(Fault("unreadable file", where, f"is empty ({len(content)} bytes)", missing))
     if content.startswith(b"PK\x03\x04"):
         raise InputError(Fault("unreadable file", where, "is not text but an Excel workbook or another archive", hint))
-    if content.startswith(UTF16_OR_32) or not any(content[:20:2]) or not any(content[1:20:2]):
+    has_zeros = len(content) > 1 and not (any(content[:20:2]) and any(content[1:20:2]))
+    if content.startswith(UTF16_OR_32) or has_zeros:
         raise InputError(Fault("unreadable file", where, "is not UTF-8 but UTF-16 or UTF-32", hint))
     try:
         return content.decode("utf-8-sig")
@@ -125,6 +126,8 @@ def read_records(
     where = f"{option}={path}"
     text = read_text(path, option, missing=hint)
     records = [record for record in _records(text, where) if any(map(str.strip, record[1]))]
+    if not records:
+        raise InputError(Fault("no rows", where, "all its lines are blank", hint))
     _, header = records.pop(0)
     _require_columns(header, columns, where)
     if not records:

@@ -78,6 +78,8 @@ def test_fold_and_group_are_text(tmp_path: Path) -> None:
         (bytes(4096), "unreadable file", "is empty (4096 bytes)", "hybridnet.prepare"),
         (HEADING, "no rows", "the table ends after its first line", "hybridnet.prepare"),
         (HEADING + "\n,,\n", "no rows", "the table ends after its first line", "hybridnet.prepare"),
+        (",,\n", "no rows", "all its lines are blank", "hybridnet.prepare"),
+        ("a", "missing columns", "no path, label, split; found 'a'", "must be: path,label,split"),
         (GOOD, "missing columns", "no path, label, split; found 'a.png', 'leaf', 'train'", "must be: path,label,split"),
         (
             "path,class,split\n" + GOOD,
