@@ -19,7 +19,7 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -216,7 +216,7 @@ def _continued(arguments: argparse.Namespace) -> argparse.Namespace:
         older, own = sweep["overrides"], sweep["config_dir"]
         places = [f"hydra.sweep.dir={config.quoted(resume)}"]
     else:
-        older, own = config.read_overrides(folder), _config_dir_of(folder)
+        older, own = config.read_overrides(folder), config.config_dir(folder)
         places = [f"hydra.run.dir={config.quoted(resume)}", f"resume={config.quoted(resume)}"]
     if is_sweep(folder) and not arguments.multirun:
         arguments.multirun = True
@@ -251,15 +251,6 @@ def _require_one_run(arguments: argparse.Namespace) -> None:
 
 def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
-
-
-def _config_dir_of(folder: Path) -> str | None:
-    """The `--config-dir` that a run began with, which is no override."""
-    try:
-        sources = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.runtime.config_sources
-    except (OSError, OmegaConfBaseException, YAMLError):
-        return None
-    return next((source.path for source in sources if source.provider == "command-line"), None)
 
 
 def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:

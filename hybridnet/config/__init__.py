@@ -37,7 +37,7 @@ from hybridnet.config.content import (
 )
 from hybridnet.config.job_loader import JobLoader
 from hybridnet.config.overrides import group_choices, keys_of, merged, quoted, readable, slug
-from hybridnet.config.run_files import hydra_files, read_overrides, saved, saved_settings
+from hybridnet.config.run_files import config_dir, hydra_files, read_overrides, saved, saved_settings
 from hybridnet.config.session import CONF_DIR
 from hybridnet.config.spelled_out import Changes, preset_changes, spelled_out
 
@@ -53,6 +53,7 @@ __all__ = [
     "build",
     "build_modules",
     "compose",
+    "config_dir",
     "expand",
     "find_faults",
     "flat",

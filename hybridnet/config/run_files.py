@@ -58,25 +58,49 @@ def read_overrides(folder: Path) -> list[str]:
 
 def saved(folder: Path) -> DictConfig | None:
     """The configuration of the run in `folder`; None where it is missing or damaged."""
-    try:
-        cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
-    except (OSError, OmegaConfBaseException, YAMLError):
-        return None
-    return cfg if isinstance(cfg, DictConfig) else None
+    return _load(folder / ".hydra" / "config.yaml")
 
 
 def saved_settings(folder: Path, keys: Sequence[str]) -> dict[str, str]:
     """What the run in `folder` had at these keys, as text: a value, or the choice of a group; without unknown ones."""
+    cfg = saved(folder)
+    if cfg is None:
+        return {}
     try:
-        cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
         values = {key: OmegaConf.select(cfg, key.replace("/", "."), default=binding.MISSING) for key in keys}
         found = {key: _text(v) for key, v in values.items() if v != binding.MISSING and not isinstance(v, DictConfig)}
-        if len(found) < len(keys):
-            choices = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.runtime.choices
+        if len(found) < len(keys) and (hydra_cfg := _hydra_of(folder)) is not None:
+            choices = hydra_cfg.runtime.choices
             found |= {key: _text(choices[key]) for key in keys if key not in found and key in choices}
-    except (OSError, OmegaConfBaseException, YAMLError):  # a job that did not come so far, or was cut off
+    except OmegaConfBaseException:  # a reference to what is not there, or a file that was cut off
         return {}
     return found
+
+
+def config_dir(folder: Path) -> str | None:
+    """The `--config-dir` that the run in `folder` began with, which is no override."""
+    try:
+        hydra_cfg = _hydra_of(folder)
+        sources = hydra_cfg.runtime.config_sources if hydra_cfg is not None else ()
+        return next((source.path for source in sources if source.provider == "command-line"), None)
+    except OmegaConfBaseException:  # a file that was cut off
+        return None
+
+
+def _hydra_of(folder: Path) -> DictConfig | None:
+    """Hydra's own configuration of the run in `folder`; None where it is missing or damaged."""
+    cfg = _load(folder / ".hydra" / "hydra.yaml")
+    hydra_cfg = None if cfg is None else OmegaConf.select(cfg, "hydra")
+    return hydra_cfg if isinstance(hydra_cfg, DictConfig) else None
+
+
+def _load(file: Path) -> DictConfig | None:
+    """The keys and values of a yaml; None where it is missing or damaged: of a job that did not come so far."""
+    try:
+        cfg = OmegaConf.load(file)
+    except (OSError, OmegaConfBaseException, YAMLError, ValueError):  # ValueError: not UTF-8
+        return None
+    return cfg if isinstance(cfg, DictConfig) else None
 
 
 def _text(value: Any) -> str:

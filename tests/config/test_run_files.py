@@ -73,3 +73,55 @@ def test_damaged_overrides_are_named(tmp_path: Path, text: str, cause: str) -> N
         config.read_overrides(tmp_path)
     assert str(caught.value).startswith(f"error: unreadable overrides in {file}: {cause}")
     assert "\n" not in str(caught.value)
+
+
+def _write(folder: Path, name: str, content: bytes) -> None:
+    (folder / ".hydra").mkdir(exist_ok=True)
+    (folder / ".hydra" / name).write_bytes(content)
+
+
+HYDRA = b"""hydra:
+  runtime:
+    choices: {model/backbone: resnet18}
+    config_sources: [{path: hydra.conf, provider: hydra}, {path: /own/conf, provider: command-line}]
+"""
+
+
+def test_what_a_run_began_with_is_read(tmp_path: Path) -> None:
+    _write(tmp_path, "config.yaml", b"seed: 3\nmodel: {heads: 4, backbone: {width: 8}}\ndata: {mean: [0.5, null]}\n")
+    _write(tmp_path, "hydra.yaml", HYDRA)
+    assert config.saved(tmp_path).model.heads == 4
+    keys = ["seed", "model.heads", "model/backbone", "data.mean", "nothing"]
+    assert config.saved_settings(tmp_path, keys) == {
+        "seed": "3",
+        "model.heads": "4",
+        "model/backbone": "resnet18",
+        "data.mean": "[0.5,null]",
+    }
+    assert config.config_dir(tmp_path) == "/own/conf"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"- 1\n", b"3\n", b"{", b"seed: '\xfc'\n", b"seed: \0\n"],
+    ids=["missing", "empty", "a list", "a number", "cut off", "in Latin-1", "a zero byte"],
+)
+def test_where_a_file_is_damaged_nothing_is_known(tmp_path: Path, content: bytes | None) -> None:
+    for name in ("config.yaml", "hydra.yaml"):
+        if content is not None:
+            _write(tmp_path, name, content)
+    assert not config.saved(tmp_path)
+    assert config.saved_settings(tmp_path, ["seed", "model"]) == {}
+    assert config.config_dir(tmp_path) is None
+    _write(tmp_path, "config.yaml", b"seed: 3\n")
+    assert config.saved_settings(tmp_path, ["seed", "model"]) == {"seed": "3"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"hydra: 3\n", b"hydra: {}\n", b"hydra:\n  runtime:\n    config_sources:\n    - path: a\n"]
+)
+def test_where_hydra_s_own_file_is_cut_off_nothing_of_it_is_known(tmp_path: Path, content: bytes) -> None:
+    _write(tmp_path, "config.yaml", b"seed: 3\n")
+    _write(tmp_path, "hydra.yaml", content)
+    assert config.config_dir(tmp_path) is None
+    assert "model" not in config.saved_settings(tmp_path, ["seed", "model"])
