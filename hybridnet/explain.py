@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +12,7 @@ import rich
 from rich.table import Table
 from rich.text import Text
 
+from hybridnet.comparison.predictions import COLUMNS, NAME, PROBABILITY
 from hybridnet.console import track
 from hybridnet.data.listing import EXAMPLES, list_pictures
 from hybridnet.data.pictures import read_table
@@ -132,25 +133,42 @@ def _told(run: Path, metadata: str | None, num_images: int) -> list[Chosen]:
     """The most confident mistakes and right answers of a run's validation, as far as their pictures are there.
 
     Raises:
-        InputError: if there is no predictions.csv, or no picture of it can be found.
+        InputError: if there is no predictions.csv, it lacks a column, or no picture of it can be found.
     """
     settings = RunSettings(run)
-    predictions = settings.folder / "predictions.csv"
+    predictions = settings.folder / NAME
     where = f"run={run}"
     hint = "images=<file, folder or pattern> names others; data.metadata=<table> says where these are"
     if not predictions.is_file():
-        raise InputError(Fault("missing value", "images", f"{where} has no predictions.csv to choose from", EXAMPLES))
-    columns, _ = read_table(predictions, "run", ("path", "label", "prediction"))
+        raise InputError(Fault("missing value", "images", f"{where} has no {NAME} to choose from", EXAMPLES))
+    columns, _ = read_table(predictions, "run", COLUMNS)
+    rows = zip(*(columns[name] for name in COLUMNS), _probabilities(columns, where, hint=hint), strict=True)
     table = Path(metadata) if metadata else settings.file("data.metadata")
     base = table.parent if table else settings.folder
     found = []
-    for path, label, prediction, *probabilities in zip(*columns.values(), strict=True):
+    for path, label, prediction, probability in rows:
         if is_safe(path) and (base / path).is_file():
-            found.append((max(map(float, probabilities)), label == prediction, Chosen(base / path, label)))
+            found.append((probability, label == prediction, Chosen(base / path, label)))
     if not found:
-        cause = f"none of the pictures that predictions.csv names is there, such as {base / columns['path'][0]}"
+        cause = f"none of the pictures that {NAME} names is there, such as {base / columns['path'][0]}"
         raise InputError(Fault("missing pictures", where, cause, hint))
     return _most_confident(found, num_images)
+
+
+def _probabilities(columns: Mapping[str, Sequence[str]], where: str, *, hint: str) -> list[float]:
+    """That of each row's prediction.
+
+    Raises:
+        InputError: if a class that is predicted has no column, or a probability is no number.
+    """
+    names = [f"{PROBABILITY}{label}" for label in columns["prediction"]]
+    if missing := sorted(set(names) - set(columns)):
+        raise InputError(Fault("missing columns", where, f"{NAME} has no {listing(missing)}", hint))
+    try:
+        return [float(columns[name][row]) for row, name in enumerate(names)]
+    except ValueError as error:
+        cause = f"{NAME} has a probability that is no number: {error}"
+        raise InputError(Fault("wrong rows", where, cause, hint)) from error
 
 
 def _most_confident(found: Sequence[tuple[float, bool, Chosen]], num: int) -> list[Chosen]:

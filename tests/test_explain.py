@@ -181,6 +181,43 @@ def test_the_runs_own_table_is_found_where_the_training_was(run: Path, drawn: di
     assert "missing value in images: run=run has no predictions.csv to choose from" in message_of(run)
 
 
+def _rewritten(run: Path, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    rows = [change(row) for row in table(str(run / "predictions.csv"))]
+    write_text(run / "predictions.csv", csv_text([list(rows[0]), *(row.values() for row in rows)]))
+
+
+def test_predictions_are_read_by_the_names_of_the_columns(run: Path, drawn: dict[str, Explanation]) -> None:
+    """A spreadsheet may have put them into another order, and added some."""
+    _rewritten(run, lambda row: {"note": "nan", **dict(reversed(row.items())), "number": "2"})
+    explained(run, metadata="photos/metadata.csv", num_images=4)
+    assert [Path(path).stem for path in drawn] == ["2", "3", "0", "1"]
+    assert drawn["outputs/explain/run/2.png"].true_label == "leaf"
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (
+            lambda row: {name: row[name] for name in ("path", "label", "prediction")},
+            "error: missing columns in run=run: predictions.csv has no probability_leaf, probability_root\nhint: ",
+        ),
+        (
+            lambda row: {name: row[name] for name in ("path", "prediction", "probability_leaf", "probability_root")},
+            "error: missing columns in run=run/predictions.csv: no label; found 'path', 'prediction', ",
+        ),
+        (
+            lambda row: row | {"probability_root": "0,5"},
+            "error: wrong rows in run=run: predictions.csv has a probability that is no number: could not convert",
+        ),
+    ],
+)
+def test_predictions_without_probabilities_are_said_so(
+    run: Path, change: Callable[[dict[str, str]], dict[str, str]], error: str
+) -> None:
+    _rewritten(run, change)
+    assert message_of(run, metadata="photos/metadata.csv").startswith(error)
+
+
 def test_paths_that_lead_out_of_the_table_are_not_opened(run: Path, drawn: dict[str, Explanation]) -> None:
     text = (run / "predictions.csv").read_text().replace("\n2.png", "\n../photos/2.png")
     write_text(run / "predictions.csv", text)
