@@ -112,16 +112,16 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
-def try_lock(stream: IO) -> bool | None:
+def try_lock(stream: IO, *, is_shared: bool = False) -> bool | None:
     """Lock an open file until it is closed; False if another process, or another place of this one, holds it.
 
-    The system frees the lock of a process that was killed. Always None, for nobody knows, on Windows and on file
-    systems without locks.
+    Several may share a lock, for which the file need not be open for writing. The system frees the lock of a process
+    that was killed. Always None, for nobody knows, on Windows and on file systems without locks.
     """
     if fcntl is None:
         return None
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(stream, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:

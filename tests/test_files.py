@@ -285,6 +285,18 @@ def test_a_lock_is_held_until_its_file_is_closed(tmp_path: Path) -> None:
         assert try_lock(second)
 
 
+def test_several_share_a_lock_that_nobody_has_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with path.open("w") as alone, path.open() as first, path.open() as second:
+        assert try_lock(first, is_shared=True) and try_lock(second, is_shared=True)
+        assert try_lock(alone) is False
+        first.close()
+        second.close()
+        assert try_lock(alone)
+        with path.open() as third:
+            assert try_lock(third, is_shared=True) is False
+
+
 def test_one_that_waits_for_a_lock_says_so_and_gets_it(tmp_path: Path) -> None:
     path, said, waits = tmp_path / "lock", [], threading.Event()
 

@@ -24,6 +24,7 @@ JOB, LOCK = "job.json", ".job.lock"  # of one job: its record, and its process's
 Status = Literal["pending", "running", "interrupted", "stopped", "failed", "pruned", "complete"]
 DONE = ("pruned", "complete")
 IN_USE = "another process works on it"
+LOOKS, SECONDS_PER_LOOK = 1_000, 0.001  # at a job's lock, before it counts as in use
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ class Attempt:
 
     def __enter__(self) -> Attempt:
         self._lock = (self.folder / LOCK).open("a", encoding="utf-8")
-        if try_lock(self._lock) is False:  # such as a requeued job whose predecessor has not ended yet
+        if not self._has_lock():  # such as a requeued job whose predecessor has not ended yet
             self._lock.close()
             raise JobInUseError(Fault("job in use", str(self.folder), IN_USE))
         job = read_job(self.folder)
@@ -238,6 +239,16 @@ class Attempt:
         if self.begins_at_once:
             self.begin()
         return self
+
+    def _has_lock(self) -> bool:
+        """Take the lock, if no process works on the job; those that only look at it are gone in an instant."""
+        for _ in range(LOOKS):
+            if try_lock(self._lock) is not False:
+                return True
+            if _is_held(self.folder):
+                return False
+            time.sleep(SECONDS_PER_LOOK)
+        return False
 
     def begin(self) -> None:
         """Write that the job is running."""
@@ -264,6 +275,12 @@ class Attempt:
 
 
 def _is_held(folder: Path) -> bool:
-    """Whether a process works on the job; without locks none seems to, or one that was killed would for ever."""
-    with (folder / LOCK).open("a", encoding="utf-8") as lock:
-        return try_lock(lock) is False
+    """Whether a process works on the job; without locks none seems to, or one that was killed would for ever.
+
+    Looking takes a share of the lock for an instant, and no permission but that to read.
+    """
+    try:
+        with (folder / LOCK).open(encoding="utf-8") as lock:
+            return try_lock(lock, is_shared=True) is False
+    except FileNotFoundError:
+        return False

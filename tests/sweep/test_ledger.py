@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
 from hybridnet.errors import InputError, Stopped
-from hybridnet.files import read_json, write_json
+from hybridnet.files import read_json, try_lock, write_json
 from hybridnet.sweep.ledger import Attempt, Job, Ledger, Planned, is_job, read_job, read_sweep, write_sweep
 
 
@@ -112,6 +115,60 @@ def test_two_processes_do_not_meet(tmp_path: Path) -> None:
         write_json(job.folder / "status.json", {"status": "complete"})
     with Ledger(tmp_path), pytest.raises(InputError, match="error: sweep folder in use in"), Ledger(tmp_path):
         raise AssertionError
+
+
+@pytest.fixture
+def looker(tmp_path: Path) -> Iterator[IO]:
+    """Looks whether a process works on the job in folder 0, which one has that was killed."""
+    (job,) = _added(tmp_path, "")
+    replace(job, status="running").write()
+    (tmp_path / "0" / ".job.lock").touch()
+    with (tmp_path / "0" / ".job.lock").open() as stream:
+        assert try_lock(stream, is_shared=True)
+        yield stream
+
+
+def test_two_that_look_at_a_job_do_not_take_each_other_for_its_process(looker: IO, tmp_path: Path) -> None:
+    assert read_job(tmp_path / "0").status == "interrupted"
+
+
+def test_a_job_starts_while_others_look_at_it(looker: IO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hybridnet.sweep.ledger.time.sleep", lambda seconds: looker.close())
+    with Attempt(tmp_path / "0", begins_at_once=False) as attempt:
+        attempt.is_void = True
+        assert looker.closed
+
+
+def test_a_job_that_is_looked_at_for_ever_is_in_use(
+    looker: IO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as by a process that was suspended in that instant."""
+    waits = []
+    monkeypatch.setattr("hybridnet.sweep.ledger.time.sleep", waits.append)
+    with pytest.raises(InputError, match="error: job in use"), Attempt(tmp_path / "0"):
+        raise AssertionError
+    assert sum(waits) == pytest.approx(1)
+
+
+def test_somebody_who_may_only_read_sees_how_a_job_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as another user: an administrator may write everywhere, so the opening is refused here."""
+    (job,) = _added(tmp_path, "")
+    replace(job, status="running").write()
+    opened = Path.open
+
+    def read_only(path: Path, mode: str = "r", **options: Any) -> IO:
+        if not set(mode) <= set("rb"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, mode, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", read_only)
+        assert read_job(job.folder).status == "interrupted"
+    assert not (job.folder / ".job.lock").exists()
+    with Attempt(job.folder) as attempt:
+        attempt.is_void = True
+        monkeypatch.setattr(Path, "open", read_only)
+        assert read_job(job.folder).status == "running"
 
 
 def test_where_there_are_no_locks_a_job_of_a_killed_process_can_be_continued(
