@@ -130,7 +130,7 @@ class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        error = error.__cause__ if isinstance(error, _JobError) else _of_configuration(_of_output(error))
+        error = error.__cause__ if isinstance(error, _JobError) else _of_configuration(error)
         if isinstance(error, InstantiationException):  # of a command, around what its function raised
             error = error.__cause__ or error
         error = packages.explained(error)
@@ -142,16 +142,6 @@ class _errors_as_exit_codes:  # noqa: N801 - reads as a sentence at the call
             traceback.print_exception(error)
         print(_message(error), file=sys.stderr)
         sys.exit(EXIT_WRONG_INPUT if isinstance(error, InputError) else EXIT_FAILED)
-
-
-def _of_output(error: BaseException | None) -> BaseException | None:
-    """The error, or a clear one where Hydra could not make the output folder or its log."""
-    if isinstance(error, ValueError) and str(error).startswith("Unable to configure handler"):
-        error = error.__cause__  # behind which logging hides why it could not open its file
-    if not isinstance(error, OSError) or error.filename is None:
-        return error
-    hint = "choose another place with hydra.run.dir=<folder>, or hydra.sweep.dir=<folder> with -m"
-    return InputError(Fault("unusable output folder", str(error.filename), error.strerror or str(error), hint))
 
 
 def _of_configuration(error: BaseException | None) -> BaseException | None:
@@ -274,7 +264,7 @@ def _sweep(
         own = [text for text in arguments.overrides if text.startswith(("hydra.", "hydra/", "+hydra", "~hydra"))]
         place = [f"hydra.sweep.dir={config.quoted(str(folder))}", "hydra.sweeper.params=null"]
         _type(arguments, [*jobs.multirun.overrides, *own, *place, *overrides])
-        _start(job, config_name)
+        _start(job, config_name, sweep=folder)
 
     try:
         ended = multirun.run(function, jobs, grid, start=start)
@@ -297,8 +287,30 @@ def _report(folder: Path) -> None:
         print(f"no report: {error}; python -m hybridnet.report sweep={folder} tries it again")
 
 
-def _start(job: Callable[[DictConfig], float], config_name: str) -> None:
-    hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name=config_name)(job)()
+def _start(job: Callable[[DictConfig], float], config_name: str, *, sweep: Path | None = None) -> None:
+    """Let Hydra run a job, or those of a sweep in this folder.
+
+    Raises:
+        InputError: if Hydra cannot make the output folder or its log.
+    """
+    try:
+        hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name=config_name)(job)()
+    except (OSError, ValueError) as error:
+        if fault := _of_output(error, sweep):
+            raise InputError(fault) from error
+        raise
+
+
+def _of_output(error: OSError | ValueError, sweep: Path | None) -> Fault | None:
+    """What is wrong with the output folder, if it is that: of a sweep's errors, what lies in its folder."""
+    if str(error).startswith("Unable to configure handler"):
+        error = error.__cause__  # behind which logging hides why it could not open its file
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    if sweep is not None and not Path(error.filename).absolute().is_relative_to(sweep.absolute()):
+        return None
+    hint = "choose another place with hydra.run.dir=<folder>, or hydra.sweep.dir=<folder> with -m"
+    return Fault("unusable output folder", str(error.filename), error.strerror or str(error), hint)
 
 
 def _config_dirs(arguments: argparse.Namespace) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
 import json
@@ -19,9 +20,10 @@ import torch
 from PIL import Image
 
 import hybridnet
-from hybridnet import prepare
+from hybridnet import launch, prepare
 from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.data import load_image
+from hybridnet.errors import InputError
 from hybridnet.files import in_bytes
 from hybridnet.launch import _rare_collections, _report, call
 from tests.conftest import ROOT, Command, content, outcome, require_whole_files, wait_until, wait_until_saved
@@ -521,6 +523,38 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_data_are_read(
     assert content(parted) == before
     assert run("resume=run")[0] == 0
     assert outcome(parted) == outcome(reference)
+
+
+def _code_and_message(error: Exception, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended, launch._errors_as_exit_codes():
+        raise error
+    return ended.value.code, capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_the_output_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as another user's sweep; and most commands have no hydra.run.dir."""
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    code, message = _code_and_message(PermissionError(errno.EACCES, "Permission denied", "theirs"), capsys)
+    assert code == 1
+    assert message.startswith("error: failure in this run: PermissionError: [Errno 13] Permission denied: 'theirs'\n")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "name", "is_of_output"),
+    [(None, "run", True), ("sweep", "sweep/0/train.log", True), ("sweep", "/dev/shm/joblib", False)],
+)
+def test_what_hydra_cannot_write_is_of_the_output_folder(
+    monkeypatch: pytest.MonkeyPatch, sweep: str | None, name: str, is_of_output: bool
+) -> None:
+    def fail() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", name)
+
+    monkeypatch.setattr(launch.hydra, "main", lambda **_: lambda job: fail)
+    expected = InputError if is_of_output else PermissionError
+    with pytest.raises(expected, match=f"unusable output folder in {name}: " if is_of_output else name):
+        launch._start(print, "train", sweep=Path(sweep) if sweep else None)
 
 
 def test_a_process_that_follows_ends_without_what_libraries_do_at_their_end(process: RunProcess) -> None:
