@@ -87,5 +87,5 @@ _HINT = f"data.root=<folder with train/<class> and test/<class>, or with {ARCHIV
 def _in_folders(root: Path) -> Iterator[tuple[str, str, str]]:
     root = root.resolve()  # not every picture, which would take a second
     for split in ("train", "test"):
-        for file in sorted((root / split).glob("*/*")):
+        for file in sorted((root / split).glob("[!.]*/[!.]*")):  # without hidden ones, such as .DS_Store
             yield str(file), file.parent.name, split

@@ -57,6 +57,16 @@ def test_local_copy(root: str, copy: Path, tmp_path: Path, monkeypatch: pytest.M
     assert not list((tmp_path / "c").rglob("*.png")), "pictures that are there already are not copied"
 
 
+def test_hidden_files_and_folders_of_a_copy_are_no_pictures(copy: Path, tmp_path: Path) -> None:
+    """A Mac, or a file browser, leaves them where it was."""
+    for name in ("train/cat/.DS_Store", "test/cat/._51.png", "train/.thumbnails/0.png"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_bytes(b"junk")
+    cifar10(tmp_path / "c", f"data.root={copy}", "data.valid=0.2").setup()
+    every = {name: dict.fromkeys(range(10), count) for name, count in (("train", 4), ("valid", 1), ("test", 2))}
+    assert splits(tmp_path / "c") == every
+
+
 def test_official_test_pictures_as_validation(copy: Path, tmp_path: Path) -> None:
     cifar10(tmp_path / "c", f"data.root={copy}", "data.valid=0").setup()
     every = {name: dict.fromkeys(range(10), count) for name, count in (("train", 5), ("valid", 2), ("test", 0))}
