@@ -19,7 +19,7 @@ from hybridnet.data.pictures import read_table
 from hybridnet.data.rows import lines_of, listing
 from hybridnet.data.table import is_safe
 from hybridnet.errors import Fault, InputError, collected
-from hybridnet.files import csv_text, shortened, writable_folder, write_text
+from hybridnet.files import common_folder, csv_text, shortened, writable_folder, write_text
 from hybridnet.inference.runs import RunSettings, folders_of
 from hybridnet.settings import Count, checked
 
@@ -226,7 +226,7 @@ def figure_names(files: Sequence[Path]) -> list[str]:
     """
     stems = Counter(file.stem.casefold() for file in files)
     together = {
-        stem: os.path.commonpath([file.absolute().parent for file in files if file.stem.casefold() == stem])
+        stem: common_folder(file for file in files if file.stem.casefold() == stem)
         for stem, count in stems.items()
         if count > 1
     }

@@ -150,6 +150,14 @@ def shortened(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
+def common_folder(files: Iterable[Path]) -> Path | None:
+    """The lowest folder that all files lie in; None where they are on two drives of Windows."""
+    try:
+        return Path(os.path.commonpath([file.absolute().parent for file in files]))
+    except ValueError:
+        return None
+
+
 def in_bytes(number: float) -> str:
     """`3.1 GB`, `12 MB`, `345 kB`."""
     unit, size = next(((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6)) if number >= size), ("kB", 1e3))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from hybridnet.console import track
 from hybridnet.data.listing import list_pictures
 from hybridnet.data.rows import lines_of, listing
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import csv_text, shortened, writable_folder, write_text
+from hybridnet.files import common_folder, csv_text, shortened, writable_folder, write_text
 from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, checked
 
@@ -108,15 +107,17 @@ def _require_place(out: Path) -> None:
 def _print(rows: Sequence[Sequence[str]], answers: Answers, files: Sequence[Path], out: Path) -> None:
     console = rich.get_console()
     good = [row for row in rows[1:] if not row[-1]]
-    common = Path(os.path.commonpath([Path(row[0]).absolute().parent for row in good]))
+    common = common_folder(Path(row[0]) for row in good)
     shown = Table(box=rich.box.SIMPLE)
     for heading, justify in (("picture", "left"), ("label", "left"), ("probability", "right")):
         shown.add_column(heading, justify=justify, overflow="fold")
     for path, label, probability, *_ in good[:MOST_ROWS]:
-        shown.add_row(Text(str(Path(path).absolute().relative_to(common))), Text(label), f"{float(probability):.3f}")
+        name = Path(path).absolute().relative_to(common) if common else Path(path).absolute()
+        shown.add_row(Text(str(name)), Text(label), f"{float(probability):.3f}")
     if len(good) > MOST_ROWS:
         shown.add_row(f"… and {len(good) - MOST_ROWS:,} more", "", "")
-    console.print(f"{len(good):,} pictures in {shortened(common)}", soft_wrap=True, highlight=False, markup=False)
+    place = f" in {shortened(common)}" if common else ""
+    console.print(f"{len(good):,} pictures{place}", soft_wrap=True, highlight=False, markup=False)
     console.print(shown)
     counts = Counter(row[1] for row in good).most_common(MOST_ROWS)
     lines = [", ".join(f"{label}: {count:,}" for label, count in counts)]

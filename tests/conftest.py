@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import ntpath
 import os
 import shutil
 import signal
@@ -47,6 +48,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def two_drives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several paths, the first lies on another drive than the second, as on Windows."""
+
+    def commonpath(paths: Iterable[Path]) -> str:
+        return ntpath.commonpath([f"{drive}:{path}" for drive, path in zip("CD", paths, strict=False)])
+
+    monkeypatch.setattr(os.path, "commonpath", commonpath)
 
 
 @pytest.fixture

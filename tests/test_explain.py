@@ -267,3 +267,8 @@ def test_no_two_figures_have_one_name(files: list[str], names: list[str]) -> Non
     found = figure_names([Path(file) for file in files])
     assert len({name.casefold() for name in found}) == len(files)
     assert found == [f"{name}.png" for name in names]
+
+
+@pytest.mark.usefixtures("two_drives")
+def test_of_equal_stems_on_two_drives_the_second_has_a_number() -> None:
+    assert figure_names([Path("a/x.jpg"), Path("b/x.jpg")]) == ["x.png", "x_2.png"]

@@ -18,6 +18,7 @@ import torch
 
 from hybridnet import files
 from hybridnet.files import (
+    common_folder,
     csv_text,
     in_bytes,
     locked,
@@ -376,6 +377,17 @@ def test_a_path_below_the_working_directory_is_shortened(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path / "a")
     assert shortened(tmp_path / "a" / "b" / "c.pt") == Path("b/c.pt")
     assert shortened(tmp_path / "c.pt") == tmp_path / "c.pt"
+
+
+def test_files_have_a_folder_in_common(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert common_folder([Path("a/b/1.png"), tmp_path / "a" / "c" / "1.png"]) == tmp_path / "a"
+    assert common_folder([Path("a/b/1.png")]) == tmp_path / "a" / "b"
+
+
+@pytest.mark.usefixtures("two_drives")
+def test_files_on_two_drives_have_no_folder_in_common() -> None:
+    assert common_folder([Path("/a/1.png"), Path("/a/2.png")]) is None
 
 
 @pytest.mark.parametrize(

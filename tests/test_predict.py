@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rich
 from PIL import Image
+from rich.console import Console
 
 from hybridnet import config
 from hybridnet.errors import InputError
@@ -105,6 +107,18 @@ def test_names_may_be_relative_and_absolute(
     ]
     printed = capsys.readouterr().out
     assert printed.startswith("2 pictures in photos\n") and " deep/b.JPG " in printed
+
+
+@pytest.mark.usefixtures("two_drives")
+def test_pictures_on_two_drives_are_shown_with_their_whole_paths(
+    reference: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(width=400)
+    monkeypatch.setattr(rich, "get_console", lambda: console)
+    pictures = [photos / "a.png", photos / "deep" / "b.JPG"]
+    predict(f"run={reference}", f"images=[{pictures[0]},{pictures[1]}]", f"out={tmp_path / 'out.csv'}")
+    printed = capsys.readouterr().out
+    assert printed.startswith("2 pictures\n") and all(f" {picture} " in printed for picture in pictures)
 
 
 def test_no_usable_picture_is_a_wrong_input(reference: Path, photos: Path, tmp_path: Path) -> None:
