@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ import numpy as np
 
 from hybridnet.data.batch import Batch
 from hybridnet.data.failures import explain
+from hybridnet.data.threads import num_cpus
 from hybridnet.data.workers import Workers
 
 PREFETCHED_BATCHES = 2
@@ -151,4 +151,4 @@ def _occurrences(order: np.ndarray) -> np.ndarray:
 
 
 def _num_threads() -> int:
-    return min(MOST_THREADS, os.cpu_count() or 1)
+    return min(MOST_THREADS, num_cpus())

@@ -16,7 +16,7 @@ from functools import partial
 from types import ModuleType
 from typing import Protocol, TypeVar
 
-from hybridnet.data.threads import BLOCK, in_threads
+from hybridnet.data.threads import BLOCK, in_threads, num_cpus
 from hybridnet.memory import keep_large_blocks
 
 log = logging.getLogger(__name__)
@@ -46,13 +46,13 @@ def workforce(num_items: int) -> Iterator[Map]:
     or none can be started, threads do what is left.
     """
     keep_large_blocks()
-    has_few = num_items < LEAST_ITEMS or os.cpu_count() == 1
+    has_few = num_items < LEAST_ITEMS or num_cpus() == 1
     if has_few or multiprocessing.current_process().daemon:  # which may have no children
         yield in_threads
         return
     # Not fork: this process has threads, and a forked child can inherit a lock that nobody will release.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(os.cpu_count() or 1, MOST_PROCESSES), mp_context=context, initializer=prepare)
+    pool = ProcessPoolExecutor(min(num_cpus(), MOST_PROCESSES), mp_context=context, initializer=prepare)
     try:
         yield partial(_in_processes, pool)
     finally:

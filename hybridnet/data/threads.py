@@ -14,10 +14,17 @@ Result = TypeVar("Result")
 BLOCK = 16  # pictures: handing out a small one costs as much as decoding it
 
 
+def num_cpus() -> int:
+    """The processors that this process may use: Slurm and `taskset` give it fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # not on Windows and macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], *, at_once: int | None = None
 ) -> Iterator[Result]:
-    """`map`, with a thread for every processor; the results are in the order of the items.
+    """`map`, with a thread for every processor that it may use; the results are in the order of the items.
 
     Each thread takes `at_once` items, or as many as are best for pictures.
 
@@ -29,7 +36,7 @@ def in_threads(
     def of_block(block: Sequence[Item]) -> list[Result]:
         return [function(item) for item in block]
 
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(num_cpus())
     try:
         yield from chain.from_iterable(pool.map(of_block, blocks))
     finally:

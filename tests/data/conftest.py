@@ -38,7 +38,7 @@ def noise() -> Callable[..., np.ndarray]:
 def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """One picture is enough for processes to read it."""
     monkeypatch.setattr(processes, "LEAST_ITEMS", 1)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
 
 class PicturesInMemory:

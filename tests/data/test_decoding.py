@@ -277,7 +277,7 @@ def test_an_interrupted_build_stops_and_leaves_nothing(
             assert left.wait(20)
         return load(self, file)
 
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     monkeypatch.setattr(threads, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(threads, "BLOCK", 1)
     monkeypatch.setattr(Reduction, "load", slow)

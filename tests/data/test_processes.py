@@ -30,7 +30,7 @@ def _two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     """And enough to do for both."""
     monkeypatch.setattr(processes, "LEAST_ITEMS", NUM_ITEMS)
     monkeypatch.setattr(processes, "BLOCK", 4)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
 
 def process_of(_: int) -> int:
@@ -77,7 +77,7 @@ def _is_alive(process: int) -> bool:
 @pytest.mark.parametrize("why", ["few items", "one processor", "a process that may have no children"])
 def test_threads_do_it_where_processes_are_not_worth_it(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if why == "one processor":
-        monkeypatch.setattr(os, "cpu_count", lambda: 1)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     if why == "a process that may have no children":
         monkeypatch.setitem(processes.multiprocessing.current_process()._config, "daemon", True)
     with workforce(NUM_ITEMS - (why == "few items")) as mapped:
@@ -169,7 +169,7 @@ from hybridnet.data import processes
 print("begins", flush=True)
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda *_: None)  # a handler: what is ignored would be ignored by its children as well
-processes.LEAST_ITEMS, os.cpu_count = 2, lambda: 2
+processes.LEAST_ITEMS, os.sched_getaffinity = 2, lambda _: {0, 1}
 with processes.workforce(1000) as mapped:
     found = mapped(eval, ["(__import__('time').sleep(0.01), __import__('os').getpid())[1]"] * 1000)
     seen = set()

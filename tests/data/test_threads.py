@@ -8,7 +8,22 @@ from contextlib import closing
 
 import pytest
 
-from hybridnet.data.threads import BLOCK, in_threads
+from hybridnet.data.threads import BLOCK, in_threads, num_cpus
+
+
+def test_processors_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 40, 41} if process == 0 else set())
+    assert num_cpus() == 3
+
+
+@pytest.mark.parametrize(("number", "expected"), [(64, 64), (None, 1)])
+def test_a_system_that_does_not_tell_lets_it_use_all(
+    monkeypatch: pytest.MonkeyPatch, number: int | None, expected: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: number)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert num_cpus() == expected
 
 
 @pytest.mark.parametrize("at_once", [None, 1, 50])
@@ -20,7 +35,7 @@ def test_results_are_in_the_order_of_the_items(number: int, at_once: int | None)
 @pytest.mark.parametrize("at_once", [None, 3])
 def test_threads_share_the_work(monkeypatch: pytest.MonkeyPatch, at_once: int | None) -> None:
     """Each of two blocks waits for the other one."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     both, size = threading.Barrier(2, timeout=30), at_once or BLOCK
 
     def wait(number: int) -> int:
