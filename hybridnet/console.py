@@ -12,6 +12,7 @@ from rich import progress
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +102,11 @@ class Display:
 
 def print_table(title: str, rows: Mapping[str, str]) -> None:
     """Print names and values below a title."""
-    table = Table(title=title, title_justify="left", show_header=False, box=rich.box.SIMPLE)
+    table = Table(title=Text(title), title_justify="left", show_header=False, box=rich.box.SIMPLE)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))  # a folder may have brackets, which are no markup
     rich.get_console().print(table)
 
 

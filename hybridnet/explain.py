@@ -52,7 +52,7 @@ def explain(
     images: str | Sequence[str] | None,
     num_images: Count,
     metadata: str | None,
-    label: str | None,
+    label: str | int | None,
     out: str | None,
     extra_targets: Sequence[str],
 ) -> None:
@@ -64,7 +64,7 @@ def explain(
             right answers, of the run's own predictions.csv.
         num_images: how many of those.
         metadata: table with the columns path and label: the true classes.
-        label: the true class of pictures that the table does not name.
+        label: the true class of pictures that the table does not name; a class may be called 1.
         out: folder for the figures, which is made if it is missing; None is outputs/explain/<name of the run's folder>.
         extra_targets: see `load_trained`.
 
@@ -72,6 +72,7 @@ def explain(
         InputError: for a run, pictures, a table, a class or a folder that cannot be used, all of them at once; and if
             none of the files is a picture.
     """
+    label = None if label is None else str(label)
     faults: list[Fault] = []
     place, pictures, model = None, [], None
     with collected(faults):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -89,8 +90,9 @@ def _write(contents: dict[Path, str], *, overwrite: bool) -> None:
 def _print(report: Report, out: Path) -> None:
     say = functools.partial(rich.get_console().print, soft_wrap=True, highlight=False, markup=False)
     say(report.text(shortened=True))
-    pair = f"data.metadata={out / FILES[0]} data.label2id={out / FILES[1]}"
-    say(f"{out / FILES[2]} lists everything. Train with:\n  python train.py data=metadata {pair}")
+    pair = [f"data.metadata={out / FILES[0]}", f"data.label2id={out / FILES[1]}"]
+    command = shlex.join(["python", "train.py", "data=metadata", *pair])
+    say(f"{out / FILES[2]} lists everything. Train with:\n  {command}")
 
 
 if __name__ == "__main__":

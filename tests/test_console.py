@@ -137,6 +137,11 @@ def test_the_table_has_names_and_values(console: Console) -> None:
     assert "Result" in text and "best epoch" in text and "3 of 10" in text and "outputs/x" in text
 
 
+def test_a_table_has_texts_as_they_stand(console: Console) -> None:
+    print_table("[bold]title", {"[red]name": "runs/x[/b]y [x]"})
+    assert all(part in _text(console) for part in ("[bold]title", "[red]name", "runs/x[/b]y [x]"))
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (5, "0:05"), (754, "12:34"), (3723, "1:02:03")])
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -227,10 +227,10 @@ def test_paths_that_lead_out_of_the_table_are_not_opened(run: Path, drawn: dict[
 
 def test_all_that_is_wrong_is_told_at_once(run: Path) -> None:
     Path("file").touch()
-    lines = message_of(run, images="nowhere", label="stem", out="file").splitlines()
+    lines = message_of(run, images="nowhere", label=1, out="file").splitlines()
     assert [line for line in lines if line.startswith("error")] == [
         "error: missing pictures in images=nowhere: no such file or folder",
-        "error: unknown class in label=stem: the model has leaf, root",
+        "error: unknown class in label=1: the model has leaf, root",
         "error: unusable folder in out=file: File exists",
     ]
     both = message_of("elsewhere", images="nowhere")

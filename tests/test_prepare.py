@@ -308,6 +308,8 @@ def test_command(photos: Photos, tmp_path: Path, command: Callable) -> None:
     result = command("-m", "hybridnet.prepare", "root=photos", "out=data")
     assert (result.returncode, result.stderr) == (0, "")
     assert "python train.py data=metadata data.metadata=data/metadata.csv" in result.stdout
+    result = command("-m", "hybridnet.prepare", "root=photos", "out='my data'")
+    assert "python train.py data=metadata 'data.metadata=my data/metadata.csv'" in result.stdout
     expected = contents(call(tmp_path / "photos", tmp_path / "again"))
     assert contents(tmp_path / "data")[:2] == expected[:2]
 

@@ -54,5 +54,5 @@ def require_package(name: str) -> None:
     spec = find_spec(name)
     # A folder of this name in the working directory, such as wandb makes one, passes for a package without an origin.
     if spec is None or spec.origin is None:
-        hint = 'pip install "hybridnet[tracking]"'
+        hint = 'pip install -e ".[tracking]"'
         raise InputError(Fault("missing package", f"logger={name}", f"{name} is not installed", hint))

@@ -219,7 +219,7 @@ def _require_installed(target: str) -> None:
         is_installed = False
     if not is_installed:
         extra = next((extra for name, extra in EXTRAS.items() if name in package), None)
-        hint = f'pip install "hybridnet[{extra}]"' if extra else f"install what provides {package}"
+        hint = f'pip install -e ".[{extra}]"' if extra else f"install what provides {package}"
         raise InputError(Fault("missing package", target, f"{package} is not installed", hint))
 
 

@@ -71,7 +71,7 @@ def notes(study: Study) -> Iterator[str]:
         if len(study.ranked) > 2:
             yield (
                 f"The best of {len(study.ranked)} settings is likely to be a lucky one too, and somewhat worse on "
-                "fresh seeds: python -m hybridnet.promote seeds=5 shows by how much."
+                f"fresh seeds: {_asked('promote', study)} name=<name> seeds=5 shows by how much."
             )
     sizes = {candidate.result.n for candidate in study.ranked}
     if len(sizes) > 1:
@@ -110,10 +110,13 @@ def reproduce(study: Study) -> str | None:
 
 def again(study: Study) -> str:
     """The command that makes the report."""
+    return _asked("report", study) + (" out=<folder>" if len(study.folders) > 1 else "")
+
+
+def _asked(command: str, study: Study) -> str:
     folders = [str(shortened(folder)) for folder in study.folders]
     value = folders[0] if len(folders) == 1 else f"[{','.join(folders)}]"
-    extra = [] if len(folders) == 1 else ["out=<folder>"]
-    return " ".join([shlex.join(["python", "-m", "hybridnet.report", f"sweep={value}"]), *extra])
+    return shlex.join(["python", "-m", f"hybridnet.{command}", f"sweep={value}"])
 
 
 def place(study: Study, folder: Path) -> str:

@@ -124,7 +124,7 @@ def test_a_missing_package_is_named_before_anything_starts(name: str, monkeypatc
     with pytest.raises(InputError) as caught:
         experiment.check(config.compose("train", [f"logger={name}"]))
     assert str(caught.value) == (
-        f'error: missing package in logger={name}: {name} is not installed\nhint: pip install "hybridnet[tracking]"'
+        f'error: missing package in logger={name}: {name} is not installed\nhint: pip install -e ".[tracking]"'
     )
 
 

@@ -321,7 +321,7 @@ def test_jobs_of_this_process_are_composed_in_short(
 def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:
     _require_installed("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
     with pytest.raises(
-        InputError, match=r'hydra_plugins.nowhere_ray is not installed\nhint: pip install "hybridnet\[ray\]"'
+        InputError, match=r'hydra_plugins.nowhere_ray is not installed\nhint: pip install -e "\.\[ray\]"'
     ):
         _require_installed("hydra_plugins.nowhere_ray.launcher.Launcher")
     with pytest.raises(InputError, match="hint: install what provides hydra_plugins.other"):
