@@ -15,7 +15,7 @@ from rich.table import Table
 from hybridnet import config, environment
 from hybridnet.console import track
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import csv_text, shortened, writable_folder, write_json, write_text
+from hybridnet.files import csv_text, output_folder, shortened, write_json, write_text
 from hybridnet.measure import report
 from hybridnet.measure.claims import Claim, claims
 from hybridnet.measure.comparison import Comparison, Measurement, Subject
@@ -87,7 +87,7 @@ def benchmark(
         sorted(set(_required(batch_sizes, "batch_sizes"))),
         checks=_claims(image_size, extra) if claims else [],
     )
-    folder = _made(out)
+    folder = output_folder(Path(out)).resolve()
     described = environment.describe(device=first.device, precision=first.precision.name, seed=seed, processes=1)
     gc.freeze()  # what is there already need not be looked through before every measurement, for 0.2 s
     try:
@@ -235,13 +235,6 @@ def _required(values: Sequence[Any], name: str) -> Sequence[Any]:
             Fault("missing value", f"{name}=[]", "nothing to measure", f"leave out {name} for the default")
         )
     return values
-
-
-def _made(out: str) -> Path:
-    try:
-        return writable_folder(Path(out)).resolve()
-    except OSError as error:
-        raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error))) from error
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from hybridnet.comparison.disagreement import Disputed, disputed
 from hybridnet.comparison.groups import baseline_of, grouped
 from hybridnet.comparison.paired import paired
 from hybridnet.comparison.tables import Findings
-from hybridnet.errors import Fault, InputError
-from hybridnet.files import csv_text, shortened, writable_folder, write_text
+from hybridnet.errors import InputError
+from hybridnet.files import csv_text, output_folder, shortened, write_text
 from hybridnet.report import with_folder
 from hybridnet.settings import Count, Seed, checked
 from hybridnet.sweep.wording import number_of
@@ -70,7 +70,7 @@ def compare(
     table = units.find_table(run.folder for group in groups for run in group.runs)
     of_table = units.groups_in(table) if table else None
     all_runs, more_notes = paired(groups, of_table)
-    target = _made(out)
+    target = output_folder(Path(out))
     comparison = compared(all_runs, baseline=0, pairs=pairs, num_draws=num_bootstrap, seed=seed)
     of_groups, cost_causes = costs(all_runs.groups, measured)
     where = None if table is None else str(table)
@@ -101,14 +101,6 @@ def compare(
     )
     _write(findings, target, table)
     _print(findings, target)
-
-
-def _made(out: str) -> Path:
-    try:
-        return writable_folder(Path(out))
-    except OSError as error:
-        hint = "choose another one with out=<folder>"
-        raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error), hint)) from error
 
 
 def _write(findings: Findings, out: Path, table: Path | None) -> None:

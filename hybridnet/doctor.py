@@ -22,7 +22,7 @@ from hybridnet.data.labels import examine_label2id
 from hybridnet.data.rows import Row, lines_of, listing
 from hybridnet.data.table import SPLITS, bad_files_fault, examine, missing_hint
 from hybridnet.errors import Fault, InputError, attempt
-from hybridnet.files import writable_folder, write_text
+from hybridnet.files import output_folder, write_text
 from hybridnet.settings import Natural, checked
 
 MOST_CLASSES_SHOWN = 20  # in the picture
@@ -51,10 +51,7 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
     Raises:
         InputError: with every fault that was found, after the report was printed and written.
     """
-    try:
-        folder = writable_folder(Path(out))
-    except OSError as error:
-        raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error))) from error
+    folder = output_folder(Path(out))
     faults: list[Fault] = []
     notes: list[str] = []
     tables: list[Table] = []

@@ -15,7 +15,7 @@ from hybridnet.console import print_table, track
 from hybridnet.data.rows import lines_of
 from hybridnet.data.table import REPAIR, Split, bad_files_fault, missing_hint
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import read_json, shortened, writable_folder
+from hybridnet.files import output_folder, read_json, shortened
 from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, Natural, checked
 
@@ -169,11 +169,7 @@ def _folder(
     if table is not None and not out and _table_of(place) not in (None, str(table.absolute())):
         digest = hashlib.blake2b(str(table.absolute()).encode("utf-8", "surrogateescape"), digest_size=3).hexdigest()
         place = place.with_name(f"{name}_{digest}")  # another table in a folder of that name
-    try:
-        return writable_folder(place)
-    except OSError as error:
-        cause, hint = error.strerror or str(error), "choose another one with out=<folder>"
-        raise InputError(Fault("unusable folder", str(place), cause, hint)) from error
+    return output_folder(place)
 
 
 def _table_of(folder: Path) -> str | None:

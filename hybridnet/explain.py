@@ -19,7 +19,7 @@ from hybridnet.data.pictures import read_table
 from hybridnet.data.rows import lines_of, listing
 from hybridnet.data.table import is_safe
 from hybridnet.errors import Fault, InputError, collected
-from hybridnet.files import common_folder, csv_text, shortened, writable_folder, write_text
+from hybridnet.files import common_folder, csv_text, output_folder, shortened, write_text
 from hybridnet.inference.runs import RunSettings, folders_of
 from hybridnet.settings import Count, checked
 
@@ -85,7 +85,7 @@ def explain(
             model = _model(place, extra_targets)
             faults += _unknown_classes(model.classes, pictures, label)
         with collected(faults):
-            folder = _writable(Path(out) if out else Path("outputs", "explain", _name_of(place)))
+            folder = output_folder(Path(out) if out else Path("outputs", "explain", _name_of(place)))
     if faults:
         raise InputError(*faults)
     drawn, causes = _draw_all(model, pictures, folder)
@@ -105,13 +105,6 @@ def _model(run: Path, extra_targets: Sequence[str]) -> TrainedModel:
     model = load_trained(run, extra_targets=extra_targets)
     require_classifier(model.network)
     return model
-
-
-def _writable(folder: Path) -> Path:
-    try:
-        return writable_folder(folder)
-    except OSError as error:
-        raise InputError(Fault("unusable folder", f"out={folder}", error.strerror or str(error))) from error
 
 
 def _name_of(run: Path) -> str:

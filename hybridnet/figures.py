@@ -266,7 +266,7 @@ def plot_panels(names: Sequence[str], panels: Sequence[Panel], *, title: str) ->
                 axes.bar_label(bars, [f"{value:,.4g}" for value in median], padding=3, fontsize=8, color="#333333")
                 continue
             offset = (number - (len(panel.series) - 1) / 2) * 0.26
-            spread = [median - low, high - median]
+            spread = [(median - low).tolist(), (high - median).tolist()]  # matplotlib 3.10 stumbles over short arrays
             style = {"fmt": "os"[number], "markersize": 5, "elinewidth": 1.4, "capsize": 2, "label": name}
             axes.errorbar(median, place + offset, xerr=spread, color=colour, **style)
         if panel.is_bar:

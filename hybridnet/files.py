@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from hybridnet.direct import DirectFile
+from hybridnet.errors import Fault, InputError
 
 try:
     import fcntl
@@ -67,6 +68,19 @@ def writable_folder(path: Path) -> Path:
     if not os.access(path, os.W_OK):
         raise PermissionError("no permission to write")
     return path
+
+
+def output_folder(out: Path) -> Path:
+    """The folder that a command writes into, which is made if it is missing.
+
+    Raises:
+        InputError: if it cannot be made or written to.
+    """
+    try:
+        return writable_folder(out)
+    except OSError as error:
+        hint = "choose another one with out=<folder>"
+        raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error), hint)) from error
 
 
 def will_not_need(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 import rich
 
 from hybridnet.console import track
-from hybridnet.data.preparation import Division, divide_pictures
+from hybridnet.data.preparation import ROOT, Division, divide_pictures
 from hybridnet.data.report import Report
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, write_text
@@ -61,7 +61,7 @@ def prepare(
     """
     source, target = Path(root), Path(out)
     if not root:
-        raise InputError(Fault("missing folder", "root=", "no such folder or table"))
+        raise InputError(Fault("missing folder", "root=", "no such folder or table", ROOT))
     division = Division(
         valid=valid, test=test, folds=folds, groups=groups, copies=copies, on_duplicates=on_duplicates, seed=seed
     )
@@ -84,7 +84,10 @@ def _write(contents: dict[Path, str], *, overwrite: bool) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text)
         except OSError as error:
-            raise InputError(Fault("unusable folder", f"out={path.parent}", error.strerror or str(error))) from error
+            hint = "choose another one with out=<folder>"
+            raise InputError(
+                Fault("unusable folder", f"out={path.parent}", error.strerror or str(error), hint)
+            ) from error
 
 
 def _print(report: Report, out: Path) -> None:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "hybridnet.direct": set(),
     "hybridnet.memory": set(),
     "hybridnet.transfer": {"torch"},
-    "hybridnet.files": {"hybridnet.direct"},
+    "hybridnet.files": {"hybridnet.direct", "hybridnet.errors"},
     "hybridnet.packages": {"hybridnet.errors"},
     "hybridnet.binding": SHARED | {"torch", "hybridnet.packages"},
     "hybridnet.checkpoint": SHARED | {"torch", "hybridnet.transfer"},

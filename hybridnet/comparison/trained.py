@@ -78,10 +78,10 @@ def folders(runs: str | Sequence[str] | None, sweeps: str | Sequence[str] | None
     """
     named = [path for name in ([runs] if isinstance(runs, str) else runs or []) for path in _matching(name)]
     of_sweeps = [Path(name) for name in ([sweeps] if isinstance(sweeps, str) else sweeps or [])]
+    hint = "runs=[outputs/runs/a,outputs/runs/b], or sweep=outputs/sweeps/<time>"
     if not named and not of_sweeps:
-        hint = "runs=[outputs/runs/a,outputs/runs/b], or sweep=outputs/sweeps/<time>"
         raise InputError(Fault("missing value", "runs", "no run is named", hint))
-    faults = [Fault("missing run", f"runs={run}", "no such folder") for run in named if not run.exists()]
+    faults = [Fault("missing run", f"runs={run}", "no such folder", hint) for run in named if not run.exists()]
     for run in named:
         if is_sweep(run):
             faults.append(Fault("not a run", f"runs={run}", "it is a sweep", f"sweep={run} compares its jobs"))

@@ -47,7 +47,8 @@ class Folder(Source):
 
     def state(self) -> dict[str, Any]:
         if not self.root.is_dir():
-            raise InputError(Fault("missing folder", f"data.root={self.root}", "no such folder"))
+            hint = "data.root=<folder of class folders>"
+            raise InputError(Fault("missing folder", f"data.root={self.root}", "no such folder", hint))
         content = hashlib.blake2b(digest_size=16)
         for file, name, _, split in list_folder(self.root, own=())[0]:
             try:

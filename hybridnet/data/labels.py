@@ -33,11 +33,11 @@ def examine_label2id(path: Path) -> tuple[dict[str, int], list[Fault]]:
     """
     where = f"data.label2id={path}"
     text = read_text(path, "data.label2id", hint="save it as UTF-8")
+    example = 'write an object from label to class index, such as {"blast": 0, "healthy": 1}'
     try:
         pairs = json.loads(text, object_pairs_hook=_Pairs)  # a dict would keep the last of two equal keys, silently
     except (ValueError, RecursionError) as error:
-        raise InputError(Fault("unreadable file", where, f"not JSON ({error})")) from error
-    example = 'write an object from label to class index, such as {"blast": 0, "healthy": 1}'
+        raise InputError(Fault("unreadable file", where, f"not JSON ({error})", example)) from error
     if not isinstance(pairs, _Pairs):
         cause = f"expected an object, got {type(pairs).__name__}"
         raise InputError(Fault("wrong content", where, cause, example))

@@ -23,6 +23,7 @@ from hybridnet.data.source import Table
 from hybridnet.data.split import split_groups
 from hybridnet.errors import Fault, InputError
 
+ROOT = "root=<folder of class folders, or a CSV table with the columns path and label>"
 FEW = 5  # causes that are told where no file is usable
 
 
@@ -86,7 +87,7 @@ def divide_pictures(
             none for training or divides a group of the user's, or the earlier table cannot be extended.
     """
     if not (root.is_dir() or root.is_file()):
-        raise InputError(Fault("missing folder", f"root={root}", "no such folder or table"))
+        raise InputError(Fault("missing folder", f"root={root}", "no such folder or table", ROOT))
     division.check()
     table = root if root.is_file() else None
     named, left_out = (list_table(root), []) if table else list_folder(root, own=own)

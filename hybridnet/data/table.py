@@ -125,16 +125,20 @@ def examine(
     rows, faults = read_rows(path, option)
     splits, fold_faults = assign(rows, fold=fold, where=where)
     files = file_keys(path.parent, [row.path for row in rows])
-    kinds = {
-        f"unknown split (expected {', '.join(SPLITS)})": [
+    kinds = {  # what, and what to do
+        (f"unknown split (expected {', '.join(SPLITS)})", "rename it in these rows: val is valid"): [
             f"line {row.line} {row.split!r}" for row in rows if row.split not in SPLITS
         ],
-        "path that is empty, a URL, or contains '..'": [
+        ("path that is empty, a URL, or contains '..'", "write a file elsewhere with its absolute path"): [
             f"line {row.line} {row.path!r}" for row, file in zip(rows, files, strict=True) if file is None
         ],
-        "one file with two labels": conflicts(rows, files, [row.label for row in rows], "{row.path!r} is"),
-        "one file in two splits": conflicts(rows, files, splits, "{row.path!r} is in"),
-        "one group in two splits": conflicts(
+        ("one file with two labels", "remove the rows that are wrong"): conflicts(
+            rows, files, [row.label for row in rows], "{row.path!r} is"
+        ),
+        ("one file in two splits", "remove the rows of all but one split"): conflicts(
+            rows, files, splits, "{row.path!r} is in"
+        ),
+        ("one group in two splits", "keep each group in one, as python -m hybridnet.prepare does"): conflicts(
             rows, [row.group.strip() or None if row.group else None for row in rows], splits, "group {row.group} is in"
         ),
     }
@@ -145,9 +149,12 @@ def examine(
             for row in rows
             if row.label not in label2id
         ]
-        kinds = {f"unknown label (label2id has {listing(list(label2id))})": wrong} | kinds
+        unknown = f"unknown label (label2id has {listing(list(label2id))})"
+        kinds = {(unknown, "correct these labels, or add them to label2id"): wrong} | kinds
     faults += fold_faults
-    faults += [Fault("wrong rows", where, f"{what}: {listing(lines)}") for what, lines in kinds.items() if lines]
+    faults += [
+        Fault("wrong rows", where, f"{what}: {listing(lines)}", hint) for (what, hint), lines in kinds.items() if lines
+    ]
     return rows, splits, faults or _split_faults(rows, splits, label2id, where=where, needs=needs)
 
 

@@ -20,12 +20,12 @@ def folders_of(run: str | Sequence[str] | None, *, key: str = "run") -> list[Pat
         InputError: if there is none, or one does not exist.
     """
     names = [run] if isinstance(run, str) else list(run or [])
+    hint = f"{key}=outputs/runs/<run folder>, which python train.py has written"
     if not names or not all(names):
-        hint = f"{key}=outputs/runs/<run folder>, which python train.py has written"
         raise InputError(Fault("missing value", key, "no run is named", hint))
     for name in names:
         if not Path(name).exists():
-            raise InputError(Fault("missing run", f"{key}={name}", "no such folder"))
+            raise InputError(Fault("missing run", f"{key}={name}", "no such folder", hint))
     return [Path(name) for name in names]
 
 

@@ -160,6 +160,10 @@ def test_every_kind_of_wrong_row_is_told_at_once(tmp_path: Path) -> None:
         "one file with two labels: 'a.png' is leaf (line 2) and stem (line 9)",
         "one file in two splits: 'a.png' is in train (line 2) and valid (line 9)",
     ]
+    with pytest.raises(InputError) as caught:
+        read_metadata(table(tmp_path, HEADING + GOOD + "\n".join(rows)), LABELS)
+    hints = [fault.hint for fault in caught.value.faults]
+    assert all(hints) and "val is valid" in hints[2]
 
 
 @pytest.mark.parametrize(("num_wrong", "end"), [(20, "line 25 'flower'"), (21, "line 25 'flower' … (21 in all)")])

@@ -39,6 +39,11 @@ def read(source: str) -> dict[str, Tensor]:
     Raises:
         InputError: if the file is missing or damaged, or no state dict is found in it.
     """
+    if not Path(source).exists():
+        hint = "model.backbone.weights=<file of a state dict, or run folder>"
+        raise InputError(
+            Fault("missing weights", f"model.backbone.weights={source}", "no such file or run folder", hint)
+        )
     content = load_checkpoint(best_model_file(Path(source)))
     found = (content[key] for key in ("model", "state_dict", "model_state_dict") if isinstance(content.get(key), dict))
     state = {

@@ -58,7 +58,7 @@ def test_reads_the_best_model_of_a_run_folder(tmp_path: Path) -> None:
 def test_refuses_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing checkpoint in .*best_model\.pt: no such file"):
         weights.read(str(tmp_path))
-    with pytest.raises(InputError, match=r"missing checkpoint in .*absent\.pth: no such file"):
+    with pytest.raises(InputError, match=r"missing weights in model\.backbone\.weights=.*absent\.pth: no such file or"):
         weights.read(str(tmp_path / "absent.pth"))
 
 
