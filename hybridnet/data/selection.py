@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -102,6 +103,7 @@ def select(
 
     left_out = bad | leaks
     kept = [i for i in range(len(rows)) if i not in left_out]
+    _warn_of_contradictions(store, [*train.labels.tolist(), *valid.labels.tolist()], kept)
     of_train, of_valid = [i for i in kept if i < len(train)], [i for i in kept if i >= len(train)]
     used_train, used_valid = (
         train.take(np.array(of_train, dtype=int)),
@@ -112,6 +114,16 @@ def select(
     pictures = (store.pictures(of_train), store.pictures(of_valid))
     digests = tuple([store.content_digest(i) for i in part] for part in (of_train, of_valid))
     return Selection(used_train, used_valid, pictures, digests, sorted(left_out.values()), num_leaked)
+
+
+def _warn_of_contradictions(store: Store, labels: Sequence[int], used: Sequence[int]) -> None:
+    labels_of: dict[int, set[int]] = {}
+    for index in used:
+        labels_of.setdefault(store.group(index), set()).add(labels[index])
+    if num_groups := sum(len(found) > 1 for found in labels_of.values()):
+        pictures = "1 picture has" if num_groups == 1 else f"{num_groups} pictures have"
+        hint = "python -m hybridnet.doctor data.metadata=<file> data.label2id=<file> lists them"
+        log.warning(f"{pictures} copies with another label, and a model cannot learn both; {hint}")
 
 
 def _require_rest(before: Split, train: Split, valid: Split, where: str) -> None:

@@ -224,6 +224,19 @@ def test_a_bad_picture_is_no_leak(bad: int, on_leak: str) -> None:
     assert len(selection.train) + len(selection.valid) == 7
 
 
+def test_copies_with_another_label_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Pictures 0, 1 and 3 are one, and so are 4 and 5; what is left out does not count."""
+    groups, train = [0, 0, 1, 0, 2, 2, 3], [0, 1, 1, 0, 0, 0]
+    select_from(train, [1], groups=groups)
+    assert "1 picture has copies with another label, and a model cannot learn both; python -m" in caplog.text
+    caplog.clear()
+    select_from([0, 1, 1, 0, 0, 1], [1], groups=groups)
+    assert "2 pictures have copies with another label" in caplog.text
+    caplog.clear()
+    select_from(train, [1], groups=groups, bad={1: BROKEN}, on_bad_image="skip")
+    assert "another label" not in caplog.text
+
+
 def test_bad_pictures_and_leaks_together() -> None:
     selection = select_from(**LEAK, bad={0: BROKEN}, on_bad_image="skip", on_leak="skip")
     assert_used(selection, train=[2, 4], valid=[0, 1, 2], before=5)
