@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,8 +66,7 @@ def writable_folder(path: Path) -> Path:
         OSError: if it cannot be made or written to.
     """
     path.mkdir(parents=True, exist_ok=True)
-    if not os.access(path, os.W_OK):
-        raise PermissionError("no permission to write")
+    tempfile.TemporaryFile(dir=path).close()  # its permissions alone do not tell, as of a disk that is read-only
     return path
 
 

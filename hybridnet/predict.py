@@ -92,10 +92,10 @@ def _require_place(out: Path) -> None:
         writable_folder(out.parent)
         if out.is_dir():
             raise IsADirectoryError("is a folder")
+        if not out.exists():
+            return
         with out.open("rb") as stream:
             is_ours = stream.readline().startswith(",".join(COLUMNS).encode("ascii"))
-    except FileNotFoundError:
-        return
     except OSError as error:
         cause, hint = error.strerror or str(error), "name a file: out=predictions.csv"
         raise InputError(Fault("unusable place", f"out={out}", cause, hint)) from error

@@ -204,4 +204,7 @@ def test_int8_is_not_calibrated_on_random_pictures(run: Path) -> None:
 def test_the_command_ends_with_2(command: Run) -> None:
     done = command("-m", "hybridnet.export", "run=nowhere", "format=torch_export")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: missing run in run=nowhere: no such folder\n"
+    assert done.stderr == (
+        "error: missing run in run=nowhere: no such folder\n"
+        "hint: run=outputs/runs/<run folder>, which python train.py has written\n"
+    )

@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -429,8 +430,12 @@ def test_a_folder_to_write_in_is_made(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         writable_folder(tmp_path / "file")
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
-    with pytest.raises(PermissionError, match="no permission to write"):
+
+    def refused(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)  # root may write everywhere
+    with pytest.raises(PermissionError, match="Permission denied"):
         writable_folder(tmp_path / "a")
 
 
