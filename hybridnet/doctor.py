@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hybridnet import figures
+from hybridnet import drawing, figures
 from hybridnet.console import track
 from hybridnet.data.album import Album, disguised, look_at_all
 from hybridnet.data.image import thumbnail
@@ -183,7 +183,7 @@ def _draw(path: Path, rows: Sequence[Row], album: Album, names: Sequence[str], *
         chosen = np.unique(np.linspace(0, len(found) - 1, SAMPLES).round().astype(int))
         tiles[name] = [thumbnail(metadata.parent / rows[found[place]].path, TILE) for place in chosen]
     title = f"{metadata.name}: up to {SAMPLES} pictures of each class"
-    figures.write(figures.plot_classes(tiles, title=title, columns=SAMPLES), path)
+    drawing.write(figures.plot_classes(tiles, title=title, columns=SAMPLES), path)
 
 
 def _lines(notes: Sequence[str], faults: Sequence[Fault], written: Sequence[Path]) -> list[str]:

@@ -1,34 +1,20 @@
-"""The pictures that a run leaves behind, good enough for a paper. What plots returns one, for `write`."""
+"""The pictures that a run leaves behind, good enough for a paper. What plots returns one, for `drawing.write`."""
 
 from __future__ import annotations
 
 import math
-import warnings
-import zlib
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
-from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from hybridnet import fonts
-from hybridnet.files import replacing
-
-matplotlib.rcParams["text.parse_math"] = False  # a class may be called "$5 or $10"
-
-# Okabe and Ito's colours: distinct in print and for the colour-blind.
-TRAIN, VALID, RATE, BEST = "#0072B2", "#D55E00", "#009E73", "#555555"
-DPI = 200
-STYLE = {"color": "#333333", "fontsize": 10}
+from hybridnet.drawing import BEST, DPI, RATE, STYLE, TRAIN, VALID, drawn, fitted, short, short_inside
 
 
 def plot_history(history: Sequence[dict[str, float]], *, best_epoch: int, title: str) -> Image.Image:
@@ -61,7 +47,7 @@ def plot_history(history: Sequence[dict[str, float]], *, best_epoch: int, title:
     place = {"loc": "upper right", "ncols": len(handles), "borderaxespad": 0.2}
     figure.legend(handles=handles, fontsize=9, frameon=False, handlelength=2.6, **place)
     figure.text(0.07, 0.965, short(title, 40), va="center", fontsize=11)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) -> Image.Image:
@@ -73,7 +59,7 @@ def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) ->
     """
     num_classes = len(classes)
     if num_classes <= 60:
-        names, unit = {number: _short_inside(name, 40) for number, name in enumerate(classes)}, ""
+        names, unit = {number: short_inside(name, 40) for number, name in enumerate(classes)}, ""
         size = 10 if num_classes <= 20 else 6
     else:
         every = 10 * math.ceil(num_classes / 500)
@@ -104,7 +90,7 @@ def plot_confusion(counts: np.ndarray, *, classes: Sequence[str], title: str) ->
     write(0.22, (top + bottom) / 2, f"Label{unit}", rotation=90, **STYLE)
     write((left + right) / 2, height - 0.18, f"Prediction{unit}", **STYLE)
     write((left + right) / 2, top / 2, title, fontsize=11)
-    picture = _drawn(figure)
+    picture = drawn(figure)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     box = _paste_shares(picture, shares, (left, top, right, bottom))
     _paste_shares(picture, np.linspace(1, 0, 256)[:, None], bar)
@@ -135,14 +121,6 @@ def _write_counts(
         draw.text(centre, f"{counts[row, column]}", fill=colour, font=font, anchor="mm")
 
 
-def _fitted(text: str, width: float, size: float) -> str:
-    """The text, cut off with an ellipsis where it is wider than `width` inches."""
-    if fonts.width(text, size) <= width:
-        return text
-    limits = range(1, len(text))
-    return short(text, bisect_right(limits, width, key=lambda limit: fonts.width(short(text, limit), size)) or 1)
-
-
 def plot_samples(
     images: np.ndarray, *, labels: Sequence[str], title: str, limit: int = 32, lines: int = 1
 ) -> Image.Image:
@@ -170,10 +148,10 @@ def plot_samples(
         top = title_height + label_height + row * (cell_height + label_height)
         places.append((left, top))
         centre, above = (left + cell_width / 2) / full_width, 1 - (top - 8) / full_height
-        shown = "\n".join(_fitted(line, cell_width / DPI, 7) for line in label.splitlines())
+        shown = "\n".join(fitted(line, cell_width / DPI, 7) for line in label.splitlines())
         figure.text(centre, above, shown, ha="center", va="bottom", fontsize=7)
     figure.text(0.5, 1 - 20 / full_height, title, ha="center", va="top", fontsize=10)
-    picture = _drawn(figure)
+    picture = drawn(figure)
     resampling = Image.Resampling.NEAREST if is_small else Image.Resampling.BICUBIC
     for place, image in zip(places, images, strict=True):  # axes for each of them would take ten times as long
         picture.paste(Image.fromarray(image).resize((cell_width, cell_height), resampling), place)
@@ -211,7 +189,7 @@ def plot_reliability(*, counts: np.ndarray, confidences: np.ndarray, accuracies:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def plot_classes(classes: Mapping[str, Sequence[np.ndarray]], *, title: str, columns: int) -> Image.Image:
@@ -234,7 +212,7 @@ def plot_classes(classes: Mapping[str, Sequence[np.ndarray]], *, title: str, col
         axes.axis("off")
         axes.set_title(short(name, 80), fontsize=9, loc="left", pad=3)
     figure.suptitle(title, fontsize=10)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 class Panel(NamedTuple):
@@ -285,50 +263,4 @@ def plot_panels(names: Sequence[str], panels: Sequence[Panel], *, title: str) ->
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9, frameon=False)
     figure.suptitle(title, fontsize=11)
-    return _drawn(figure)
-
-
-def show(path: Path) -> bool:
-    """Open a picture in the desktop's viewer; False where there is none."""
-    with Image.open(path) as image:
-        return image.show(title=path.name) is not False
-
-
-def short(name: str, limit: int) -> str:
-    """The name, cut off with an ellipsis where it is longer than `limit`."""
-    return name if len(name) <= limit else f"{name[: limit - 1]}…"
-
-
-def _short_inside(name: str, limit: int) -> str:
-    """The name, cut in its middle where it is longer than `limit`: many classes begin alike and end differently."""
-    if len(name) <= limit:
-        return name
-    ending = (limit - 1) // 2
-    return f"{name[: limit - 1 - ending]}…{name[len(name) - ending :]}"
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Draw a figure and write it as PNG."""
-    write(_drawn(figure), path)
-
-
-def write(picture: Image.Image, path: Path) -> None:
-    """Write a picture as PNG."""
-    with replacing(path) as stream:
-        # Flat areas: the search for other repetitions than runs would take longer and find nothing.
-        picture.save(stream, format="png", compress_type=zlib.Z_RLE)
-
-
-def _drawn(figure: Figure) -> Image.Image:
-    figure.set_dpi(DPI)
-    canvas = FigureCanvasAgg(figure)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box stands for it; the rest is right
-        canvas.draw()  # once, where savefig draws twice
-        texts = figure.findobj(Text)
-        families = fonts.families("".join(text.get_text() for text in texts))
-        if len(families) > 1:
-            for text in texts:
-                text.set_fontfamily(families)
-            canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    return drawn(figure)

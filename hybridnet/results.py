@@ -81,11 +81,11 @@ class Results:
         Raises:
             OSError: if a picture cannot be written.
         """
-        from hybridnet import figures  # matplotlib costs half a second: not before the first step
+        from hybridnet import drawing  # matplotlib costs half a second: not before the first step
 
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="figures") as thread:  # compresses what is drawn
             pictures = _pictures(state, evaluation, data, title=title)
-            written = [thread.submit(figures.write, picture, self.folder / name) for name, picture in pictures]
+            written = [thread.submit(drawing.write, picture, self.folder / name) for name, picture in pictures]
         for future in written:
             future.result()
 
@@ -105,9 +105,9 @@ class Results:
 
     def show_curves(self) -> None:
         """Open the curves in the desktop's viewer, if there is one."""
-        from hybridnet import figures
+        from hybridnet import drawing
 
-        if not figures.show(self.folder / "training_plot.png"):
+        if not drawing.show(self.folder / "training_plot.png"):
             log.info(f"no viewer here; the curves are in {shortened(self.folder) / 'training_plot.png'}")
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from hybridnet import figures, fonts
+from hybridnet import drawing, figures
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -30,7 +30,7 @@ def _history(num_epochs: int) -> list[dict[str, float]]:
 @pytest.mark.parametrize("num_epochs", [1, 3, 40])
 def test_the_curves_show_training_and_validation(tmp_path: Path, num_epochs: int) -> None:
     path = tmp_path / "training_plot.png"
-    figures.write(figures.plot_history(_history(num_epochs), best_epoch=1, title="hybrid"), path)
+    drawing.write(figures.plot_history(_history(num_epochs), best_epoch=1, title="hybrid"), path)
     pixels = _pixels(path)
     assert pixels.shape[1] > pixels.shape[0]
     assert _has_colour(pixels, figures.TRAIN) and _has_colour(pixels, figures.VALID)
@@ -51,7 +51,7 @@ def test_nothing_hides_the_only_epoch(accuracies: tuple[float, float]) -> None:
 @pytest.mark.parametrize("size", [0.004, 1.0, 60.0])
 def test_no_label_stands_on_the_numbers_of_its_axis(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small losses and accuracies close to 1 have long numbers."""
-    monkeypatch.setattr(figures, "_drawn", lambda figure: figure)
+    monkeypatch.setattr(figures, "drawn", lambda figure: figure)
     history = [row | {"train_loss": size * row["epoch"], "valid_loss": size} for row in _history(10)]
     history = [row | {"train_acc": 0.993 + 1e-4 * row["epoch"], "valid_acc": 0.994} for row in history]
     figure = figures.plot_history(history, best_epoch=1, title="hybrid")
@@ -65,33 +65,20 @@ def test_no_label_stands_on_the_numbers_of_its_axis(size: float, monkeypatch: py
             assert all(figure.bbox.contains(*corner) for corner in label.corners())
 
 
-@pytest.mark.parametrize("width", [0.01, 0.3, 1.0, 9.0])
-def test_a_text_is_cut_at_the_last_letter_that_fits(width: float) -> None:
-    text = "illicit WWWW trillium"
-    fitted = figures._fitted(text, width, 7)
-    if width == 9:
-        assert fitted == text
-    elif width == 0.01:
-        assert fitted == "…", "never nothing"
-    else:
-        longer = figures.short(text, len(fitted) + 1)
-        assert fonts.width(fitted, 7) <= width < fonts.width(longer, 7)
-
-
 @pytest.mark.parametrize("num_classes", [2, 12, 45, 100])
 def test_a_confusion_matrix_of_any_size_is_drawn(tmp_path: Path, num_classes: int) -> None:
     path = tmp_path / "confusion_matrix.png"
     counts = np.eye(num_classes, dtype=int) * 9
     counts[0] = 0  # a class without pictures must not divide by zero
     names = [f"a class with a long name {i}" for i in range(num_classes)]
-    figures.write(figures.plot_confusion(counts, classes=names, title="hybrid: 90.00% of 99"), path)
+    drawing.write(figures.plot_confusion(counts, classes=names, title="hybrid: 90.00% of 99"), path)
     assert min(_pixels(path).shape[:2]) > 300
 
 
 def _texts_of_confusion(classes: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found = []
-    drawn = figures._drawn
-    monkeypatch.setattr(figures, "_drawn", lambda figure: found.append(figure) or drawn(figure))
+    drawn = figures.drawn
+    monkeypatch.setattr(figures, "drawn", lambda figure: found.append(figure) or drawn(figure))
     figures.plot_confusion(np.eye(len(classes), dtype=int), classes=classes, title="hybrid")
     return [text.get_text() for text in found[0].texts]
 
@@ -117,20 +104,12 @@ def test_few_classes_are_shown_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert texts.count("class 59") == 2 and "Label" in texts and "Prediction" in texts
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 8, 9])
-def test_a_name_is_cut_in_the_middle_to_its_limit(limit: int) -> None:
-    name = figures._short_inside("0123456789", limit)
-    beginning, ending = name.split("…")
-    assert len(name) == limit and len(beginning) - len(ending) in (0, 1)
-    assert "0123456789".startswith(beginning) and "0123456789".endswith(ending)
-
-
 @pytest.mark.parametrize(("num_images", "shape"), [(1, (40, 60)), (3, (60, 40)), (40, (64, 64))])
 def test_samples_are_shown_in_their_colours(tmp_path: Path, num_images: int, shape: tuple[int, int]) -> None:
     path = tmp_path / "samples.png"
     images = np.zeros((num_images, *shape, 3), dtype=np.uint8)
     images[..., 0] = 200
-    figures.write(figures.plot_samples(images, labels=["x"] * num_images, title="batch"), path)
+    drawing.write(figures.plot_samples(images, labels=["x"] * num_images, title="batch"), path)
     assert _has_colour(_pixels(path), "#c80000")
 
 
@@ -139,7 +118,7 @@ def test_samples_are_shown_whole_in_their_order(tmp_path: Path) -> None:
     path = tmp_path / "samples.png"
     images = np.zeros((40, 48, 48, 3), dtype=np.uint8)
     images[:, 4:, :, 1], images[:, :4, :, 1] = np.arange(40, 80)[:, None, None], 240 - np.arange(40)[:, None, None]
-    figures.write(figures.plot_samples(images, labels=["x"] * 40, title="batch", limit=11), path)
+    drawing.write(figures.plot_samples(images, labels=["x"] * 40, title="batch", limit=11), path)
     pixels = _pixels(path)
     found = []
     for number in range(40):
@@ -163,7 +142,7 @@ WIDE, NARROW = "W" * 40, "illicit trillium lilli " * 3
 @pytest.mark.parametrize("name", [WIDE, NARROW, "Tungro virus disease, transmitted", "a" * 200])
 def test_captions_of_neighbours_keep_apart(side: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    monkeypatch.setattr(figures, "_drawn", lambda figure: found.append(figure) or Image.new("RGB", (9, 9)))
+    monkeypatch.setattr(figures, "drawn", lambda figure: found.append(figure) or Image.new("RGB", (9, 9)))
     images = np.zeros((9, side, side, 3), dtype=np.uint8)
     figures.plot_samples(images, labels=[f"{name}\n✗ 97% {name}"] * 9, title="batch", lines=2)
     (figure,) = found
@@ -180,7 +159,7 @@ def test_each_class_has_a_row_of_pictures(tmp_path: Path) -> None:
     path = tmp_path / "samples.png"
     red, blue = np.zeros((2, 64, 64, 3), dtype=np.uint8)
     red[..., 0], blue[..., 2] = 200, 200
-    figures.write(figures.plot_classes({"red": [red] * 9, "blue": [blue] * 2}, title="photos", columns=4), path)
+    drawing.write(figures.plot_classes({"red": [red] * 9, "blue": [blue] * 2}, title="photos", columns=4), path)
     pixels = _pixels(path)
     is_red, is_blue = (np.abs(pixels - colour).sum(axis=2) < 12 for colour in ((200, 0, 0), (0, 0, 200)))
     assert np.flatnonzero(is_red.any(axis=1)).max() < np.flatnonzero(is_blue.any(axis=1)).min()
@@ -190,9 +169,9 @@ def test_each_class_has_a_row_of_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["$5 or $10", "$x^$", "葉", "a_b^c", "x" * 200, ""])
 def test_any_name_can_be_written(name: str, tmp_path: Path) -> None:
     picture = np.zeros((8, 8, 3), dtype=np.uint8)
-    figures.write(figures.plot_classes({name: [picture]}, title=name, columns=8), tmp_path / "a.png")
-    figures.write(figures.plot_samples(picture[None], labels=[name], title=name), tmp_path / "b.png")
-    figures.write(figures.plot_confusion(np.eye(2, dtype=int), classes=[name, "b"], title="hybrid"), tmp_path / "c.png")
+    drawing.write(figures.plot_classes({name: [picture]}, title=name, columns=8), tmp_path / "a.png")
+    drawing.write(figures.plot_samples(picture[None], labels=[name], title=name), tmp_path / "b.png")
+    drawing.write(figures.plot_confusion(np.eye(2, dtype=int), classes=[name, "b"], title="hybrid"), tmp_path / "c.png")
     assert all(_pixels(path).size for path in tmp_path.iterdir())
 
 
@@ -203,7 +182,7 @@ def test_panels_show_points_and_bars_and_leave_out_what_is_missing(tmp_path: Pat
         figures.Panel("Speed", speed, is_bar=False),
         figures.Panel("Parameters", {"": [(11.2, 11.2, 11.2), None]}, is_bar=True),
     ]
-    figures.write(figures.plot_panels(["plain", "hybrid"], panels, title="cpu"), path)
+    drawing.write(figures.plot_panels(["plain", "hybrid"], panels, title="cpu"), path)
     pixels = _pixels(path)
     assert pixels.shape[1] > pixels.shape[0]
     assert _has_colour(pixels, figures.TRAIN) and _has_colour(pixels, figures.VALID) and _has_colour(pixels, "#9FB8C8")
@@ -221,7 +200,7 @@ def test_reliability_is_drawn_with_empty_bins() -> None:
 
 @pytest.mark.parametrize("gain", [-0.5, 0.0, 0.5])
 def test_the_legend_of_a_reliability_diagram_hides_nothing(gain: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "_drawn", lambda figure: figure)
+    monkeypatch.setattr(figures, "drawn", lambda figure: figure)
     confidences = (np.arange(10) + 0.5) / 10
     accuracies = (confidences + gain).clip(0, 1)
     figure = figures.plot_reliability(

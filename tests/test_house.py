@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "hybridnet.binding": SHARED | {"torch", "hybridnet.packages"},
     "hybridnet.checkpoint": SHARED | {"torch", "hybridnet.transfer"},
     "hybridnet.console": {"rich"},
-    "hybridnet.figures": SHARED | {"matplotlib", "numpy", "PIL", "hybridnet.fonts"},
+    "hybridnet.drawing": SHARED | {"matplotlib", "numpy", "PIL", "hybridnet.fonts"},
+    "hybridnet.figures": SHARED | {"matplotlib", "numpy", "PIL", "hybridnet.drawing", "hybridnet.fonts"},
     "hybridnet.fonts": {"matplotlib", "PIL"},
     "hybridnet.model": SHARED | {"torch", "hybridnet.model", "hybridnet.checkpoint"},
     "hybridnet.model.backbone.timm": SHARED | {"torch", "timm", "safetensors", "hybridnet.model.backbone"},
@@ -47,11 +48,12 @@ MAY_IMPORT = {
     | {"torch", "numpy", "PIL", "hybridnet.checkpoint", "hybridnet.config", "hybridnet.data", "hybridnet.inference"}
     | {"hybridnet.trainer"},
     "hybridnet.inference.judgement": SHARED
-    | {"numpy", "hybridnet.data", "hybridnet.figures", "hybridnet.inference", "hybridnet.results", "hybridnet.trainer"},
+    | {"numpy", "hybridnet.data", "hybridnet.drawing", "hybridnet.figures", "hybridnet.inference"}
+    | {"hybridnet.results", "hybridnet.trainer"},
     "hybridnet.inference.explanation": SHARED
     | {"torch", "numpy", "PIL", "hybridnet.data", "hybridnet.inference", "hybridnet.model"},
     "hybridnet.inference.explanation_figure": SHARED
-    | {"matplotlib", "numpy", "PIL", "hybridnet.figures", "hybridnet.inference"},
+    | {"matplotlib", "numpy", "PIL", "hybridnet.drawing", "hybridnet.inference"},
     "hybridnet.inference.sheet": {"matplotlib"},
     "hybridnet.web": SHARED,
     "hybridnet.web.answer": SHARED | {"numpy", "hybridnet.data", "hybridnet.inference", "hybridnet.web"},
@@ -73,24 +75,26 @@ MAY_IMPORT = {
     "hybridnet.sweep.study": SHARED | {"hybridnet.config", "hybridnet.sweep"},
     "hybridnet.sweep.preset": SHARED | {"hybridnet.config", "hybridnet.sweep"},
     "hybridnet.sweep.tables": SHARED | {"rich", "hybridnet.markdown", "hybridnet.sweep"},
-    "hybridnet.sweep.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.figures", "hybridnet.sweep"},
+    "hybridnet.sweep.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.drawing", "hybridnet.sweep"},
     "hybridnet.markdown": set(),
     "hybridnet.comparison": SHARED
     | {"numpy", "hybridnet.binding", "hybridnet.comparison", "hybridnet.config", "hybridnet.data.rows"}
     | {"hybridnet.inference.calibration", "hybridnet.inference.runs", "hybridnet.resume", "hybridnet.sweep"},
     "hybridnet.comparison.pictures": SHARED
-    | {"matplotlib", "numpy", "hybridnet.comparison", "hybridnet.figures", "hybridnet.sweep.wording"},
+    | {"matplotlib", "numpy", "hybridnet.comparison", "hybridnet.drawing", "hybridnet.sweep.wording"},
     "hybridnet.comparison.significance": {"numpy", "scipy"},
     "hybridnet.comparison.tables": SHARED | {"numpy", "rich", "hybridnet.comparison", "hybridnet.markdown"},
     "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},
     "hybridnet.measure": SHARED
-    | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment", "hybridnet.figures"}
+    | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment"}
+    | {"hybridnet.drawing", "hybridnet.figures"}
     | {"hybridnet.measure", "hybridnet.recorder", "hybridnet.trainer"},
     "hybridnet.recorder": SHARED
     | {"torch", "hybridnet.checkpoint", "hybridnet.console", "hybridnet.logger", "hybridnet.trainer"},
     "hybridnet.run": SHARED
     | {"torch", "hybridnet.checkpoint", "hybridnet.environment", "hybridnet.logger", "hybridnet.trainer"},
-    "hybridnet.results": SHARED | {"torch", "hybridnet.console", "hybridnet.figures", "hybridnet.trainer"},
+    "hybridnet.results": SHARED
+    | {"torch", "hybridnet.console", "hybridnet.drawing", "hybridnet.figures", "hybridnet.trainer"},
 }
 ENTRY_POINTS = {
     "hybridnet.benchmark",

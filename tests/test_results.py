@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from hybridnet import figures, results
+from hybridnet import drawing, figures, results
 from hybridnet.files import read_json
 from hybridnet.results import Results
 from hybridnet.trainer.metrics import Evaluation
@@ -124,7 +124,7 @@ def test_the_figures_are_those_of_the_run(tmp_path: Path, monkeypatch: pytest.Mo
     drawn: dict[str, Any] = {}
     for name in ("plot_history", "plot_confusion", "plot_samples"):
         monkeypatch.setattr(figures, name, lambda *content, **options: (*content, options))
-    monkeypatch.setattr(figures, "write", lambda content, path: drawn.update({path.name: content}))
+    monkeypatch.setattr(drawing, "write", lambda content, path: drawn.update({path.name: content}))
     state = State(epoch=1, best_epoch=1, history=[{"epoch": 1}])
     Results(tmp_path).draw(state, _evaluation(), _Data(), title="hybrid")
     assert drawn["training_plot.png"] == ([{"epoch": 1}], {"best_epoch": 1, "title": "hybrid"})
@@ -147,14 +147,14 @@ def test_the_figures_are_pictures(tmp_path: Path) -> None:
 
 def test_a_figure_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread writes them; the other figures are written all the same."""
-    usual = figures.write
+    usual = drawing.write
 
     def write(picture: Image.Image, path: Path) -> None:
         if path.name == "samples.png":
             raise OSError(errno.ENOSPC, "No space left", str(path))
         usual(picture, path)
 
-    monkeypatch.setattr(figures, "write", write)
+    monkeypatch.setattr(drawing, "write", write)
     with pytest.raises(OSError, match="No space left"):
         Results(tmp_path).draw(_state_of_one_epoch(), _evaluation(), _Data(), title="hybrid")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion_matrix.png", "training_plot.png"]
@@ -191,6 +191,6 @@ def test_the_curves_are_opened_or_their_place_is_said(
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(figures, "show", {tmp_path / "run" / "training_plot.png": is_shown}.get)
+    monkeypatch.setattr(drawing, "show", {tmp_path / "run" / "training_plot.png": is_shown}.get)
     Results(tmp_path / "run").show_curves()
     assert caplog.messages == ([] if is_shown else ["no viewer here; the curves are in run/training_plot.png"])

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hybridnet.comparison.costs import Cost
 from hybridnet.comparison.differences import Comparison
-from hybridnet.figures import BEST, STYLE, save, short
+from hybridnet.drawing import BEST, STYLE, save, short
 from hybridnet.sweep.wording import number_of
 
 # Okabe and Ito's, as in hybridnet.figures. Seven and eight: only after 56 groups both are the same again.

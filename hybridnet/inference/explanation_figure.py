@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from hybridnet.figures import save, short
+from hybridnet.drawing import save, short
 from hybridnet.inference.explanation import Explanation
 from hybridnet.inference.maps import Attention, Gates, Grid
 from hybridnet.inference.sheet import BEHIND, LETTERS, OPACITY, Panel, Sheet

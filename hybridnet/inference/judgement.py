@@ -49,13 +49,13 @@ def write(
     folder: Path, evaluation: Evaluation, pictures: Split, classes: Sequence[str], metrics: dict[str, Any]
 ) -> None:
     """Write tables and pictures of an evaluation into a folder."""
-    from hybridnet import figures  # matplotlib is not needed to find a fault
+    from hybridnet import drawing, figures  # matplotlib is not needed to find a fault
 
     write_text(folder / "predictions.csv", csv_text(prediction_rows(evaluation, paths=pictures.paths, classes=classes)))
     write_json(folder / "metrics.json", metrics)
     title = f"{metrics['split']}: {evaluation.accuracy():.2%} of {len(pictures):,}"
     matrix = figures.plot_confusion(evaluation.confusion().numpy(), classes=classes, title=title)
-    figures.write(matrix, folder / "confusion_matrix.png")
+    drawing.write(matrix, folder / "confusion_matrix.png")
     found = calibration.calibration(evaluation.probabilities, evaluation.labels)
     diagram = figures.plot_reliability(
         counts=found.counts.numpy(),
@@ -63,7 +63,7 @@ def write(
         accuracies=found.accuracies.numpy(),
         title=f"{title}, expected calibration error {found.expected_error:.3f}",
     )
-    figures.write(diagram, folder / "reliability.png")
+    drawing.write(diagram, folder / "reliability.png")
     (folder / "mistakes.png").unlink(missing_ok=True)  # of an earlier evaluation
     worst = mistakes(evaluation)[:MOST_MISTAKES]
     if len(worst):
@@ -77,7 +77,7 @@ def write(
             title=f"The most confident mistakes of {metrics['split']}: label, and below it the prediction",
             lines=2,
         )
-        figures.write(tiles, folder / "mistakes.png")
+        drawing.write(tiles, folder / "mistakes.png")
 
 
 def mistakes(evaluation: Evaluation) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import rich
 from rich.table import Table
 
-from hybridnet import figures
+from hybridnet import drawing, figures
 from hybridnet.measure.claims import Claim
 from hybridnet.measure.comparison import Measurement, Subject
 from hybridnet.measure.feed import Feed
@@ -132,7 +132,7 @@ def draw(path: Path, results: Results, sizes: Mapping[Case, Size], *, title: str
     if any(memory):
         panels.append(_bars(f"Training memory, batch {batch_sizes[-1]} (MB)", memory))
     panels.append(_bars("Parameters (millions)", [sizes[subject.case].parameters / 1e6 for subject in subjects]))
-    figures.write(figures.plot_panels(list(names.values()), panels, title=title), path)
+    drawing.write(figures.plot_panels(list(names.values()), panels, title=title), path)
 
 
 def _bars(label: str, values: Sequence[float | None]) -> figures.Panel:

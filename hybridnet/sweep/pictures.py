@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from hybridnet.figures import STYLE, TRAIN, VALID, save, short
+from hybridnet.drawing import STYLE, TRAIN, VALID, save, short
 from hybridnet.sweep.effect import Effect, Interaction, effects, interactions
 from hybridnet.sweep.outcome import Outcome
 from hybridnet.sweep.settings import number, shown

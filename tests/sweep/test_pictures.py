@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridnet.figures import TRAIN, VALID
+from hybridnet.drawing import TRAIN, VALID
 from hybridnet.sweep.effect import effects
 from hybridnet.sweep.pictures import caption, pictures
 from hybridnet.sweep.study import Study, read_study
