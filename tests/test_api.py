@@ -34,7 +34,7 @@ def test_blocks_do_not_share_parameters() -> None:
         ("hybrid", 4, "a=b", "overrides='a=b': is one text\nhint: overrides=['a=b']"),
         ("hybrid", 4, ["model.heads=3"], "must be divisible by heads"),
         ("plain", 4, ["+model.depth=3"], "model.depth: hybridnet.model.plain.PlainClassifier does not take it"),
-        ("plain", 4, ["model.backbone.weights=nowhere.pt"], "missing checkpoint in nowhere.pt"),
+        ("plain", 4, ["model.backbone.weights=nowhere.pt"], "missing weights in model.backbone.weights=nowhere.pt"),
     ],
 )
 def test_wrong_arguments_are_value_errors(name: str, num_classes: Any, overrides: Any, message: str) -> None:

@@ -169,7 +169,10 @@ def test_before_the_first_step_only_what_it_needs_is_imported(process: RunProces
         (["data.metadata=nowhere.csv"], "error: missing file in data.metadata=nowhere.csv: no such file"),
         (["trainer.device=cuda"], "error: wrong value in trainer: device 'cuda' is not available"),
         (["model.pretrained=true", "model.backbone.weights=x.pt"], "error: wrong value in model: pretrained and"),
-        (["model.backbone.weights=x.pt"], "error: missing checkpoint in x.pt: no such file"),
+        (
+            ["model.backbone.weights=x.pt"],
+            "error: missing weights in model.backbone.weights=x.pt: no such file or run folder",
+        ),
     ],
 )
 def test_wrong_input_found_later_is_also_code_2(run: Run, overrides: list[str], error: str) -> None:
