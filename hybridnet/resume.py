@@ -44,6 +44,7 @@ def load_run(
     """
     checkpoint = load_last(folder)
     if checkpoint is None:
+        _require_known(allow, set(settings))
         return None
     if missing := ENTRIES - checkpoint.keys():
         cause = f"it has no entry {', '.join(sorted(missing))}: another version of hybridnet wrote it"

@@ -665,3 +665,9 @@ def test_the_checkpoint_holds_plain_types_only(stopped: Path) -> None:
     saved = load_checkpoint(stopped / "last.pt")
     assert set(saved) > ENTRIES
     require_plain(saved, "last.pt")
+
+
+def test_a_new_run_may_not_allow_what_it_does_not_have(tmp_path: Path) -> None:
+    assert load_run(tmp_path, SETTINGS, {}, allow=["optimizer"]) is None
+    with pytest.raises(InputError, match=r"unknown key in resume_allow=\[foo\]: the configuration has no such key"):
+        load_run(tmp_path, SETTINGS, {}, allow=["foo"])
