@@ -54,6 +54,7 @@ def launch(
     logging.raiseExceptions = False  # a log on a full disk must not hide the cause behind its own traceback
     with _errors_as_exit_codes():
         arguments = _continued(_command_line(config_name))
+        _require_own_files(config_name, arguments)
         if of_several_processes():
             _require_one_run(arguments)
         if arguments.cfg or arguments.info:
@@ -225,6 +226,21 @@ def _type(arguments: argparse.Namespace, overrides: list[str]) -> argparse.Names
     return arguments
 
 
+def _require_own_files(config_name: str, arguments: argparse.Namespace) -> None:
+    """Refuse options of Hydra's that name files which are not there, or not those that were checked.
+
+    Raises:
+        InputError: for another configuration than the command's own, and a folder that does not exist.
+    """
+    if arguments.config_name not in (None, config_name):
+        cause = f"this command is composed from conf/{config_name}.yaml"
+        hint = "settings of your own are an experiment: --config-dir <folder> experiment=<name>"
+        raise InputError(Fault("wrong option", f"--config-name={arguments.config_name}", cause, hint))
+    if arguments.config_dir and not Path(arguments.config_dir).is_dir():
+        hint = "--config-dir <folder>, in which your yamls are: <folder>/experiment/<name>.yaml"
+        raise InputError(Fault("missing folder", f"--config-dir={arguments.config_dir}", "no such folder", hint))
+
+
 def _require_one_run(arguments: argparse.Namespace) -> None:
     """Refuse what several processes cannot do together.
 
@@ -310,6 +326,8 @@ def _of_output(error: OSError | ValueError, sweep: Path | None) -> Fault | None:
     if sweep is not None and not Path(error.filename).absolute().is_relative_to(sweep.absolute()):
         return None
     hint = "choose another place with hydra.run.dir=<folder>, or hydra.sweep.dir=<folder> with -m"
+    if any(text.lstrip("+").startswith("resume=") and text != "resume=auto" for text in sys.argv):
+        hint = "make it writable: what is continued is continued in its own folder"
     return Fault("unusable output folder", str(error.filename), error.strerror or str(error), hint)
 
 

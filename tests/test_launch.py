@@ -66,7 +66,8 @@ def _json(path: Path) -> dict:
         ("model.heads=3 -m seed=1", "error: impossible job in ", "hint: set model.heads"),
         ("seed=0,1", "error: many values in seed=0,1: one run takes one of them", "hint: python train.py -m …"),
         ("++resume=nowhere", "error: no run to continue in resume=nowhere: ", "hint: resume=<run folder>;"),
-        ("--config-dir nope seed=1", "error: wrong configuration in the command line: ", "error: "),
+        ("--config-dir nope seed=1", "error: missing folder in --config-dir=nope: no such folder", "hint: --config"),
+        ("--config-name=foo", "error: wrong option in --config-name=foo: this command is composed", "hint: settings "),
     ],
 )
 def test_a_mistake_is_one_line_and_a_hint_and_leaves_nothing(
@@ -522,6 +523,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_data_are_read(
         )
         code, _, error = run("resume=run", "data.metadata=nowhere.csv")
         assert code == 2
+        hint = "hint: make it writable: what is continued is continued in its own folder\n"
         assert error == f"error: unusable output folder in {parted / 'train.log'}: {why}\n{hint}"
     assert content(parted) == before
     assert run("resume=run")[0] == 0
