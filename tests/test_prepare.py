@@ -322,7 +322,10 @@ def test_command(photos: Photos, tmp_path: Path, command: Callable) -> None:
             ["root=photos", "out=data", "vlid=0.3"],
             ["error: unknown key in vlid: the configuration has no 'vlid'", "hint: did you mean valid?"],
         ),
-        (["root=photos", "out=data", "valid=2"], ["error: wrong value in valid=2: must be >= 0 and < 1, got 2"]),
+        (
+            ["root=photos", "out=data", "valid=2"],
+            ["error: wrong value in valid=2: must be >= 0 and < 1, got 2", "hint: for instance valid=0.2"],
+        ),
         (
             ["root=photos", "out=data", "test=0.9"],
             [
