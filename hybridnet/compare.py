@@ -24,7 +24,6 @@ from hybridnet.report import with_folder
 from hybridnet.settings import Count, Seed, checked
 from hybridnet.sweep.wording import number_of
 
-USUAL = {"pairs": "baseline", "num_bootstrap": 10_000, "seed": 0}  # of conf/compare.yaml: not typed again
 MOST_PICTURES = 6  # of pairs
 TILE = 160  # pixels
 
@@ -169,7 +168,7 @@ def _print(findings: Findings, out: Path) -> None:
 def _command(runs: str | Sequence[str] | None, folder: str | Sequence[str] | None, **options: str | int | None) -> str:
     """The command that makes it again."""
     given = {"runs": runs, "sweep": folder, **options}
-    words = [f"{key}={_typed(value)}" for key, value in given.items() if value and value != USUAL.get(key)]
+    words = [f"{key}={_typed(value)}" for key, value in given.items() if value not in (None, [])]
     return shlex.join(["python", "-m", "hybridnet.compare", *words])
 
 

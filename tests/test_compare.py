@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridnet import config
-from hybridnet.compare import USUAL, compare
+from hybridnet.compare import compare
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
 from tests.comparison.folders import write_run, write_study
@@ -48,7 +47,8 @@ def test_three_seeds_of_a_sweep_give_interval_p_and_n(tmp_path: Path, command: R
     assert (pair["first"], pair["second"], pair["n_first"], pair["n_second"]) == ("hybrid", "plain", "3", "3")
     assert float(pair["low"]) < float(pair["difference"]) < float(pair["high"]) and 0 < float(pair["p"]) <= 1
     text = (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
-    assert "    python -m hybridnet.compare runs=made/plain0 sweep=sweep\n" in text
+    again = "python -m hybridnet.compare runs=made/plain0 sweep=sweep pairs=baseline num_bootstrap=10000 seed=0"
+    assert f"    {again}\n" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == TABLES, "no pictures: their files are not there"
     after = content(tmp_path / "sweep")
     assert {name: text for name, text in after.items() if "lock" not in name} == before
@@ -107,11 +107,6 @@ def test_another_split_another_baseline_and_all_pairs(tmp_path: Path) -> None:
     text = (out / "compare.md").read_text(encoding="utf-8")
     assert text.startswith("# Comparison: ca, plain, hybrid\n"), "the baseline comes first"
     assert "90 test pictures" in text and "split=test baseline=ca pairs=all num_bootstrap=200 seed=3\n" in text
-
-
-def test_what_the_command_leaves_out_are_the_defaults() -> None:
-    cfg = config.compose("compare", [])
-    assert {key: cfg[key] for key in USUAL} == USUAL
 
 
 @pytest.mark.parametrize(
