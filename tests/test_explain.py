@@ -16,7 +16,7 @@ from PIL import Image
 
 import hybridnet
 from hybridnet import config
-from hybridnet.checkpoint import save_checkpoint
+from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.errors import InputError
 from hybridnet.explain import explain, figure_names
 from hybridnet.files import csv_text, write_text
@@ -155,6 +155,14 @@ def test_true_classes_come_from_the_table_and_then_from_label(
     explained(run, images=several, metadata="photos/metadata.csv", out="a")
     assert [found.true_label for found in drawn.values()] == ["root", "leaf", None]
     assert "note: 1 picture not in the table, with a true class that is not known" in capsys.readouterr().out
+
+
+def test_a_class_may_be_called_by_a_number(run: Path, trained: Path, drawn: dict[str, Explanation]) -> None:
+    content = load_checkpoint(trained) | {"label2id": {"0": 0, "1": 1}}
+    (run / "best_model.pt").unlink()
+    save_checkpoint(run / "best_model.pt", content)
+    explained(run, images="photos/1.png", label=1, out="a")
+    assert [found.true_label for found in drawn.values()] == ["1"]
 
 
 def test_by_itself_it_takes_the_most_confident_mistakes_and_right_answers_of_each_class(

@@ -44,7 +44,7 @@ def readable(text: str) -> str:
     `data.root=~/photos`.
     """
     key, is_set, value = text.partition("=")
-    if is_set and (expanded := os.path.expanduser(value)) != value:  # noqa: PTH111
+    if (expanded := os.path.expanduser(value)) != value:  # noqa: PTH111
         return f"{key}={quoted(expanded)}"
     if not is_set or _PLAIN.fullmatch(value) or value.startswith(("[", "{", "'", '"')):
         return text

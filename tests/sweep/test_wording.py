@@ -65,6 +65,7 @@ def test_notes_tell_what_is_within_noise(tmp_path: Path) -> None:
     assert "1 of the other 2 settings is within the seeds' noise of the best" in text
     assert "(Student's t, 95 %, corrected for 2 comparisons)" in text
     assert "The best of 3 settings is likely to be a lucky one too" in text
+    assert f"promote sweep={tmp_path}/sweep name=<name> seeds=5 shows by how much" in text
     assert "1 pruned job ended early and is in no mean." in text
     assert "Means are over 1 to 2 jobs" in text
 

@@ -25,7 +25,7 @@ from hybridnet.files import read_json
 from hybridnet.trainer import ranks
 from hybridnet.trainer.ranks import ALONE, Ranks, never_empty
 from hybridnet.trainer.supervised import Trainer
-from tests.conftest import ROOT, Command, Run, Starter, outcome, require_whole_files, wait_until, write_stripes
+from tests.conftest import ROOT, SECONDS, Command, Run, Starter, outcome, require_whole_files, wait_until, write_stripes
 from tests.trainer.conftest import TinyBatch
 
 CPU = torch.device("cpu")
@@ -322,10 +322,13 @@ def test_one_that_does_not_answer_any_more_is_given_up() -> None:
         )
         for rank in range(2)
     )
-    with first, second:
-        told = first.stdout.read()
+    try:
+        told, _ = first.communicate(timeout=SECONDS)
         assert second.poll() is None
-        second.communicate()
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.communicate()
     assert "error: lost process in rank 0: another of the 2 processes has ended, or cannot be reached" in told
     assert "Timed out waiting 1000ms" in told
 
