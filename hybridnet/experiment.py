@@ -104,7 +104,7 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
     data = attempt("data", lambda: config.build(cfg.data))
     with torch.device("meta"):
         model = attempt("model", lambda: _blueprint_of(cfg))
-        backbone = attempt("model", lambda: config.build(cfg.model.backbone)) if model is None else model.backbone
+        backbone = attempt("model", lambda: config.build(cfg.model.backbone) if model is None else model.backbone)
         if backbone is not None and data is not None:
             faults += attempt("model", lambda: _size_faults(cfg, backbone, data)) or []
         faults[:] = dict.fromkeys(faults)  # what a backbone refuses, or a stage that it lacks, shows twice

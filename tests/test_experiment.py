@@ -229,6 +229,16 @@ def test_a_model_that_could_not_be_loaded_is_not_trained() -> None:
     )
 
 
+def test_a_model_without_a_backbone_is_named() -> None:
+    cfg = config.compose("train")
+    cfg.model = {"_target_": "torchvision.models.SqueezeNet", "version": "1_1"}
+    with pytest.raises(InputError) as caught:
+        experiment.check(cfg)
+    assert "error: unusable part in model: AttributeError: 'SqueezeNet' object has no attribute 'backbone'" in str(
+        caught.value
+    )
+
+
 @pytest.mark.parametrize(
     ("part", "cause"),
     [

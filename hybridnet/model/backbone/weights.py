@@ -47,7 +47,7 @@ def read(source: str) -> dict[str, Tensor]:
     content = load_checkpoint(best_model_file(Path(source)))
     found = (content[key] for key in ("model", "state_dict", "model_state_dict") if isinstance(content.get(key), dict))
     state = {
-        name.removeprefix("module.").removeprefix("backbone."): value
+        str(name).removeprefix("module.").removeprefix("backbone."): value
         for name, value in next(found, content).items()
         if isinstance(value, Tensor)
     }

@@ -48,6 +48,11 @@ def test_reads_a_file(wrap: str, prefix: str, tmp_path: Path) -> None:
     assert_same(weights.read(str(tmp_path / "weights.pth")), state)
 
 
+def test_a_tensor_without_a_name_is_none_of_the_backbones(tmp_path: Path) -> None:
+    torch.save({0: torch.zeros(3), "module.conv1.weight": torch.ones(2)}, tmp_path / "weights.pth")
+    assert_same(weights.read(str(tmp_path / "weights.pth")), {"0": torch.zeros(3), "conv1.weight": torch.ones(2)})
+
+
 def test_reads_the_best_model_of_a_run_folder(tmp_path: Path) -> None:
     state = some_state()
     torch.save({"model": state}, tmp_path / "best_model.pt")
