@@ -230,7 +230,8 @@ def _require_own_files(config_name: str, arguments: argparse.Namespace) -> None:
     """Refuse options of Hydra's that name files which are not there, or not those that were checked.
 
     Raises:
-        InputError: for another configuration than the command's own, and a folder that does not exist.
+        InputError: for another configuration than the command's own, a folder that does not exist, and files in it
+            that Hydra would not take.
     """
     if arguments.config_name not in (None, config_name):
         cause = f"this command is composed from conf/{config_name}.yaml"
@@ -239,6 +240,9 @@ def _require_own_files(config_name: str, arguments: argparse.Namespace) -> None:
     if arguments.config_dir and not Path(arguments.config_dir).is_dir():
         hint = "--config-dir <folder>, in which your yamls are: <folder>/experiment/<name>.yaml"
         raise InputError(Fault("missing folder", f"--config-dir={arguments.config_dir}", "no such folder", hint))
+    if arguments.config_dir and (hidden := config.hidden(Path(arguments.config_dir))):
+        cause = "the project has another file of this name, which is taken"
+        raise InputError(*(Fault("name in use", str(file), cause, "rename it") for file in hidden))
 
 
 def _require_one_run(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`python -m hybridnet.promote sweep=<folder> name=rice`: the best settings of a sweep become an experiment."""
+"""`python -m hybridnet.promote sweep=<folder> name=leaves`: the best settings of a sweep become an experiment."""
 
 from __future__ import annotations
 
@@ -49,13 +49,16 @@ def promote(*, folder: str | Sequence[str] | None, name: str, out: str | None, o
         TrainingError: if not all trainings on fresh seeds were completed.
     """
     if not NAME.fullmatch(name):
-        hint = "letters, digits, _ and -, beginning with a letter: name=rice"
+        hint = "letters, digits, _ and -, beginning with a letter: name=leaves"
         raise InputError(Fault("wrong value", f"name={name}", "it is to be the name of a file", hint))
     study = read_study(folders_of(folder))
     best = preset.require_winner(study)
     own = preset.own_config_dir(study)
     conf = Path(out or own or config.CONF_DIR)
     is_project = conf.resolve() == config.CONF_DIR.resolve()
+    if not is_project and preset.path_of(config.CONF_DIR, name).exists():
+        cause = "the project has an experiment of this name, which would be taken"
+        raise InputError(Fault("name in use", f"name={name}", cause, "choose another name"))
     config_dirs = list(dict.fromkeys([*([] if is_project else [str(conf)]), *([own] if own else [])]))
     if len({str(Path(folder).resolve()) for folder in config_dirs}) > 1:
         cause = f"the sweep was started with --config-dir {own}, and only one such folder can be given"

@@ -91,6 +91,24 @@ def test_options_may_stand_between_settings(run: Run, tmp_path: Path) -> None:
     assert "\nseed: 7\n" in output and "\n  dropout: 0.25\n" in output and "PlainClassifier" in output
 
 
+def test_a_yaml_that_hydra_would_not_take_is_refused(run: Run, tmp_path: Path) -> None:
+    """The project's of the same name comes first; a copy of it is no matter."""
+    for name in ("quick.yaml", "cpu.yaml"):
+        (tmp_path / "conf" / "experiment").mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "conf" / "experiment" / name, tmp_path / "conf" / "experiment")
+    words = ["--config-dir", "conf", "experiment=quick", "--cfg", "job"]
+    code, _, error = run(*words)
+    assert (code, error) == (0, "")
+    with (tmp_path / "conf" / "experiment" / "quick.yaml").open("a") as stream:
+        stream.write("seed: 7\n")
+    code, output, error = run(*words)
+    assert (code, output) == (2, "")
+    assert error == (
+        "error: name in use in conf/experiment/quick.yaml: the project has another file of this name, which is taken\n"
+        "hint: rename it\n"
+    )
+
+
 def test_a_command_that_fails_is_no_wrong_configuration(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,35 +28,34 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
     return sweep
 
 
-def _promote(name: str = "rice", *, sweep: str | list[str] = "sweep", seeds: int = 0, **options: object) -> None:
+def _promote(name: str = "leaves", *, sweep: str | list[str] = "sweep", seeds: int = 0, **options: object) -> None:
     settings = {"out": "conf", "overwrite": False} | options
     promote.promote(folder=sweep, name=name, seeds=seeds, **settings)  # type: ignore[arg-type]
 
 
-def _composed(name: str = "rice") -> tuple[object, ...]:
+def _composed(name: str = "leaves") -> tuple[object, ...]:
     cfg = config.compose("train", [f"experiment={name}"], config_dirs=["conf"])
     return cfg.model.heads, cfg.model.size, cfg.trainer.epochs, cfg.seed
 
 
 def test_the_command_writes_the_best_job(sweep: SweepFolder, command: Run) -> None:
-    done = command("-m", "hybridnet.promote", "sweep=sweep", "name=rice", "out=conf")
+    done = command("-m", "hybridnet.promote", "sweep=sweep", "name=leaves", "out=conf")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "wrote conf/experiment/rice.yaml",
-        "use it: python train.py --config-dir conf experiment=rice",
+        "wrote conf/experiment/leaves.yaml",
+        "use it: python train.py --config-dir conf experiment=leaves",
     ]
     assert _composed() == (2, "lite", 3, 2)
-    assert (
-        Path("conf/experiment/rice.yaml").read_text().startswith("# @package _global_\n# The best settings of a sweep")
-    )
+    text = Path("conf/experiment/leaves.yaml").read_text()
+    assert text.startswith("# @package _global_\n# The best settings of a sweep")
 
 
 def test_another_experiment_of_that_name_is_kept(sweep: SweepFolder) -> None:
     Path("conf/experiment").mkdir(parents=True)
-    Path("conf/experiment/rice.yaml").write_text("# @package _global_\nseed: 7\n")
-    with pytest.raises(InputError, match="error: name in use in .*rice.yaml: (?s:.*)overwrite=true"):
+    Path("conf/experiment/leaves.yaml").write_text("# @package _global_\nseed: 7\n")
+    with pytest.raises(InputError, match="error: name in use in .*leaves.yaml: (?s:.*)overwrite=true"):
         _promote()
-    assert Path("conf/experiment/rice.yaml").read_text() == "# @package _global_\nseed: 7\n"
+    assert Path("conf/experiment/leaves.yaml").read_text() == "# @package _global_\nseed: 7\n"
     _promote(overwrite=True)
     before = content(Path("conf"))
     _promote()
@@ -67,6 +66,14 @@ def test_another_experiment_of_that_name_is_kept(sweep: SweepFolder) -> None:
 def test_a_name_that_is_none_is_refused(sweep: SweepFolder, name: str) -> None:
     with pytest.raises(InputError, match="error: wrong value in name="):
         _promote(name)
+
+
+def test_a_name_that_the_project_has_is_refused_elsewhere(sweep: SweepFolder) -> None:
+    """Hydra would take the project's."""
+    message = "error: name in use in name=quick: the project has an experiment of this name, which would be taken"
+    with pytest.raises(InputError, match=message):
+        _promote("quick", overwrite=True)
+    assert not Path("conf").exists()
 
 
 def test_without_a_complete_job_there_is_nothing_to_promote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +90,7 @@ def test_without_a_complete_job_there_is_nothing_to_promote(tmp_path: Path, monk
 def test_a_place_that_cannot_be_written_is_said_so(sweep: SweepFolder) -> None:
     Path("conf").write_text("")
     with pytest.raises(
-        InputError, match="error: unusable file in conf/experiment/rice.yaml: (?s:.*)hint: .*out=<folder>"
+        InputError, match="error: unusable file in conf/experiment/leaves.yaml: (?s:.*)hint: .*out=<folder>"
     ):
         _promote()
 
@@ -94,8 +101,8 @@ def test_the_sweeps_own_configuration_folder_is_used(tmp_path: Path, monkeypatch
     (tmp_path / "own" / "model" / "mine.yaml").write_text("defaults: [ca, _self_]\nreduction: 7\n")
     SweepFolder(Path("sweep"), config_dir=str(tmp_path / "own")).add(0.9, "model=mine", always=[])
     _promote(out=None)
-    assert Path("own/experiment/rice.yaml").is_file()
-    cfg = config.compose("train", ["experiment=rice"], config_dirs=["own"])
+    assert Path("own/experiment/leaves.yaml").is_file()
+    cfg = config.compose("train", ["experiment=leaves"], config_dirs=["own"])
     assert cfg.model.reduction == 7
     with pytest.raises(InputError, match="error: wrong value in out=conf: the sweep was started with --config-dir"):
         _promote(out="conf")
@@ -142,18 +149,18 @@ def test_fresh_seeds_are_those_that_the_sweep_has_not_had(
 ) -> None:
     """Seeds 1, 3 and 4: 0.81, 0.83 and 0.84, mean 0.8267; the sweep said (0.90 + 0.92) / 2."""
     _promote(seeds=3)
-    place = Path("sweep/promoted/rice").resolve()
+    place = Path("sweep/promoted/leaves").resolve()
     assert runs == [
         [
             *(sys.executable, str(config.CONF_DIR.parent / "train.py"), "-m", "--config-dir", "conf"),
-            *("experiment=rice", "seed=1,3,4", f"hydra.sweep.dir={place}"),
+            *("experiment=leaves", "seed=1,3,4", f"hydra.sweep.dir={place}"),
         ]
     ]
     shown = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert ["in", "the", "sweep", "0.9100", "±", "0.0141", "(n", "=", "2),", "the", "best", "of", "2"] in shown
     assert ["on", "fresh", "seeds", "0.8267", "±", "0.0153", "(n", "=", "3)"] in shown
     assert next(line for line in shown if line[0] == "difference")[:2] == ["difference", "-0.0833:"]
-    text = Path("conf/experiment/rice.yaml").read_text()
+    text = Path("conf/experiment/leaves.yaml").read_text()
     assert "# Fresh:    valid_acc 0.8267 ± 0.0153 (n = 3) on seeds that the sweep has not seen: 1, 3, 4\n" in text
     assert _composed() == (2, "lite", 3, 2)
     assert len(sweep.jobs()) == 4, "the sweep itself is as it was"
@@ -167,30 +174,30 @@ def test_a_seed_that_was_not_typed_is_not_fresh_either(tmp_path: Path) -> None:
 
 
 def test_the_same_command_goes_on(sweep: SweepFolder, runs: list[list[str]]) -> None:
-    trained = SweepFolder(Path("sweep/promoted/rice"))
-    trained.add(0.5, "seed=1", always=["experiment=rice"])
+    trained = SweepFolder(Path("sweep/promoted/leaves"))
+    trained.add(0.5, "seed=1", always=["experiment=leaves"])
     _promote(seeds=2)
     assert [job.overrides[-1] for job in trained.jobs()] == ["seed=1", "seed=3"]
-    assert "0.6650" in Path("conf/experiment/rice.yaml").read_text()
+    assert "0.6650" in Path("conf/experiment/leaves.yaml").read_text()
     _promote(seeds=3)
-    assert "1, 3, 4\n" in Path("conf/experiment/rice.yaml").read_text()
+    assert "1, 3, 4\n" in Path("conf/experiment/leaves.yaml").read_text()
 
 
 def test_what_was_complete_is_reported_also_after_a_failure(
     sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(words: Sequence[str]) -> int:
-        trained = SweepFolder(Path("sweep/promoted/rice"))
-        trained.add(0.5, "seed=1", always=["experiment=rice"])
-        trained.add(None, "seed=3", always=["experiment=rice"], status="failed")
+        trained = SweepFolder(Path("sweep/promoted/leaves"))
+        trained.add(0.5, "seed=1", always=["experiment=leaves"])
+        trained.add(None, "seed=3", always=["experiment=leaves"], status="failed")
         return 1
 
     monkeypatch.setattr(promote, "_run", run)
     with pytest.raises(
-        TrainingError, match="error: failed jobs in sweep/promoted/rice: 1 of 2 trainings on fresh seeds"
+        TrainingError, match="error: failed jobs in sweep/promoted/leaves: 1 of 2 trainings on fresh seeds"
     ):
         _promote(seeds=2)
-    assert "# Fresh:    valid_acc 0.5000 (n = 1)" in Path("conf/experiment/rice.yaml").read_text()
+    assert "# Fresh:    valid_acc 0.5000 (n = 1)" in Path("conf/experiment/leaves.yaml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -215,7 +222,7 @@ def test_a_training_that_was_not_completed_is_no_success(code: int, error: type[
 
 def test_the_command_ends_with_1_after_a_failure(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(promote, "_run", lambda words: 1)
-    cfg = config.compose("promote", ["folder=sweep", "name=rice", "out=conf", "seeds=2"])
+    cfg = config.compose("promote", ["folder=sweep", "name=leaves", "out=conf", "seeds=2"])
     assert not config.find_faults(cfg)
     with pytest.raises(TrainingError, match="0 of 2 trainings"):
         config.build(cfg)
@@ -227,7 +234,7 @@ def test_without_a_train_py_it_is_said_so(sweep: SweepFolder, monkeypatch: pytes
     monkeypatch.setattr(config, "CONF_DIR", tmp_path / "installed" / "conf")
     with pytest.raises(InputError, match="error: no train.py in .*installed: it lies beside conf"):
         _promote(seeds=1)
-    assert Path("conf/experiment/rice.yaml").exists()
+    assert Path("conf/experiment/leaves.yaml").exists()
 
 
 def test_a_signal_is_handed_on(tmp_path: Path) -> None:

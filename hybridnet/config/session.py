@@ -18,7 +18,9 @@ CONF_DIR = next((p for p in (_PACKAGE.parent / "conf", _PACKAGE / "conf") if p.i
 
 @contextmanager
 def hydra_over(config_dirs: Sequence[str]) -> Iterator[None]:
-    """Hydra over conf/ and, before it, the user's own folders; what was initialised before comes back at the end."""
+    """Hydra over conf/ and, where `--config-dir` puts it, each of the user's own folders: of two files of one name the
+    project's is taken. What was initialised before comes back at the end.
+    """
     outer = GlobalHydra.instance().hydra  # of a search, whose jobs are composed while it runs
     GlobalHydra.instance().clear()
     with ExitStack() as on_exit:
@@ -27,11 +29,17 @@ def hydra_over(config_dirs: Sequence[str]) -> Iterator[None]:
         if config_dirs:
             search_path = create_config_search_path(str(CONF_DIR))
             for folder in config_dirs:
-                search_path.prepend("command-line", f"file://{Path(folder).resolve()}")
+                search_path.prepend("command-line", f"file://{Path(folder).resolve()}", anchor="schema")
             GlobalHydra.instance().clear()
             Hydra.create_main_hydra2(task_name="app", config_search_path=search_path)
         _prefer_own_files()
         yield
+
+
+def hidden(folder: Path) -> list[Path]:
+    """The yamls in a folder of the user's that are not taken: those of conf/ with their names are others."""
+    pairs = [(file, folder / file.relative_to(CONF_DIR)) for file in sorted(CONF_DIR.rglob("*.yaml"))]
+    return [own for file, own in pairs if own.is_file() and own.read_bytes() != file.read_bytes()]
 
 
 def _prefer_own_files() -> None:

@@ -58,7 +58,7 @@ def _tried(text: str, config_dirs: Sequence[str]) -> dict[str, Any]:
         trial = path_of(Path(folder), "trial")
         trial.parent.mkdir()
         write_text(trial, PACKAGE + text)
-        return _settings(config.compose("train", ["experiment=trial"], config_dirs=[*config_dirs, folder]))
+        return _settings(config.compose("train", ["experiment=trial"], config_dirs=[folder, *config_dirs]))
 
 
 def _settings(cfg: Any) -> dict[str, Any]:

@@ -19,3 +19,10 @@ def test_a_users_config_folder_is_searched(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
     assert config.compose("train", ["experiment=mine"], config_dirs=[str(tmp_path)]).seed == 7
+
+
+def test_of_two_files_of_one_name_the_projects_is_taken_as_hydra_does(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "quick.yaml").write_text("# @package _global_\nseed: 7\n")
+    found = config.compose("train", ["experiment=quick"], config_dirs=[str(tmp_path)])
+    assert config.identity(found) == config.identity(config.compose("train", ["experiment=quick"]))
