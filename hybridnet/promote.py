@@ -17,6 +17,7 @@ from hybridnet.console import print_table
 from hybridnet.errors import EXIT_WRONG_INPUT, Fault, InputError, Stopped, TrainingError
 from hybridnet.files import shortened, writable_folder, write_text
 from hybridnet.report import folders_of, with_folder
+from hybridnet.resume import identity
 from hybridnet.settings import Natural, checked
 from hybridnet.signals import SIGNALS
 from hybridnet.sweep import preset
@@ -75,7 +76,7 @@ def promote(*, folder: str | Sequence[str] | None, name: str, out: str | None, o
         chosen = fresh_seeds(study, seeds)
         place = study.folders[0] / PROMOTED / name
         code = _train([*words[1:], f"experiment={name}"], chosen, place)
-        fresh = _results(place, chosen, study.monitor)
+        fresh = _results(place, name, chosen, study.monitor, config_dirs=config_dirs[:1])
         if fresh:
             found = spread([outcome.value for outcome in fresh])
             done = [int(outcome.typed[SEED]) for outcome in fresh]
@@ -143,12 +144,19 @@ def _run(words: Sequence[str]) -> int:
                 signal.signal(number, handler)
 
 
-def _results(folder: Path, seeds: Sequence[int], monitor: str) -> list[Outcome]:
-    """Of complete jobs, one for each seed; of one that was promoted before under this name, the latest ones count."""
+def _results(
+    folder: Path, name: str, seeds: Sequence[int], monitor: str, *, config_dirs: Sequence[str]
+) -> list[Outcome]:
+    """Of complete jobs, one for each seed. Others are of another experiment that had this name before."""
     jobs = Ledger(folder).jobs() if folder.is_dir() else []
-    outcomes = [read_outcome(job, label=str(job.number), monitor=monitor) for job in jobs if job.status == "complete"]
-    by_seed = {outcome.typed.get(SEED): outcome for outcome in outcomes if outcome.value is not None}
-    return [by_seed[str(seed)] for seed in seeds if str(seed) in by_seed]
+    complete = {job.identity: job for job in jobs if job.status == "complete"}
+    known: config.Known = {}
+    found = []
+    for seed in seeds:
+        cfg = config.compose("train", [f"experiment={name}", f"{SEED}={seed}"], config_dirs=config_dirs, known=known)
+        if job := complete.get(identity(config.flat(cfg)[0], swept=[SEED])):
+            found.append(read_outcome(job, label=str(job.number), monitor=monitor))
+    return [outcome for outcome in found if outcome.value is not None]
 
 
 def _print(study: Study, fresh: Spread) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridnet import config, promote
+from hybridnet import config, promote, resume
 from hybridnet.errors import InputError, Stopped, TrainingError
 from tests.conftest import Run, content
 from tests.sweep.folders import SweepFolder
@@ -119,7 +119,7 @@ def test_of_several_sweeps_the_best_is_promoted(sweep: SweepFolder) -> None:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Stands for train.py: trains the seeds that are not complete, of which each has the accuracy 0.8 + seed / 100."""
+    """Stands for train.py: trains what is not there yet; each seed has the accuracy 0.7 + heads / 20 + seed / 100."""
     commands: list[list[str]] = []
 
     def run(words: Sequence[str]) -> int:
@@ -127,14 +127,24 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         given = dict(word.split("=", 1) for word in words if "=" in word)
         folder = Path(given["hydra.sweep.dir"])
         trained = SweepFolder(folder) if not folder.exists() else _again(folder)
-        known = {override for job in trained.jobs() for override in job.overrides}
-        for seed in given["seed"].split(","):
-            if f"seed={seed}" not in known:
-                trained.add(0.8 + int(seed) / 100, f"seed={seed}", always=[f"experiment={given['experiment']}"])
+        known = {job.identity for job in trained.jobs()}
+        for seed in map(int, given["seed"].split(",")):
+            if _identity(seed) not in known:
+                _add(trained, 0.7 + _composed()[0] / 20 + seed / 100, seed)
         return 0
 
     monkeypatch.setattr(promote, "_run", run)
     return commands
+
+
+def _identity(seed: int) -> str:
+    cfg = config.compose("train", ["experiment=leaves", f"seed={seed}"], config_dirs=["conf"])
+    return resume.identity(config.flat(cfg)[0], swept=["seed"])
+
+
+def _add(trained: SweepFolder, value: float | None, seed: int, **options: str) -> None:
+    """A job of the experiment as it is now."""
+    trained.add(value, f"seed={seed}", always=["experiment=leaves"], identity=_identity(seed), **options)
 
 
 def _again(folder: Path) -> SweepFolder:
@@ -174,8 +184,9 @@ def test_a_seed_that_was_not_typed_is_not_fresh_either(tmp_path: Path) -> None:
 
 
 def test_the_same_command_goes_on(sweep: SweepFolder, runs: list[list[str]]) -> None:
+    _promote()
     trained = SweepFolder(Path("sweep/promoted/leaves"))
-    trained.add(0.5, "seed=1", always=["experiment=leaves"])
+    _add(trained, 0.5, 1)
     _promote(seeds=2)
     assert [job.overrides[-1] for job in trained.jobs()] == ["seed=1", "seed=3"]
     assert "0.6650" in Path("conf/experiment/leaves.yaml").read_text()
@@ -183,13 +194,24 @@ def test_the_same_command_goes_on(sweep: SweepFolder, runs: list[list[str]]) -> 
     assert "1, 3, 4\n" in Path("conf/experiment/leaves.yaml").read_text()
 
 
+def test_only_trainings_of_the_experiment_as_it_is_now_count(sweep: SweepFolder, runs: list[list[str]]) -> None:
+    """Eight heads become the best and are promoted under the same name; with another seed two are the best again."""
+    shown = []
+    for value, seed in ((0.85, 0), (0.99, 4), (0.5, 6)):
+        sweep.add(value, "model.heads=8", f"seed={seed}")
+        _promote(seeds=1, overwrite=True)
+        fresh = Path("conf/experiment/leaves.yaml").read_text().partition("# Fresh:    valid_acc ")[2]
+        shown.append((_composed()[0], fresh[:6]))
+    assert shown == [(2, "0.8100"), (8, "1.1100"), (2, "0.8100")]
+
+
 def test_what_was_complete_is_reported_also_after_a_failure(
     sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(words: Sequence[str]) -> int:
         trained = SweepFolder(Path("sweep/promoted/leaves"))
-        trained.add(0.5, "seed=1", always=["experiment=leaves"])
-        trained.add(None, "seed=3", always=["experiment=leaves"], status="failed")
+        _add(trained, 0.5, 1)
+        _add(trained, None, 3, status="failed")
         return 1
 
     monkeypatch.setattr(promote, "_run", run)
