@@ -39,6 +39,8 @@ def _faults(*overrides: str) -> list[Fault]:
         ("~trainer.epochs", "trainer.epochs", "must be given"),
         ("~seed", "seed", "must be given"),
         ("~monitor", "monitor", "must be given"),
+        ("~trainer.monitor", "trainer.monitor", "must be given"),
+        ("+logger.mlflow.uri=x", "logger.mlflow", "it has no _target_"),
         ("data=folder", "data.root", "must be given"),
         ("model.heads=3", "model", "channels (512) must be divisible by heads (3)"),
         ("model.stage=5", "model", "stage (5) must lie between 1 and 4"),
@@ -147,6 +149,8 @@ def test_a_small_picture_fits_the_small_stem() -> None:
     assert "model.stem=small" in fault.hint
     assert _faults("data.image_size=32", "model.stem=small") == []
     assert _faults("data.image_size=32", "model.stage=3") == []
+    (fault,) = _faults("data.image_size=8", "model.stem=small")
+    assert fault.hint == "set data.image_size=64 or larger"
 
 
 @pytest.mark.parametrize("model", ["plain", "eca", "ca", "bot", "botlinear", "hybrid"])
@@ -172,6 +176,11 @@ def test_a_key_that_nothing_takes_is_refused_in_a_yaml_too(tmp_path: Path) -> No
         ("modle", "did you mean model?"),
         ("sead", "did you mean seed?"),
     ]
+
+
+def test_a_key_that_is_like_no_other_is_answered_with_all_of_them(tmp_path: Path) -> None:
+    (fault,) = _faults_of_yaml("# @package _global_\nzzz: 7\n", tmp_path)
+    assert fault.hint.startswith("choose from data, experiment, extra_targets, logger, model, ")
 
 
 @pytest.mark.parametrize(
@@ -253,6 +262,12 @@ def test_an_optimizer_that_is_none_is_named(part: dict[str, Any], cause: str) ->
         experiment.check(cfg)
     [fault] = caught.value.faults
     assert fault.where == "optimizer" and re.search(cause, fault.cause)
+
+
+def test_a_tracker_that_cannot_be_made_is_named() -> None:
+    part = "+logger.mine={_target_:own_parts.nothing,parts:1}"
+    with pytest.raises(InputError, match="error: unusable part in logger.mine: .*unexpected keyword argument 'parts'"):
+        experiment.check(config.compose("train", ["model=plain", "extra_targets=[own_parts.]", part]))
 
 
 @pytest.mark.parametrize(

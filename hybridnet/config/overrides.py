@@ -127,8 +127,7 @@ def choices_of(groups: Sequence[Override]) -> Iterator[str]:
         options = options_of(override.key_or_group)
         values = _values(override)
         if values and values[0] is not None and all(name in options for value in values for name in _names(value)):
-            chosen = f"[{','.join(values[0])}]" if isinstance(values[0], list) else values[0]
-            yield f"{override.get_key_element()}={chosen}"
+            yield f"{override.get_key_element()}={values[0]}"
 
 
 def _values(override: Override) -> list[Any]:
@@ -190,7 +189,7 @@ def _key_faults(override: Override, keys: Sequence[str], left_out: Mapping[str, 
         if key.startswith(f"{group}."):
             return [Fault("unknown key", key, f"{typed} leaves out all of it", f"leave out {typed}")]
     group = key.replace(".", "/")
-    if group != key and isinstance(value, str) and options_of(group):
+    if isinstance(value, str) and options_of(group):
         cause, hint = f"a file of conf/{group} is chosen with /", f"did you mean {group}={value}?"
         return [Fault("wrong value", f"{key}={value}", cause, hint)]
     if key in keys:

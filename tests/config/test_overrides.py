@@ -100,11 +100,15 @@ def test_a_choice_that_is_none_by_default_may_be_none() -> None:
     assert config.taken_apart(["experiment=null", "seed=3"], config_dirs=[]) == ([], {"seed": 3})
 
 
-def test_a_key_of_a_group_that_is_left_out_says_so() -> None:
+@pytest.mark.parametrize(
+    ("group", "key"), [("data", "data.image_size"), ("model/backbone", "model.backbone.freeze_batch_norm")]
+)
+def test_a_key_of_a_group_that_is_left_out_says_so(group: str, key: str) -> None:
     with pytest.raises(InputError) as caught:
-        config.compose("train", ["~data", "data.image_size=64"])
-    message = "error: unknown key in data.image_size: ~data leaves out all of it\nhint: leave out ~data"
-    assert str(caught.value) == message
+        config.compose("train", [f"~{group}", f"{key}=64"])
+    assert str(caught.value) == f"error: unknown key in {key}: ~{group} leaves out all of it\nhint: leave out ~{group}"
+    with pytest.raises(InputError, match="in dataset.x: dataset has no 'x'"):
+        config.compose("train", ["~data", "dataset.x=1"])
 
 
 @pytest.mark.parametrize(
@@ -114,6 +118,20 @@ def test_a_choice_of_no_file_does_not_hide_a_misspelt_key(choice: str, faults: l
     with pytest.raises(InputError) as caught:
         config.compose("train", [choice, "trainer.epoch=3"])
     assert [fault.where for fault in caught.value.faults] == [*faults, "trainer.epoch"]
+
+
+def test_a_part_may_be_added_with_its_class() -> None:
+    assert config.compose("train", ["+logger.own._target_=my.Tracker"]).logger.own == {"_target_": "my.Tracker"}
+
+
+def test_choices_of_a_sweep_may_be_quoted_or_none() -> None:
+    assert config.expand("train", ["model='ca',bot"]) == [["model='ca'"], ["model=bot"]]
+    assert config.expand("train", ["logger=[],tensorboard"]) == [["logger=[]"], ["logger=tensorboard"]]
+
+
+def test_a_choice_from_an_interval_is_no_grid() -> None:
+    with pytest.raises(InputError, match="BasicSweeper does not support sweep type : INTERVAL_SWEEP"):
+        config.expand("train", ["model=interval(0,1)"])
 
 
 def test_a_new_key_may_have_the_name_of_one_elsewhere() -> None:
@@ -137,7 +155,9 @@ def test_a_key_is_looked_up_in_the_groups_of_its_own_job() -> None:
         config.compose("train", ["model=ca", "model.heads=4"], known=known)
 
 
-def test_only_choices_of_files_are_kept() -> None:
+def test_only_choices_of_files_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "extra").mkdir()
+    assert config.group_choices(["+extra=a", "extra.x=2"], config_dirs=[str(tmp_path)]) == ["+extra=a"]
     assert config.group_choices(["model=ca", "model.reduction=8", "model/backbone=resnet34"]) == [
         "model=ca",
         "model/backbone=resnet34",
@@ -149,6 +169,7 @@ def test_only_choices_of_files_are_kept() -> None:
     [
         ("model.heads=2,model.dropout=0.1", "heads=2,dropout=0.1"),
         ("model/backbone=resnet34,seed=1", "backbone=resnet34,seed=1"),
+        ("optimizer@other=sgd,seed=1", "other=sgd,seed=1"),
         ("data.metadata=/a b/c.csv", "metadata=-a-b-c.csv"),
         ("x" * 300, "x" * 100),
     ],
