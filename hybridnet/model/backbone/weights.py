@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -45,18 +46,23 @@ def read(source: str) -> dict[str, Tensor]:
             Fault("missing weights", f"model.backbone.weights={source}", "no such file or run folder", hint)
         )
     content = load_checkpoint(best_model_file(Path(source)))
-    found = (content[key] for key in ("model", "state_dict", "model_state_dict") if isinstance(content.get(key), dict))
-    state = {
-        str(name).removeprefix("module.").removeprefix("backbone."): value
-        for name, value in next(found, content).items()
-        if isinstance(value, Tensor)
-    }
-    if not state:
+    places = [*(content.get(key) for key in ("model", "state_dict", "model_state_dict")), content]
+    state = next(filter(None, map(_tensors, places)), None)
+    if state is None:
         keys = _shorten([str(key) for key in content]) or "none"
         cause = f"no tensors where a state dict is expected; keys of the file: {keys}"
         hint = "save the state dict alone: torch.save(model.state_dict(), …)"
         raise InputError(Fault("unusable weights", f"model.backbone.weights={source}", cause, hint))
     return state
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """What a dictionary has, by the names of the backbone; of anything else none."""
+    return {
+        str(name).removeprefix("module.").removeprefix("backbone."): value
+        for name, value in (content.items() if isinstance(content, dict) else ())
+        if isinstance(value, Tensor)
+    }
 
 
 def load_into(backbone: nn.Module, state: dict[str, Tensor], *, source: str) -> list[str]:

@@ -30,9 +30,10 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_the_name_of_a_model_is_no_state_dict(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["resnet18", {"name": "resnet18", "layers": [2, 2, 2, 2]}])
+def test_what_a_model_is_called_or_made_of_is_no_state_dict(model: Any, tmp_path: Path) -> None:
     state = some_state()
-    torch.save({"model": "resnet18", "state_dict": state}, tmp_path / "some.pt")
+    torch.save({"model": model, "state_dict": state}, tmp_path / "some.pt")
     assert_same(weights.read(str(tmp_path / "some.pt")), state)
 
 
@@ -104,10 +105,11 @@ def test_says_nothing_more_when_all_fits() -> None:
     assert_same(net.state_dict(), source.state_dict())
 
 
-def test_long_lists_are_shortened() -> None:
-    state = {"conv1.weight": torch.zeros(4, 3, 1, 1)} | {f"extra{i}": torch.zeros(1) for i in range(11)}
+@pytest.mark.parametrize(("num", "end"), [(8, "extra6, extra7"), (11, "extra6, extra7 and 3 more")])
+def test_long_lists_are_shortened(num: int, end: str) -> None:
+    state = {"conv1.weight": torch.zeros(4, 3, 1, 1)} | {f"extra{i}": torch.zeros(1) for i in range(num)}
     last = weights.load_into(small_net(), state, source="somewhere")[-1]
-    assert last.endswith("extra6, extra7 and 3 more")
+    assert last.endswith(end)
 
 
 def test_refuses_weights_of_which_most_have_another_shape() -> None:
@@ -201,7 +203,9 @@ def test_without_a_network_a_hint_is_given(error: OSError, monkeypatch: pytest.M
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
     with pytest.raises(InputError, match=rf"cannot download {URL} \(no route to host\)") as caught:
         weights.download(URL)
-    assert "hint: put the file into" in str(caught.value) and "model.backbone.weights=" in str(caught.value)
+    assert f"hint: put the file into {torch.hub.get_dir()}/checkpoints, or" in str(
+        caught.value
+    ) and "model.backbone.weights=" in str(caught.value)
 
 
 def test_a_download_runs_no_code_and_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
