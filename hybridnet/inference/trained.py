@@ -67,7 +67,7 @@ class TrainedModel(nn.Module):
         return self.network(images)
 
     def predict(
-        self, pictures: Picture | Sequence[Picture], *, batch_size: int = 32, precision: str = "auto"
+        self, pictures: Picture | Iterable[Picture], *, batch_size: int = 32, precision: str = "auto"
     ) -> list[Prediction]:
         """What is on some pictures; puts the model into eval mode and computes on the device where it is.
 
@@ -86,8 +86,8 @@ class TrainedModel(nn.Module):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(Fault("wrong value", f"batch_size={batch_size!r}", "must be an integer >= 1"))
         is_one = isinstance(pictures, str | Path) or not isinstance(pictures, Iterable)
-        if is_one or (isinstance(pictures, np.ndarray) and pictures.ndim < 4):
-            pictures = [pictures]
+        is_one = is_one or (isinstance(pictures, np.ndarray) and pictures.ndim < 4)
+        pictures = [pictures] if is_one else list(pictures)  # a generator, a column of a table with its own index …
         device = str(next(self.parameters()).device)
         predictor = Predictor(
             self.network, self.preprocessing, device=device, precision=precision, batch_size=batch_size

@@ -85,6 +85,8 @@ def test_everything_that_is_no_picture_is_named(trained: TrainedModel, tmp_path:
     with pytest.raises(InputError) as caught:
         trained.predict([tmp_path / "a.txt", np.zeros((9, 9, 3), np.uint8), tmp_path / "gone.jpg"])
     assert [fault.where for fault in caught.value.faults] == [str(tmp_path / "a.txt"), str(tmp_path / "gone.jpg")]
+    with pytest.raises(InputError, match=r"unreadable image in .*a\.txt: "):
+        trained.predict(tmp_path.glob("*.txt"))
 
 
 @pytest.mark.parametrize(
