@@ -35,3 +35,7 @@ def test_a_stage_that_is_not_there_is_refused_with_those_that_are() -> None:
     for stage in (0, 3):
         with pytest.raises(ValueError, match=rf"stage \({stage}\) must lie between 1 and 2; set model\.stage=2"):
             Lacking().require_stage(stage)
+
+
+def test_what_one_does_not_say_is_taken_for_the_usual() -> None:
+    assert Lacking().stride(1) is None and Lacking().is_rectified(1)

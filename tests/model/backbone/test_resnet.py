@@ -11,7 +11,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from hybridnet.model.backbone.resnet import BasicBlock, Bottleneck, ResNet
+from hybridnet.model import winograd
+from hybridnet.model.backbone.resnet import BasicBlock, Bottleneck, Conv, ResNet
 
 ARCHITECTURES = {
     "resnet18": {"block": "basic", "layers": (2, 2, 2, 2)},
@@ -87,6 +88,17 @@ def test_small_maps_in_channels_last_give_the_same(name: str, randomise: Callabl
     expected.backward(grad)
     for (parameter, ours), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
         assert (ours.grad - theirs.grad).norm() < 1e-3 * theirs.grad.norm(), parameter
+
+
+def test_larger_maps_are_convolved_in_tiles_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "is_faster", lambda x, weight, *, stride: x.shape[2] > 8 and stride == 1)
+    conv = Conv(3, 5, 3)
+    for size, is_tiled in ((8, False), (12, True)):
+        x = random_images(2, 3, size, 13)
+        with torch.profiler.profile() as profile:
+            y = conv(x)
+        assert ("_Winograd" in {event.key for event in profile.key_averages()}) == is_tiled
+        torch.testing.assert_close(y, nn.functional.conv2d(x, conv.weight, padding=1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4])

@@ -110,6 +110,8 @@ def test_a_network_without_stages_is_applied_as_a_whole() -> None:
         with pytest.raises(ValueError, match=message):
             use()
     assert model.first_stages(4) == [model.network]
+    with torch.device("meta"):
+        assert backbone("levit_128s").channels == (384,) * 4, "its end's, though it has narrower maps"
     with pytest.raises(ValueError, match=r"freeze_stages \(2\): test_vit cannot .*; set trainer\.freeze_stages=4"):
         model.first_stages(2)
 
@@ -127,6 +129,12 @@ def test_knows_whether_a_map_can_be_negative(name: str) -> None:
     with torch.no_grad():
         smallest = model(random_images(2, 3, 160, 160)).amin()
     assert model.is_rectified(4) == RECTIFIED[name] == bool(smallest >= 0)
+
+
+def test_knows_of_each_stage_whether_its_map_can_be_negative() -> None:
+    with torch.device("meta"):
+        model = backbone("mobilenetv4_conv_small")
+    assert [model.is_rectified(stage) for stage in (1, 2, 3, 4)] == [True, True, False, True]
 
 
 @pytest.mark.parametrize("name", [*CUT, "test_vit"])
@@ -162,6 +170,13 @@ def test_attention_goes_into_the_residual_blocks_of_a_resnet() -> None:
         assert torch.equal(block(x.clone()), x.relu())
 
 
+def test_attention_in_a_bottleneck_has_the_width_of_its_end() -> None:
+    with torch.device("meta"):
+        model, widths = backbone("resnet50"), []
+    model.insert_attention(lambda channels: widths.append(channels) or nn.Identity())
+    assert widths == [256] * 3 + [512] * 4 + [1024] * 6 + [2048] * 3
+
+
 @pytest.mark.parametrize(("name", "why"), [("test_convnext", "no residual blocks"), ("seresnet18", "already")])
 def test_says_where_attention_cannot_go_into_blocks(name: str, why: str) -> None:
     message = faults("model=eca", f"model.backbone.name={name}")
@@ -174,6 +189,7 @@ def test_frozen_batch_norm_stays_as_it_is() -> None:
     norms = [m for m in model.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
     assert set(before) == set(backbone("test_efficientnet").state_dict()) and len(norms) > 10
+    assert not any(norm.training for norm in norms), "from the outset"
     model.train().requires_grad_(True)  # as the trainer does
     assert model.training and not any(norm.training for norm in norms)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -250,6 +266,13 @@ def test_loads_a_file_of_timm(name: str, tmp_path: Path, randomise: Callable[...
         torch.testing.assert_close(model(images), expected)
 
 
+def test_says_nothing_of_weights_that_timm_does_not_have(tmp_path: Path) -> None:
+    file = tmp_path / "own.pt"
+    torch.save(backbone("mnasnet_050").state_dict(), file)
+    (line,) = backbone("mnasnet_050", weights=str(file)).load_initial_weights()
+    assert line.startswith(f"backbone weights from {file}: loaded ")
+
+
 def test_loads_an_earlier_run_and_torchvisions_names(tmp_path: Path, randomise: Callable[..., nn.Module]) -> None:
     source = randomise(classifier("ca", "resnet18"), seed=0)
     torch.save({"model": source.state_dict()}, tmp_path / "best_model.pt")
@@ -257,7 +280,9 @@ def test_loads_an_earlier_run_and_torchvisions_names(tmp_path: Path, randomise: 
     torch.save(own.state_dict(), tmp_path / "own.pt")
     for place, expected in ((tmp_path, source.backbone.network), (tmp_path / "own.pt", own.backbone)):
         model = backbone("resnet18", weights=str(place), freeze_batch_norm=True)
-        assert model.load_initial_weights()[0] == f"backbone weights from {place}: loaded 120 of 120 tensors"
+        head, *_, frozen = model.load_initial_weights()
+        assert head == f"backbone weights from {place}: loaded 120 of 120 tensors"
+        assert frozen == "  model.backbone.freeze_batch_norm: 20 BatchNorms are frozen"
         state = expected.state_dict()
         assert all(torch.equal(value, state[name]) for name, value in model.network.state_dict().items())
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,6 +38,8 @@ def test_what_timm_has_is_known(name: str, pretrained: bool) -> None:
             "hint: a name of timm's own list; weights from elsewhere: model.backbone.weights=<file or run fo",
         ),
         ("hf-hub:timm/resnet18.a1_in1k", "unknown network"),
+        ("timm/resnet18", "hint: a name of timm's own list; weights from elsewhere: "),
+        ("resnetblur18.a1_in1k", "no weights 'a1_in1k' for resnetblur18\nhint: resnetblur18"),
     ],
 )
 def test_others_are_refused_with_what_may_be_meant(name: str, message: str) -> None:
@@ -83,9 +86,18 @@ def test_a_sequence_is_cut_where_its_maps_are(name: str) -> None:
 
 def test_what_is_no_sequence_is_not_cut() -> None:
     assert survey("test_vit", None) == (None, [False])
+    assert survey("selecsls42", None) == (None, [True]), "its parts hand on several maps"
 
 
-@pytest.mark.parametrize(("name", "expected"), [("resnet18", [True] * 4), ("test_convnext", [False] * 4)])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet18", [True] * 4),
+        ("mobilenetv1_100", [True] * 4),  # ReLU6
+        ("mobilenetv4_conv_small", [True, True, False, True]),
+        ("test_convnext", [False] * 4),
+    ],
+)
 def test_maps_of_a_relu_are_told(name: str, expected: list[bool]) -> None:
     assert survey(name, None)[1] == expected
 
@@ -95,6 +107,34 @@ def test_a_survey_draws_no_random_number() -> None:
     before = torch.get_rng_state()
     survey("resnet18", 16)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Own(torch.nn.Module):
+    def __init__(self, after: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.pretrained_cfg = {"input_size": (3, 8, 8)}
+        self.relu, self.after = torch.nn.ReLU(), after
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [self.after(self.relu(x))]
+
+
+def test_a_network_that_reads_numbers_cannot_be_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm, "create_model", lambda name, **options: Own(lambda x: x * x.sum().item()))
+    with pytest.raises(
+        InputError, match=r"unusable network in model.backbone.name=x: it cannot be checked before it is"
+    ):
+        survey("x", None)
+
+
+def test_what_a_relu_gave_may_be_changed_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for after in (lambda x: x, lambda x: x.sub_(1)):
+        monkeypatch.setattr(timm, "create_model", lambda name, after=after, **options: Own(after))
+        survey.cache_clear()
+        found.append(survey("x", None))
+    survey.cache_clear()
+    assert found == [(None, [True]), (None, [False])]
 
 
 def test_without_a_network_a_hint_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
