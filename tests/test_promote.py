@@ -68,6 +68,18 @@ def test_a_name_that_is_none_is_refused(sweep: SweepFolder, name: str) -> None:
         _promote(name)
 
 
+def test_a_file_that_is_no_text_is_no_experiment(sweep: SweepFolder) -> None:
+    Path("conf/experiment").mkdir(parents=True)
+    Path("conf/experiment/leaves.yaml").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="error: unusable file in conf/experiment/leaves.yaml: 'utf-8' codec"):
+        _promote(overwrite=True)
+
+
+def test_the_command_is_written_as_a_shell_reads_it(sweep: SweepFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    _promote(out="my conf")
+    assert "use it: python train.py --config-dir 'my conf' experiment=leaves" in capsys.readouterr().out
+
+
 def test_a_name_that_the_project_has_is_refused_elsewhere(sweep: SweepFolder) -> None:
     """Hydra would take the project's."""
     message = "error: name in use in name=quick: the project has an experiment of this name, which would be taken"
@@ -85,6 +97,9 @@ def test_without_a_complete_job_there_is_nothing_to_promote(tmp_path: Path, monk
         "error: nothing to promote in sweep: no job is complete (1 job: 1 failed)\n"
         "hint: go on with the sweep: python train.py resume=sweep"
     )
+    SweepFolder(Path("other"))
+    with pytest.raises(InputError, match="resume=sweep or python train.py resume=other"):
+        _promote(sweep=["sweep", "other"])
 
 
 def test_a_place_that_cannot_be_written_is_said_so(sweep: SweepFolder) -> None:
@@ -104,14 +119,28 @@ def test_the_sweeps_own_configuration_folder_is_used(tmp_path: Path, monkeypatch
     assert Path("own/experiment/leaves.yaml").is_file()
     cfg = config.compose("train", ["experiment=leaves"], config_dirs=["own"])
     assert cfg.model.reduction == 7
+    _promote(out="own")
     with pytest.raises(InputError, match="error: wrong value in out=conf: the sweep was started with --config-dir"):
         _promote(out="conf")
 
 
-def test_of_several_sweeps_the_best_is_promoted(sweep: SweepFolder) -> None:
+def test_of_several_sweeps_the_best_is_promoted(sweep: SweepFolder, runs: list[list[str]]) -> None:
     SweepFolder(Path("other")).add(0.99, "model.heads=8", "seed=5")
-    _promote(sweep=["sweep", "other"])
+    _promote(sweep=["sweep", "other"], seeds=1)
     assert _composed() == (8, "lite", 3, 5)
+    assert Path("sweep/promoted/leaves").is_dir() and not Path("other/promoted").exists()
+
+
+def test_the_projects_own_configuration_folder_needs_no_option(
+    sweep: SweepFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(config, "CONF_DIR", tmp_path / "conf")
+    for out in (None, "conf"):
+        _promote(out=out)
+        assert capsys.readouterr().out.splitlines() == [
+            "wrote conf/experiment/leaves.yaml",
+            "use it: python train.py experiment=leaves",
+        ]
 
 
 # On fresh seeds
@@ -222,6 +251,20 @@ def test_what_was_complete_is_reported_also_after_a_failure(
     assert "# Fresh:    valid_acc 0.5000 (n = 1)" in Path("conf/experiment/leaves.yaml").read_text()
 
 
+@pytest.mark.parametrize(("status", "value"), [("complete", None), ("pruned", 0.5)])
+def test_a_training_without_a_result_is_not_counted(
+    status: str, value: float | None, sweep: SweepFolder, runs: list[list[str]]
+) -> None:
+    _promote()
+    _add(SweepFolder(Path("sweep/promoted/leaves")), value, 1, status=status)
+    with pytest.raises(TrainingError, match="0 of 1 trainings"):
+        _promote(seeds=1)
+
+
+def test_a_place_is_quoted_where_an_override_needs_it() -> None:
+    assert [promote._value(text) for text in ("/a.b-c/d_1", "/a b/c,d")] == ["/a.b-c/d_1", "'/a b/c,d'"]
+
+
 @pytest.mark.parametrize(
     ("code", "error", "message"),
     [
@@ -240,6 +283,11 @@ def test_a_training_that_was_not_completed_is_no_success(code: int, error: type[
     with pytest.raises(error, match=message):
         promote._require_complete(code, 1, [3, 4], Path("a"))
     promote._require_complete(0, 2, [3, 4], Path("a"))
+
+
+def test_a_code_of_failure_is_one_though_all_are_complete() -> None:
+    with pytest.raises(TrainingError, match="2 of 2 trainings on fresh seeds are complete"):
+        promote._require_complete(1, 2, [3, 4], Path("a"))
 
 
 def test_the_command_ends_with_1_after_a_failure(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:

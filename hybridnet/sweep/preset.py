@@ -76,9 +76,9 @@ def _defaults(choices: Sequence[tuple[str, object, bool]]) -> str:
     for group, option, is_added in choices:
         options = option if isinstance(option, list) else [option]
         if group == "experiment":
-            bases += [str(base) for base in options if base is not None]
+            bases += map(str, options)
         else:
-            shown = "null" if option is None else f"[{', '.join(map(str, option))}]" if options is option else option
+            shown = f"[{', '.join(map(str, option))}]" if options is option else option
             (added if is_added else overridden).append(f"{'' if is_added else 'override '}/{group}: {shown}")
     lines = [*bases, *added, "_self_", *overridden]
     return "".join(["defaults:\n", *(f"  - {line}\n" for line in lines)]) if len(lines) > 1 else ""

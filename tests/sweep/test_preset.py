@@ -83,6 +83,12 @@ def test_defaults_that_have_changed_since_are_written_out(tmp_path: Path) -> Non
     assert yaml.safe_load(text) == {"model": {"heads": 2, "dropout": 0.7}, "trainer": {"patience": 77}}
 
 
+def test_a_value_of_none_is_written_out_too(tmp_path: Path) -> None:
+    saved = OmegaConf.to_yaml(config.compose("train", [])) + "own: null\n"
+    text = preset.body(_outcome(tmp_path, saved=saved), config_dirs=[])
+    assert yaml.safe_load(text) == {"own": None}
+
+
 def test_a_part_that_is_no_longer_made_like_that_is_refused(tmp_path: Path) -> None:
     overrides = ["model.heads=2"]
     saved = OmegaConf.to_yaml(config.compose("train", overrides)).replace("rotation: 0.0", "rotation: {a: [{b: 1}]}")
@@ -121,6 +127,22 @@ def test_a_header_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.M
     fresh = "# Fresh:    valid_acc 0.8500 ± 0.0100 (n = 5) on seeds that the sweep has not seen: 2, 3, 4, 5, 6\n"
     assert text.endswith(fresh)
     assert all(line.startswith("#") and len(line) <= 110 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("status", ["{", "[]", "{}"])
+def test_a_record_that_does_not_say_when_it_ended_is_no_matter(status: str, tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    write_text(sweep.add(0.9).folder / "status.json", status)
+    header = preset.header(read_study([sweep.folder]), "python train.py", None, [])
+    assert "#           job 0\n# Settings: those of all jobs\n" in header
+
+
+def test_a_header_has_the_reports_notes_without_their_commands(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for heads in (2, 4, 8):
+        sweep.add(heads / 10, f"model.heads={heads}")
+    header = preset.header(read_study([sweep.folder]), "python train.py", None, [])
+    assert "somewhat worse on fresh seeds\n" in header and "python -m" not in header
 
 
 def test_comments_make_no_difference() -> None:
