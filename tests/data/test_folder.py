@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,35 @@ def test_new_picture_is_noticed(photos: Path) -> None:
     assert len(folder(photos).train) == 24
 
 
+@pytest.mark.parametrize("what", ["time", "size", "name"])
+def test_picture_that_has_changed_is_noticed(what: str, photos: Path) -> None:
+    file, record = photos / "leaf" / "deeper1" / "1.png", photos.parent / "made" / "source.json"
+    folder(photos)
+    before, status = json.loads(record.read_text()), file.stat()
+    if what == "size":
+        file.write_bytes(file.read_bytes() + b"more")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + (what == "time")))
+    if what == "name":
+        file.rename(file.with_suffix(".bmp"))
+    folder(photos)
+    after = json.loads(record.read_text())
+    assert after.pop("files") != before.pop("files") and after == before
+
+
+def test_other_settings_or_another_root_are_divided_anew(photos: Path) -> None:
+    first = folder(photos).valid.paths
+    assert folder(photos, "data.split_seed=3").valid.paths != first
+    copy = shutil.copytree(photos, photos.parent / "copy")
+    assert all(file.is_relative_to(copy) for file in folder(copy, "data.split_seed=3").valid.files)
+
+
+def test_report_has_every_file_that_is_left_out(photos: Path) -> None:
+    for number in range(25):
+        (photos / "leaf" / f"bad{number}.png").touch()
+    folder(photos)
+    assert (photos.parent / "made" / "report.txt").read_text().count("  leaf/bad") == 25
+
+
 def test_folds_of_a_sweep(photos: Path) -> None:
     parts = [folder(photos, "data.folds=4", f"data.fold={fold}").valid.paths for fold in range(4)]
     assert sorted(path for part in parts for path in part) == sorted(map(str, photos.rglob("*.png")))
@@ -141,4 +172,4 @@ def test_no_such_folder(tmp_path: Path) -> None:
 
 def test_empty_split_is_refused_before_anything_is_read(photos: Path) -> None:
     with pytest.raises(InputError, match="folds=1"):
-        folder(photos, "data.folds=1")
+        folder(photos / "nowhere", "data.folds=1")
