@@ -74,7 +74,9 @@ def test_clean_pair_passes(photos: Photos, capsys: pytest.CaptureFixture[str]) -
     assert ["decoded", "6"] in lines and ["unusable", "0"] in lines
     assert lines[-1] == ["no", "faults"]
     assert not [line for line in lines if line[0] == "note:"]
-    assert words((folder / "report" / "report.txt").read_text(encoding="utf-8")) == lines
+    report = (folder / "report" / "report.txt").read_text(encoding="utf-8")
+    assert words(report) == lines
+    assert all(line == line.rstrip() for line in report.splitlines())
 
 
 def test_sizes_formats_and_modes_are_told(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +108,15 @@ def test_samples_show_a_row_of_each_class(photos: Photos) -> None:
     assert np.flatnonzero(is_red.any(axis=1)).max() < np.flatnonzero(is_blue.any(axis=1)).min()
     widths = [mask.any(axis=0).sum() for mask in (is_red, is_blue)]
     assert widths[0] / widths[1] == pytest.approx(2, rel=0.1), "eight pictures of the one, all four of the other, once"
+
+
+def test_samples_are_from_the_whole_table(photos: Photos) -> None:
+    folder = photos([f"{number}.png,leaf,{'valid' if number else 'train'}" for number in range(20)], ["leaf"])
+    Image.new("RGB", (8, 8), (0, 0, 255)).save(folder / "19.png")
+    examine(folder)
+    with Image.open(folder / "report" / "samples.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert (pixels == (0, 0, 255)).all(axis=2).sum() > 50
 
 
 # What is wrong with a picture
@@ -316,6 +327,14 @@ def test_rows_and_copies_in_one_split(photos: Photos, capsys: pytest.CaptureFixt
         "1 row with the file of an earlier row: line 8 = line 2",
         "1 picture with copies in the same split: line 2 = line 4",
     ]
+    report = words((folder / "report" / "report.txt").read_text(encoding="utf-8"))
+    assert [line for line in (["6", "files"], ["decoded", "6"], ["unusable", "0"]) if line not in report] == []
+
+
+def test_five_of_many_rows_with_the_same_file_are_named(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
+    (note,) = notes_of(photos([*CLEAN, *["0.png,leaf,train"] * 6]), capsys)
+    assert note.startswith("6 rows with the file of an earlier row: line 8 = line 2, ")
+    assert note.endswith("line 12 = line 2 … (6 in all)")
 
 
 def test_four_lines_of_a_picture_in_one_split_are_named(photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
@@ -356,6 +375,7 @@ def test_classes_that_are_not_shown_are_told(
     assert (told in notes_of(folder, capsys)) == is_told
     report = words((folder / "report" / "report.txt").read_text(encoding="utf-8"))
     assert [line[2] for line in report if line[:2] == ["…", "and"]] == [str(num_more)] * bool(num_more)
+    assert ["all", str(num_classes), "1", str(num_classes + 1), "100.0%"] in report
 
 
 # As a command
