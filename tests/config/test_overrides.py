@@ -127,6 +127,8 @@ def test_a_part_may_be_added_with_its_class() -> None:
 def test_choices_of_a_sweep_may_be_quoted_or_none() -> None:
     assert config.expand("train", ["model='ca',bot"]) == [["model='ca'"], ["model=bot"]]
     assert config.expand("train", ["logger=[],tensorboard"]) == [["logger=[]"], ["logger=tensorboard"]]
+    with pytest.raises(InputError, match="wrong value in model='',bot: it names no file of conf"):
+        config.expand("train", ["model='',bot"])
 
 
 def test_a_choice_from_an_interval_is_no_grid() -> None:
