@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,29 @@ def test_what_an_earlier_table_keeps_out_does_not_take_its_copies_with_it(photos
         "leaf/9.png": "copy of leaf/1.png",
         "root/8.png": f"belongs to pictures that are in train and in valid of {earlier}",
     }
+
+
+def test_what_is_dropped_is_told_in_the_order_of_the_files(photos: Path) -> None:
+    for number, copy in ((3, 8), (1, 9)):
+        shutil.copy(photos / "leaf" / f"{number}.png", photos / "leaf" / f"{copy}.png")
+    division = DIVISION._replace(on_duplicates="drop")
+    _, report = divide_pictures(photos, division, folder=photos.parent, own=(), track=silent)
+    assert [fault.where for fault in report.dropped] == ["leaf/8.png", "leaf/9.png"]
+
+
+def test_a_table_of_one_class_is_no_folder_too_high(photos: Path) -> None:
+    table = photos.parent / "all.csv"
+    table.write_text("path,label\nphotos/leaf/1.png,plant\nphotos/root/2.png,plant\n")
+    with pytest.raises(InputError, match="hint: the table needs rows of another label"):
+        divide_pictures(table, DIVISION, folder=photos.parent, own=(), track=silent)
+
+
+def test_what_has_its_fold_counts_in_the_share_of_what_is_not_for_testing(photos: Path, noise: Any) -> None:
+    """Four pictures of each class, one for testing; of eight it must be two."""
+    division, table = DIVISION._replace(folds=2, test=0.25), photos.parent / "old.csv"
+    rows = divide_pictures(photos, division, folder=photos.parent, own=(), track=silent)[0].rows
+    table.write_text("path,label,split,group,fold\n" + "".join(f"{','.join(map(str, row))}\n" for row in rows))
+    for number in range(8, 16):
+        Image.fromarray(noise(20, 30, seed=number)).save(photos / ("leaf" if number % 2 else "root") / f"{number}.png")
+    found, _ = divide_pictures(photos, division, folder=photos.parent, own=(), track=silent, extend=table)
+    assert Counter(row[1] for row in found.rows if row[2] == "test") == {"leaf": 2, "root": 2}
