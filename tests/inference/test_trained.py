@@ -13,7 +13,7 @@ from PIL import Image
 import hybridnet
 from hybridnet import config
 from hybridnet.errors import InputError
-from hybridnet.inference.trained import TrainedModel, load_trained, trained_of
+from hybridnet.inference.trained import TrainedModel, _of_today, load_trained, trained_of
 
 OWN = ["own_parts."]
 
@@ -101,6 +101,12 @@ def test_everything_that_is_no_picture_is_named(trained: TrainedModel, tmp_path:
 def test_another_kind_of_thing_is_told(trained: TrainedModel, wrong: object, told: str) -> None:
     with pytest.raises(InputError, match=told):
         trained.predict(wrong)
+
+
+def test_what_a_checkpoint_says_of_a_setting_counts() -> None:
+    """Whatever earlier versions did that did not have it."""
+    cfg = config.plain(config.compose("train", ["model=plain", "model.backbone.stochastic_depth=0.5"]).model)
+    assert _of_today(cfg) == cfg
 
 
 def test_a_model_of_an_earlier_version_does_what_it_did() -> None:
