@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import hybridnet
-from hybridnet import config
+from hybridnet import config, export
 from hybridnet.checkpoint import save_checkpoint
 from hybridnet.errors import InputError, TrainingError
 from hybridnet.files import read_json, write_text
 from hybridnet.inference.formats import onnx, torch_export, trial
+from hybridnet.inference.runs import RunSettings
 from tests.conftest import ROOT, Run, content, write_stripes
 
 needs_onnx = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('onnxruntime')", reason="extra export")
@@ -134,6 +137,50 @@ def test_safetensors_and_pictures_of_the_users(run: Path, original: Path) -> Non
     assert lines[7:] == ["written: new/m.safetensors"]
     weights = hybridnet.load_model("new/m.safetensors").state_dict()
     assert all(torch.equal(weights[name], value) for name, value in hybridnet.load_model(run).state_dict().items())
+
+
+@pytest.mark.parametrize(("num", "more"), [(3, []), (5, ["left out: 2 more"])])
+def test_files_that_are_left_out_are_named_or_counted(num: int, more: list[str]) -> None:
+    agreement = SimpleNamespace(image_size=(40, 48), causes=dict.fromkeys(range(num), "torn"))
+    pictures = SimpleNamespace(words="9 pictures", items=[f"{number}.png" for number in range(9)])
+    lines = list(export._lines({Path("a.pt2"): SimpleNamespace(agreements=[agreement], smallest=None)}, pictures, []))
+    assert lines[0].startswith("compared on 9 pictures, at 40×48 pixels, in batches of ")
+    assert lines[1:] == [*(f"left out: {n}.png: torn" for n in range(3)), *more, "written: a.pt2"]
+
+
+def test_the_table_says_of_each_file_how_it_differs_from_the_network() -> None:
+    """Its own time and accuracy, and of the labels the batch size that differs most."""
+    Path("a.onnx").write_bytes(b"x" * 2000)
+    agreements = [
+        SimpleNamespace(indices=range(9), num_other=num, accuracies=lambda labels: (0.75, 0.5)) for num in (1, 3, 2)
+    ]
+    tried = SimpleNamespace(agreements=agreements, max_error=0.012)
+    table = export._table({Path("a.onnx"): tried}, SimpleNamespace(labels=[0]), [0.5, 0.125])
+    network, file = zip(*(column.cells for column in table.columns), strict=True)
+    assert network == ("PyTorch, float32", "", "", "", "0.7500", "500.0")
+    assert (file[0], *file[2:]) == ("a.onnx", "1.2e-02", "6 of 9", "0.5000", "125.0")
+
+
+def test_a_full_disk_is_said_in_a_line() -> None:
+    message = r"unusable file in out=a\.onnx: No space left.*\nhint: choose another place"
+    with pytest.raises(InputError, match=message), export._explained("onnx", Path("a.onnx")):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_int8_is_compared_with_the_plain_graph() -> None:
+    for name, size in (("a.onnx", 300), ("a.int8.onnx", 100)):
+        Path(name).write_bytes(b"x" * size)
+    tried = SimpleNamespace(agreements=[SimpleNamespace(image_size=(40, 48), causes={})], smallest=None)
+    pictures = SimpleNamespace(words="", calibration=range(500), calibration_words="training pictures")
+    _, line, *_ = export._lines({Path("a.onnx"): tried, Path("a.int8.onnx"): tried}, pictures, [9.0, 4.0, 2.0])
+    assert line == "int8: 2.0 times as fast, 3.0 times as small; calibrated on 128 training pictures"
+
+
+@pytest.mark.parametrize(("limit", "num"), [(None, 32), (100, 32), (5, 5)])
+def test_no_more_random_pictures_than_are_needed(limit: int | None, num: int, run: Path) -> None:
+    write_text(run / ".hydra" / "config.yaml", "data: {metadata: gone/metadata.csv}\n")
+    model = hybridnet.load_model(run)
+    assert len(export._own_pictures(RunSettings(run), model, limit=limit, is_real=False).items) == num
 
 
 def test_what_computes_something_else_is_not_left(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
