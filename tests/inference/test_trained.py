@@ -94,6 +94,7 @@ def test_everything_that_is_no_picture_is_named(trained: TrainedModel, tmp_path:
     [
         (np.zeros((9, 9, 3)), r"picture 0: expected a path.* got float64 \(9, 9, 3\)"),
         (np.zeros((3, 9, 9), np.uint8), r"got uint8 \(3, 9, 9\)"),
+        (np.zeros((0, 9, 3), np.uint8), r"got uint8 \(0, 9, 3\)"),
         ([7], "got int"),
         (Image.new("F", (9, 9)), "floating-point pixels"),
     ],
