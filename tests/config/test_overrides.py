@@ -124,6 +124,11 @@ def test_a_part_may_be_added_with_its_class() -> None:
     assert config.compose("train", ["+logger.own._target_=my.Tracker"]).logger.own == {"_target_": "my.Tracker"}
 
 
+def test_what_is_hydras_own_is_no_setting_of_a_job() -> None:
+    typed = ["seed=0,1", "hydra/launcher=basic", "hydra.sweep.dir=a"]
+    assert config.multirun("train", typed).overrides == ["seed=0,1"]
+
+
 def test_choices_of_a_sweep_may_be_quoted_or_none() -> None:
     assert config.expand("train", ["model='ca',bot"]) == [["model='ca'"], ["model=bot"]]
     assert config.expand("train", ["logger=[],tensorboard"]) == [["logger=[]"], ["logger=tensorboard"]]
