@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -20,12 +20,27 @@ from hybridnet import config, packages
 from hybridnet.errors import Fault, InputError
 from hybridnet.launch import OF_ONE_START, launch, of_several_processes
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LambdaLR
+
+    from hybridnet.data.progress import Track
+    from hybridnet.logger.trackers import Trackers
+    from hybridnet.recorder import Recorder
+    from hybridnet.results import Results
+    from hybridnet.run import RunFolder
+    from hybridnet.signals import Interruption
+    from hybridnet.trainer.metrics import Evaluation
+    from hybridnet.trainer.state import State
+    from hybridnet.trainer.supervised import Trainer
+
 SECONDS_UNTIL_HANDLED = 5.0  # of a signal; a step of a GPU keeps its host for milliseconds
 
 # torch, the data packages and matplotlib are imported inside the functions: a misspelt key is answered before.
 
 
-def check(cfg: DictConfig, *, defaults: DictConfig) -> Any:
+def check(cfg: DictConfig, *, defaults: DictConfig) -> nn.Module:
     """Find the faults of one job's configuration; returns its model, without memory for the weights.
 
     Raises:
@@ -82,80 +97,54 @@ def _nothing() -> None:
     """What there is to do, where no job's record is to be kept, when a run has begun."""
 
 
-def train_in(run: Any, cfg: DictConfig, interruption: Any, *, begins: Callable[[], None] = _nothing) -> float:
+def train_in(
+    run: RunFolder, cfg: DictConfig, interruption: Interruption, *, begins: Callable[[], None] = _nothing
+) -> float:
     """`train` in a folder that is this run's: from the beginning, or from the checkpoint that lies there."""
     from hybridnet import environment, experiment, resume
     from hybridnet.checkpoint import load_weights
     from hybridnet.console import Display, track
-    from hybridnet.files import shortened
     from hybridnet.recorder import Recorder
     from hybridnet.results import Results
     from hybridnet.run import log
-    from hybridnet.trainer.randomness import seed_everything
 
     blueprint = experiment.blueprint(cfg)
     settings, references = config.flat(cfg)
     trainer = config.build(cfg.trainer)
     ranks = trainer.ranks
     ranks.join()
-    if of_several_gpus(trainer):
-        interruption.end_if_blocked(SECONDS_UNTIL_HANDLED)
+    end_if_blocked(interruption, trainer)
     checkpoint = resume.load_run(run.folder, settings, references, allow=cfg.resume_allow)
     if run.is_complete(trainer, checkpoint):
         if checkpoint is None and (began := config.saved(run.folder)):
-            resume.require_same_settings(
-                config.flat(began)[0], settings, references, folder=run.folder, allow=cfg.resume_allow
-            )
-        # Its log stays as it is.
-        print(f"{shortened(run.folder)} holds a complete run: nothing is left to do{run.ended_early(trainer)}")
-        ranks.of_first(None)
-        return run.metrics()[cfg.monitor]
+            before, _ = config.flat(began)
+            resume.require_same_settings(before, settings, references, folder=run.folder, allow=cfg.resume_allow)
+        return leave_alone(run, trainer)[cfg.monitor]
     run.require_room(blueprint, trainer)
     hydra_files = config.hydra_files(cfg, HydraConfig.get(), without=OF_ONE_START)
     trackers = track_with(cfg, run.folder, settings)
     if checkpoint is None:
         run.begin(hydra_files, trackers=trackers)
 
-    seed_everything(cfg.seed)
-    data = config.build(cfg.data)
-    data.setup(device=trainer.device, track=track, rank=ranks.rank, num_ranks=ranks.num)
+    data = read_data(cfg, trainer, track=track)
     fingerprint = data.fingerprint()
     if checkpoint is not None:
         resume.require_same_data(checkpoint["data"], fingerprint, folder=run.folder, allow=cfg.resume_allow)
-
-    model = experiment.build_model(cfg, num_classes=len(data.classes))
-    if checkpoint is None:
-        for line in model.backbone.load_initial_weights():
-            log.info(line)
-    optimizer, scheduler = place(model, cfg, trainer, data)
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    name = HydraConfig.get().runtime.choices.model
-    log.info(
-        f"{name}: {num_parameters:,} parameters, {len(data.classes)} classes, {len(data.train):,} training and "
-        f"{len(data.valid):,} validation pictures of {data.image_size[0]}×{data.image_size[1]}, "
-        f"{trainer.device} in {trainer.precision.name}{f', {ranks.num} processes' if ranks.num > 1 else ''}"
-    )
-    recipe = {
-        "format": 1,
-        "model_config": config.plain(cfg.model),
-        "num_classes": len(data.classes),
-        "label2id": data.label2id,
-        "preprocessing": data.preprocessing(),
-    }
-    identity = {"settings": settings, "data": fingerprint}
+    parts = build_parts(cfg, trainer, data, is_new=checkpoint is None)
+    log.info(parts.described(HydraConfig.get().runtime.choices.model))
     with (
         Display(epochs=trainer.epochs, steps_per_epoch=data.steps_per_epoch) as display,
         Recorder(
             run.folder,
             display,
-            recipe=recipe,
-            identity=identity,
+            recipe=recipe(cfg, data),
+            identity={"settings": settings, "data": fingerprint},
             trackers=trackers,
             final_epoch=None if run.keeps_state else trainer.epochs,
         ) as recorder,
     ):
         if checkpoint is not None:
-            load_weights(model, checkpoint["model"], source=str(run.folder / "last.pt"))
+            load_weights(parts.model, checkpoint["model"], source=str(run.folder / "last.pt"))
             # Only now: a run that cannot be continued stays as it is.
             run.begin(hydra_files, trackers=trackers, history=checkpoint["state"]["history"])
             recorder.restore(checkpoint)
@@ -168,58 +157,152 @@ def train_in(run: Any, cfg: DictConfig, interruption: Any, *, begins: Callable[[
         run.write_environment({**described, "data": fingerprint})
         if ranks.num > 1:
             ranks.of_first((config.resolved(cfg), checkpoint, fingerprint))
-        with interruption.deferred():
-            state, evaluation = trainer.fit(
-                model,
-                data,
-                optimizer=optimizer,
-                scheduler=scheduler,
-                recorder=recorder,
-                stop=interruption.pending,
-                is_hopeless=hopeless(cfg, run.folder),
-                checkpoint=checkpoint,
-            )
-        ranks.leave()
-        recorder.finish(model)
-        # While the last epoch is written and read back. What draws would turn a signal's exception into one of its own.
-        with interruption.deferred():
-            results.draw(state, evaluation, data, title=name)
-        recorder.wait()
-        if not trainer.is_finished(state):
-            run.outcome = "pruned"
-            log.info(f"pruned after epoch {state.epoch}: others did better; resume={shortened(run.folder)} goes on")
-
-        results.write_predictions(evaluation, paths=data.valid.paths, classes=data.classes)
-        metrics = results.write_metrics(
-            state,
-            evaluation,
-            classes=data.classes,
-            num_parameters=num_parameters,
-            num_leaked=data.num_leaked,
-            monitor=cfg.monitor,
-            device=trainer.device,
-        )
+        is_hopeless = hopeless(cfg, run.folder)
+        fitted = parts.fit(interruption, recorder=recorder, is_hopeless=is_hopeless, checkpoint=checkpoint)
+        metrics = finish(run, cfg, parts, fitted, interruption=interruption, recorder=recorder, results=results)
     results.print_summary(metrics)
     if trainer.plot:
         results.show_curves()
     return metrics[cfg.monitor]
 
 
-def hopeless(cfg: DictConfig, folder: Path) -> Any:
+class Parts(NamedTuple):
+    """What trains and is trained."""
+
+    trainer: Trainer
+    data: Any
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LambdaLR
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def described(self, name: str) -> str:
+        """What will be trained on what, and where, for people."""
+        trainer, data, num_ranks = self.trainer, self.data, self.trainer.ranks.num
+        return (
+            f"{name}: {self.num_parameters:,} parameters, {len(data.classes)} classes, "
+            f"{len(data.train):,} training and {len(data.valid):,} validation pictures of "
+            f"{data.image_size[0]}×{data.image_size[1]}, "
+            f"{trainer.device} in {trainer.precision.name}{f', {num_ranks} processes' if num_ranks > 1 else ''}"
+        )
+
+    def fit(self, interruption: Interruption, **options: Any) -> tuple[State, Evaluation]:
+        """`Trainer.fit`, at whose steps a signal asks to stop; from then on every process goes on by itself."""
+        trainer, data, model, optimizer, scheduler = self
+        with interruption.deferred():
+            fitted = trainer.fit(
+                model, data, optimizer=optimizer, scheduler=scheduler, stop=interruption.pending, **options
+            )
+        trainer.ranks.leave()
+        return fitted
+
+
+def leave_alone(run: RunFolder, trainer: Trainer) -> dict[str, Any]:
+    """Say that a run is complete; returns its metrics. Its log stays as it is."""
+    from hybridnet.files import shortened
+
+    print(f"{shortened(run.folder)} holds a complete run: nothing is left to do{run.ended_early(trainer)}")
+    trainer.ranks.of_first(None)
+    return run.metrics()
+
+
+def end_if_blocked(interruption: Interruption, trainer: Trainer) -> None:
+    """Let a signal end a process that waits for another one on a GPU, where no signal reaches it."""
+    if trainer.ranks.num > 1 and trainer.device.type == "cuda":
+        interruption.end_if_blocked(SECONDS_UNTIL_HANDLED)
+
+
+def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track) -> Any:
+    """The data, ready for this process's part of the training; from here on random numbers are the seed's."""
+    from hybridnet.trainer.randomness import seed_everything
+
+    seed_everything(cfg.seed)
+    data = config.build(cfg.data)
+    data.setup(device=trainer.device, track=track, rank=trainer.ranks.rank, num_ranks=trainer.ranks.num)
+    return data
+
+
+def build_parts(cfg: DictConfig, trainer: Trainer, data: Any, *, is_new: bool) -> Parts:
+    """The model where it will train, its optimizer and its schedule; with its initial weights in a new run."""
+    from hybridnet import experiment
+    from hybridnet.run import log
+
+    model = experiment.build_model(cfg, num_classes=len(data.classes))
+    if is_new:
+        for line in model.backbone.load_initial_weights():
+            log.info(line)
+    model.to(trainer.device, memory_format=trainer.memory_format)
+    optimizer = config.build(cfg.optimizer)(model)
+    scheduler = config.build(cfg.scheduler)(optimizer, trainer.epochs * data.steps_per_epoch)
+    return Parts(trainer, data, model, optimizer, scheduler)
+
+
+def recipe(cfg: DictConfig, data: Any) -> dict[str, Any]:
+    """What is needed beside the weights to use the model."""
+    return {
+        "format": 1,
+        "model_config": config.plain(cfg.model),
+        "num_classes": len(data.classes),
+        "label2id": data.label2id,
+        "preprocessing": data.preprocessing(),
+    }
+
+
+def finish(
+    run: RunFolder,
+    cfg: DictConfig,
+    parts: Parts,
+    fitted: tuple[State, Evaluation],
+    *,
+    interruption: Interruption,
+    recorder: Recorder,
+    results: Results,
+) -> dict[str, Any]:
+    """Draw and write what has come out of a training; returns its metrics."""
+    from hybridnet.files import shortened
+    from hybridnet.run import log
+
+    trainer, data = parts.trainer, parts.data
+    state, evaluation = fitted
+    recorder.finish(parts.model)
+    # While the last epoch is written and read back. What draws would turn a signal's exception into one of its own.
+    with interruption.deferred():
+        results.draw(state, evaluation, data, title=HydraConfig.get().runtime.choices.model)
+    recorder.wait()
+    if not trainer.is_finished(state):
+        run.outcome = "pruned"
+        log.info(f"pruned after epoch {state.epoch}: others did better; resume={shortened(run.folder)} goes on")
+
+    results.write_predictions(evaluation, paths=data.valid.paths, classes=data.classes)
+    return results.write_metrics(
+        state,
+        evaluation,
+        classes=data.classes,
+        num_parameters=parts.num_parameters,
+        num_leaked=data.num_leaked,
+        monitor=cfg.monitor,
+        device=trainer.device,
+    )
+
+
+def hopeless(cfg: DictConfig, folder: Path) -> Callable[[State], bool]:
     """What tells after each epoch whether a sweep's job shall end because others do better."""
     from hybridnet.sweep.ledger import is_job
     from hybridnet.sweep.rivals import curve, read_curves
 
     pruner = config.build(cfg.pruner)
 
-    def is_hopeless(state: Any) -> bool:
+    def is_hopeless(state: State) -> bool:
         values = curve(state.history, monitor=cfg.monitor)
         return bool(values) and pruner.is_hopeless(values, read_curves(folder, monitor=cfg.monitor))
 
     return is_hopeless if is_job(folder) else lambda state: False
 
 
-def track_with(cfg: DictConfig, folder: Path, settings: dict[str, Any]) -> Any:
+def track_with(cfg: DictConfig, folder: Path, settings: dict[str, Any]) -> Trackers:
     """The trackers that were chosen; none where runs only verify something."""
     from hybridnet.logger.trackers import NO_TRACKERS, Trackers
     from hybridnet.sweep.ledger import is_job
@@ -230,26 +313,12 @@ def track_with(cfg: DictConfig, folder: Path, settings: dict[str, Any]) -> Any:
     return Trackers(members, folder=folder, group=folder.parent.name if is_job(folder) else None, settings=settings)
 
 
-def of_several_gpus(trainer: Any) -> bool:
-    """Whether this process may wait for another one on a GPU, where no signal reaches it."""
-    return trainer.ranks.num > 1 and trainer.device.type == "cuda"
-
-
-def place(model: Any, cfg: DictConfig, trainer: Any, data: Any) -> tuple[Any, Any]:
-    """Put the model where it will train; returns its optimizer and its schedule."""
-    model.to(trainer.device, memory_format=trainer.memory_format)
-    optimizer = config.build(cfg.optimizer)(model)
-    return optimizer, config.build(cfg.scheduler)(optimizer, trainer.epochs * data.steps_per_epoch)
-
-
 def follow() -> None:
     """Train along with the first of several processes, which alone reads the command line and writes files."""
-    from hybridnet import experiment
     from hybridnet.checkpoint import load_weights
-    from hybridnet.errors import Fault, InputError
+    from hybridnet.data.progress import silently
     from hybridnet.recorder import NoRecorder
     from hybridnet.signals import Interruption
-    from hybridnet.trainer.randomness import seed_everything
     from hybridnet.trainer.ranks import Ranks
 
     ranks = Ranks.of_environment()
@@ -260,29 +329,15 @@ def follow() -> None:
     cfg, checkpoint, fingerprint = plan
     with Interruption(of_several=True) as interruption:
         trainer = config.build(cfg.trainer)
-        if of_several_gpus(trainer):
-            interruption.end_if_blocked(SECONDS_UNTIL_HANDLED)
-        seed_everything(cfg.seed)
-        data = config.build(cfg.data)
-        data.setup(device=trainer.device, rank=ranks.rank, num_ranks=ranks.num)
+        end_if_blocked(interruption, trainer)
+        data = read_data(cfg, trainer, track=silently)
         if data.fingerprint() != fingerprint:
             cause = f"its pictures or labels are not those of rank 0 ({cfg.data.metadata})"
             raise InputError(Fault("other data", f"rank {ranks.rank}", cause, "give every machine the same files"))
-        model = experiment.build_model(cfg, num_classes=len(data.classes))
-        optimizer, scheduler = place(model, cfg, trainer, data)
+        parts = build_parts(cfg, trainer, data, is_new=False)  # initial weights are those of rank 0
         if checkpoint is not None:
-            load_weights(model, checkpoint["model"], source="rank 0")
-        with interruption.deferred():
-            trainer.fit(
-                model,
-                data,
-                optimizer=optimizer,
-                scheduler=scheduler,
-                recorder=NoRecorder(),
-                stop=interruption.pending,
-                checkpoint=checkpoint,
-            )
-        ranks.leave()
+            load_weights(parts.model, checkpoint["model"], source="rank 0")
+        parts.fit(interruption, recorder=NoRecorder(), checkpoint=checkpoint)
 
 
 if __name__ == "__main__":
