@@ -14,13 +14,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hybridnet"
 
 # What each part may import besides the standard library and itself. The longest matching name decides.
-SHARED = {"hybridnet.errors", "hybridnet.settings", "hybridnet.files", "hybridnet.memory"}
+SHARED = {"hybridnet.errors", "hybridnet.settings", "hybridnet.files", "hybridnet.memory", "hybridnet.monitor"}
 MAY_IMPORT = {
     "hybridnet": {"hybridnet.api"},
     "hybridnet.errors": set(),
     "hybridnet.settings": set(),
     "hybridnet.direct": set(),
     "hybridnet.memory": set(),
+    "hybridnet.monitor": set(),
     "hybridnet.transfer": {"torch"},
     "hybridnet.files": {"hybridnet.direct", "hybridnet.errors"},
     "hybridnet.packages": {"hybridnet.errors"},

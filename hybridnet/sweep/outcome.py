@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hybridnet.files import read_json
+from hybridnet.monitor import direction
 from hybridnet.sweep.ledger import DONE, Job
 from hybridnet.sweep.settings import settings_of
 
@@ -67,11 +68,6 @@ def read_outcome(job: Job, *, label: str, monitor: str) -> Outcome:
     _, values = outcome.curve(monitor)
     best = [max(values, key=lambda value: direction(monitor) * value)] if values else []
     return replace(outcome, value=next((v for v in (job.value, metrics.get(monitor), *best) if is_finite(v)), None))
-
-
-def direction(monitor: str) -> int:
-    """1 where more of the metric is better, -1 for a loss."""
-    return -1 if monitor.endswith("loss") else 1
 
 
 def is_finite(value: object) -> bool:

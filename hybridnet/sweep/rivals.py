@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hybridnet.files import read_json
+from hybridnet.monitor import direction
 from hybridnet.sweep.ledger import JOB
 
 
@@ -29,5 +30,4 @@ def read_curves(folder: Path, *, monitor: str) -> list[list[float]]:
 
 def curve(history: list[dict[str, float]], *, monitor: str) -> list[float]:
     """The monitored metric by epoch, turned so that higher is better."""
-    sign = -1 if monitor.endswith("loss") else 1
-    return [sign * row[monitor] for row in history]
+    return [direction(monitor) * row[monitor] for row in history]

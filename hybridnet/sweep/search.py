@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hybridnet.errors import Fault, InputError
+from hybridnet.monitor import direction
 
 
 def require_direction(sweeper: Mapping[str, Any], *, monitor: str) -> None:
@@ -15,15 +16,15 @@ def require_direction(sweeper: Mapping[str, Any], *, monitor: str) -> None:
     Raises:
         InputError: if the sweeper's direction is not the metric's.
     """
-    direction = _direction(monitor)
-    if sweeper["direction"] != direction:
+    expected = _direction(monitor)
+    if sweeper["direction"] != expected:
         where = f"hydra.sweeper.direction={sweeper['direction']}"
         cause = f"the search would look for the worst {monitor}"
-        raise InputError(Fault("wrong value", where, cause, f"hydra.sweeper.direction={direction}"))
+        raise InputError(Fault("wrong value", where, cause, f"hydra.sweeper.direction={expected}"))
 
 
 def _direction(monitor: str) -> str:
-    return "minimize" if monitor.endswith("loss") else "maximize"
+    return "maximize" if direction(monitor) > 0 else "minimize"
 
 
 def prepare(sweeper: Mapping[str, Any], *, monitor: str) -> tuple[list[str], str]:

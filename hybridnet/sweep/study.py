@@ -10,8 +10,9 @@ from pathlib import Path
 
 from hybridnet import config
 from hybridnet.errors import Fault, InputError
+from hybridnet.monitor import direction
 from hybridnet.sweep.ledger import Job, Ledger, read_sweep
-from hybridnet.sweep.outcome import Outcome, direction, read_outcome
+from hybridnet.sweep.outcome import Outcome, read_outcome
 from hybridnet.sweep.settings import SEED, canonical, number, shown
 from hybridnet.sweep.statistics import Noise, Spread, pooled, spread
 

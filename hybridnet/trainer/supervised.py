@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from hybridnet.errors import Fault, TrainingError
+from hybridnet.monitor import direction
 from hybridnet.settings import Count, Natural, Positive, Rate, checked
 from hybridnet.trainer.average import WeightAverage
 from hybridnet.trainer.checkpoints import CheckpointRecorder, Checkpoints, Stop
@@ -329,6 +330,6 @@ class Trainer:
         return self.ranks.largest(clock.seconds_since_reading) >= SECONDS_BETWEEN_READINGS
 
     def is_better(self, row: dict[str, float], best: dict[str, float]) -> bool:
-        """Whether `row` beats `best` in the monitored metric; a loss is better when it is lower."""
-        sign = -1 if self.monitor.endswith("loss") else 1
+        """Whether `row` beats `best` in the monitored metric."""
+        sign = direction(self.monitor)
         return sign * row[self.monitor] > sign * best[self.monitor]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridnet.sweep.outcome import direction, read_outcome
+from hybridnet.sweep.outcome import read_outcome
 from tests.sweep.folders import SweepFolder
 
 
@@ -38,7 +38,6 @@ def test_the_value_of_a_job_without_one_is_looked_up(tmp_path: Path) -> None:
         sweep.add(None, status=status, curve=[0.5, 0.3, 0.4])
     values = [read_outcome(sweep.jobs()[number], label="", monitor="valid_loss").value for number in (0, 1)]
     assert values == [0.3, None]
-    assert (direction("valid_loss"), direction("valid_acc")) == (-1, 1)
 
 
 def test_a_cause_is_one_line(tmp_path: Path) -> None:
