@@ -7,13 +7,12 @@ import threading
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import rich
 
-from hybridnet import config
+from hybridnet import config, packages
 from hybridnet.errors import Fault, InputError, collected
 from hybridnet.inference.runs import RunSettings, folders_of
 from hybridnet.inference.trained import TrainedModel, load_trained
@@ -91,9 +90,7 @@ def demo(
 
 
 def _require_packages() -> None:
-    specs = {name: find_spec(name) for name in PACKAGES}
-    # A folder of this name in the working directory passes for a package without an origin.
-    if missing := [name for name, spec in specs.items() if spec is None or spec.origin is None]:
+    if missing := packages.missing(*PACKAGES):
         cause = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
         raise InputError(Fault("missing package", "hybridnet.demo", cause, 'pip install -e ".[demo]"'))
 

@@ -1,4 +1,4 @@
-"""The packages that every command needs, and what is said where one is missing."""
+"""Which packages are installed, and what is said where one is missing that every command needs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,22 @@ NEEDED = {
 
 
 def require(*modules: str) -> None:
-    """Refuse to begin without packages that are imported only at the end; they are looked for, not imported.
+    """Refuse to begin without needed packages that are imported only at the end.
 
     Raises:
         InputError: with those that are missing.
     """
-    if missing := [module for module in modules if find_spec(module) is None]:
-        raise InputError(*map(_fault, missing))
+    if found := missing(*modules):
+        raise InputError(*map(_fault, found))
+
+
+def missing(*modules: str) -> list[str]:
+    """Those that are not installed; they are looked for, not imported.
+
+    A folder of this name in the working directory, such as wandb makes one, passes for a package without an origin.
+    """
+    specs = {module: find_spec(module) for module in modules}
+    return [module for module, spec in specs.items() if spec is None or spec.origin is None]
 
 
 def explained(error: T) -> T | InputError:

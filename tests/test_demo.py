@@ -157,7 +157,7 @@ def test_all_that_is_wrong_is_told_at_once(reference: Path, tmp_path: Path) -> N
 
 
 def test_a_missing_extra_is_told(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hybridnet.demo.find_spec", lambda name: None)
+    monkeypatch.setattr("hybridnet.packages.find_spec", lambda name: None)
     with pytest.raises(InputError) as error:
         demo(f"run={reference}")
     (fault,) = error.value.faults

@@ -63,9 +63,10 @@ MAY_IMPORT = {
     "hybridnet.web.server": SHARED | {"starlette", "uvicorn"},
     "hybridnet.inference.formats": SHARED
     | {"torch", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "hybridnet.__version__"}
-    | {"hybridnet.config", "hybridnet.data", "hybridnet.inference", "hybridnet.measure.rounds"},
+    | {"hybridnet.config", "hybridnet.data", "hybridnet.inference", "hybridnet.measure.rounds", "hybridnet.packages"},
     "hybridnet.pruner": SHARED | {"hybridnet.pruner"},
-    "hybridnet.logger": SHARED | {"hybridnet.logger", "mlflow", "tensorboard", "torch.utils.tensorboard", "wandb"},
+    "hybridnet.logger": SHARED
+    | {"mlflow", "tensorboard", "torch.utils.tensorboard", "wandb", "hybridnet.logger", "hybridnet.packages"},
     "hybridnet.sweep": SHARED | {"hybridnet.sweep"},
     "hybridnet.sweep.alone": SHARED | {"hybridnet.config", "hybridnet.resume", "hybridnet.sweep"},
     "hybridnet.sweep.job": SHARED | {"torch", "hybridnet.console", "hybridnet.sweep"},

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,13 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(monkeypatch: p
     with pytest.raises(InputError) as caught:
         packages.require("matplotlib", "PIL")
     assert str(caught.value) == "error: missing package in pillow: there is no module PIL\nhint: pip install -e ."
+
+
+def test_a_folder_of_its_name_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`wandb` makes one in the working directory."""
+    (tmp_path / "only_a_folder").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert packages.missing("only_a_folder", "json", "not_there") == ["only_a_folder", "not_there"]
 
 
 def test_an_error_that_a_missing_package_has_led_to_is_explained() -> None:

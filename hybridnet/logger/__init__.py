@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from hybridnet import packages
 from hybridnet.errors import Fault, InputError
 
 Row = Mapping[str, float]  # of the history
@@ -51,8 +51,6 @@ def require_package(name: str) -> None:
     Raises:
         InputError: if it is not.
     """
-    spec = find_spec(name)
-    # A folder of this name in the working directory, such as wandb makes one, passes for a package without an origin.
-    if spec is None or spec.origin is None:
+    if packages.missing(name):
         hint = 'pip install -e ".[tracking]"'
         raise InputError(Fault("missing package", f"logger={name}", f"{name} is not installed", hint))

@@ -16,7 +16,6 @@ import pytest
 from hybridnet import config, experiment
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
-from hybridnet.logger import require_package
 from hybridnet.logger.trackers import Trackers
 from hybridnet.sweep.ledger import Job
 from tests.conftest import Command, outcome
@@ -120,7 +119,7 @@ def test_one_that_had_not_begun_does_not_hear_of_the_end(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_a_missing_package_is_named_before_anything_starts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr("hybridnet.logger.find_spec", lambda wanted: None if wanted == name else find(wanted))
+    monkeypatch.setattr("hybridnet.packages.find_spec", lambda wanted: None if wanted == name else find(wanted))
     with pytest.raises(InputError) as caught:
         experiment.check(config.compose("train", [f"logger={name}"]))
     assert str(caught.value) == (
@@ -128,17 +127,9 @@ def test_a_missing_package_is_named_before_anything_starts(name: str, monkeypatc
     )
 
 
-def test_a_folder_of_its_name_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`wandb` makes one in the working directory."""
-    (tmp_path / "no_package").mkdir()
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(InputError, match="no_package is not installed"):
-        require_package("no_package")
-
-
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_its_package_is_not_imported_to_check_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hybridnet.logger.find_spec", lambda _: SimpleNamespace(origin="there"))
+    monkeypatch.setattr("hybridnet.packages.find_spec", lambda _: SimpleNamespace(origin="there"))
     monkeypatch.setitem(sys.modules, name, None)  # to import it is an error
     experiment.check(config.compose("train", [f"logger={name}"]))
 

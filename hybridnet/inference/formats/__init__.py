@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, BinaryIO, Protocol
 
 from torch import Tensor
 
+from hybridnet import packages
 from hybridnet.errors import Fault
 from hybridnet.inference.trained import TrainedModel
 
@@ -50,7 +50,7 @@ def format_of(name: str) -> Format:
 
 def package_faults(form: Format, *, where: str) -> list[Fault]:
     """Of the format's packages those that are not installed, without importing them."""
-    missing = [name for name in form.PACKAGES if (spec := find_spec(name)) is None or spec.origin is None]
+    missing = packages.missing(*form.PACKAGES)
     if not missing:
         return []
     verb = "is" if len(missing) == 1 else "are"
