@@ -22,7 +22,7 @@ from hybridnet.errors import InputError
 from hybridnet.files import csv_text, output_folder, shortened, write_text
 from hybridnet.report import with_folder
 from hybridnet.settings import Count, Seed, checked
-from hybridnet.sweep.wording import number_of
+from hybridnet.wording import number_of
 
 MOST_PICTURES = 6  # of pairs
 TILE = 160  # pixels

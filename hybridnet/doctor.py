@@ -19,11 +19,12 @@ from hybridnet.console import track
 from hybridnet.data.album import Album, disguised, look_at_all
 from hybridnet.data.image import thumbnail
 from hybridnet.data.labels import examine_label2id
-from hybridnet.data.rows import Row, lines_of, listing
+from hybridnet.data.rows import Row
 from hybridnet.data.table import SPLITS, bad_files_fault, examine, missing_hint
 from hybridnet.errors import Fault, InputError, attempt
 from hybridnet.files import output_folder, write_text
 from hybridnet.settings import Natural, checked
+from hybridnet.wording import lines_of, listing
 
 MOST_CLASSES_SHOWN = 20  # in the picture
 MOST_CLASSES_LISTED = 50  # in the table

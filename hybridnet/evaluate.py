@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from hybridnet.console import print_table, track
-from hybridnet.data.rows import lines_of
 from hybridnet.data.table import REPAIR, Split, bad_files_fault, missing_hint
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import output_folder, read_json, shortened
 from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, Natural, checked
+from hybridnet.wording import lines_of
 
 if TYPE_CHECKING:
     from hybridnet.inference.members import Member

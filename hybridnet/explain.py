@@ -16,12 +16,12 @@ from hybridnet.comparison.predictions import COLUMNS, NAME, PROBABILITY
 from hybridnet.console import track
 from hybridnet.data.listing import EXAMPLES, list_pictures
 from hybridnet.data.pictures import read_table
-from hybridnet.data.rows import lines_of, listing
 from hybridnet.data.table import is_safe
 from hybridnet.errors import Fault, InputError, collected
 from hybridnet.files import common_folder, csv_text, output_folder, shortened, write_text
 from hybridnet.inference.runs import RunSettings, folders_of
 from hybridnet.settings import Count, checked
+from hybridnet.wording import lines_of, listing, number_of
 
 if TYPE_CHECKING:
     from hybridnet.inference.trained import TrainedModel
@@ -192,7 +192,7 @@ def _unknown_classes(classes: Sequence[str], pictures: Sequence[Chosen], label: 
         unknown.pop(label, None)
         yield Fault("unknown class", f"label={label}", known)
     for name, count in list(unknown.items())[:MOST_LISTED]:
-        yield Fault("unknown class", "data.metadata", f"{_pictures(count)} with the label {name!r}; {known}")
+        yield Fault("unknown class", "data.metadata", f"{number_of(count, 'picture')} with the label {name!r}; {known}")
 
 
 def _draw_all(model: TrainedModel, pictures: Sequence[Chosen], folder: Path) -> tuple[list[Drawn], list[str]]:
@@ -250,18 +250,15 @@ def _report(drawn: Sequence[Drawn], causes: Sequence[str], folder: Path, *, has_
         table.add_row(f"… and {len(drawn) - MOST_LISTED} more")
     console = rich.get_console()
     console.print(table)
-    lines = [f"wrote explanations.csv and figures of {_pictures(len(drawn))} to {shortened(folder.resolve())}"]
+    figures = f"figures of {number_of(len(drawn), 'picture')}"
+    lines = [f"wrote explanations.csv and {figures} to {shortened(folder.resolve())}"]
     without = sum(each.chosen.label is None for each in drawn)
     if has_table and without:
-        lines.insert(0, f"note: {_pictures(without)} not in the table, with a true class that is not known")
+        lines.insert(0, f"note: {number_of(without, 'picture')} not in the table, with a true class that is not known")
     if causes:
         lines.insert(0, f"left out, as no picture: {len(causes)}{lines_of(causes)}")
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def _pictures(number: int) -> str:
-    return f"{number:,} picture{'' if number == 1 else 's'}"
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from hybridnet.console import track
 from hybridnet.data.listing import list_pictures
-from hybridnet.data.rows import lines_of, listing
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import common_folder, csv_text, shortened, writable_folder, write_text
 from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, checked
+from hybridnet.wording import lines_of, listing
 
 if TYPE_CHECKING:
     from hybridnet.inference.predictor import Answers

@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hybridnet"
 
 # What each part may import besides the standard library and itself. The longest matching name decides.
-SHARED = {"hybridnet.errors", "hybridnet.settings", "hybridnet.files", "hybridnet.memory", "hybridnet.monitor"}
+SHARED = {
+    *("hybridnet.errors", "hybridnet.settings", "hybridnet.files", "hybridnet.memory"),
+    *("hybridnet.monitor", "hybridnet.wording"),
+}
 MAY_IMPORT = {
     "hybridnet": {"hybridnet.api"},
     "hybridnet.errors": set(),
@@ -22,6 +25,7 @@ MAY_IMPORT = {
     "hybridnet.direct": set(),
     "hybridnet.memory": set(),
     "hybridnet.monitor": set(),
+    "hybridnet.wording": set(),
     "hybridnet.transfer": {"torch"},
     "hybridnet.files": {"hybridnet.direct", "hybridnet.errors"},
     "hybridnet.packages": {"hybridnet.errors"},
@@ -82,8 +86,7 @@ MAY_IMPORT = {
     "hybridnet.comparison": SHARED
     | {"numpy", "hybridnet.binding", "hybridnet.comparison", "hybridnet.config", "hybridnet.data.rows"}
     | {"hybridnet.inference.calibration", "hybridnet.inference.runs", "hybridnet.resume", "hybridnet.sweep"},
-    "hybridnet.comparison.pictures": SHARED
-    | {"matplotlib", "numpy", "hybridnet.comparison", "hybridnet.drawing", "hybridnet.sweep.wording"},
+    "hybridnet.comparison.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.comparison", "hybridnet.drawing"},
     "hybridnet.comparison.significance": {"numpy", "scipy"},
     "hybridnet.comparison.tables": SHARED | {"numpy", "rich", "hybridnet.comparison", "hybridnet.markdown"},
     "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},

@@ -11,8 +11,8 @@ import numpy as np
 from hybridnet.comparison.groups import Group
 from hybridnet.comparison.trained import Trained
 from hybridnet.comparison.units import unit_numbers
-from hybridnet.data.rows import lines_of
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import lines_of, number_of
 
 SAME = (
     "compare runs of one table with the same data.fold, data.valid_limit and left_out.csv; split=test compares them on "
@@ -129,7 +129,7 @@ def paired(groups: Sequence[Group], units: Mapping[str, str] | None) -> tuple[Pa
         raise InputError(Fault("no fold in common", "runs", cause, "runs are compared on the pictures of one fold"))
     kept = [Group(group.name, tuple(run for run in group.runs if run.fold in common)) for group in groups]
     notes = [
-        f"{_count(len(group.runs) - len(own.runs))} of {group.name} left out: not every group has that fold."
+        f"{number_of(len(group.runs) - len(own.runs), 'run')} of {group.name} left out: not every group has that fold."
         for group, own in zip(groups, kept, strict=True)
         if len(own.runs) < len(group.runs)
     ]
@@ -201,7 +201,3 @@ def _labels(run: Trained) -> dict[str, str]:
 
 def _folds(folds: set[str | None]) -> str:
     return ", ".join(sorted("no fold" if fold is None else f"fold {fold}" for fold in folds))
-
-
-def _count(number: int) -> str:
-    return "1 run" if number == 1 else f"{number} runs"

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from hybridnet.comparison.costs import Cost
 from hybridnet.comparison.differences import Comparison
 from hybridnet.drawing import BEST, STYLE, save, short
-from hybridnet.sweep.wording import number_of
+from hybridnet.wording import number_of
 
 # Okabe and Ito's, as in hybridnet.figures. Seven and eight: only after 56 groups both are the same again.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hybridnet.data.rows import listing, read_records
+from hybridnet.data.rows import read_records
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import listing
 
 NAME = "predictions.csv"
 COLUMNS = ("path", "label", "prediction")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from hybridnet.comparison.differences import LEVEL, MCNEMAR, SIGN_FLIP, Comparison, Pair
 from hybridnet.comparison.resampling import CONFIDENCE
+from hybridnet.wording import number_of
 
 SMALLEST_P = 0.001
 NO_DIFFERENCE, THE_SAME = "no difference beyond chance", "no difference: the same predictions"
@@ -125,5 +126,5 @@ def only_one(comparison: Comparison, pair: Pair) -> str:
     first, second = (comparison.name(group) for group in (pair.first, pair.second))
     num_runs = max(comparison.paired.groups[group].num_runs for group in (pair.first, pair.second))
     most = " (in most of the runs)" if num_runs > 1 else ""
-    number = f"{pair.only_first:,} picture{'' if pair.only_first == 1 else 's'}"
+    number = number_of(pair.only_first, "picture")
     return f"Only {first} is right on {number}, only {second} on {pair.only_second:,}{most}."

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hybridnet.data.pictures import Picture
-from hybridnet.data.rows import Row, listing
+from hybridnet.data.rows import Row
 from hybridnet.data.table import SPLITS, assign, examine
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import listing
 
 
 class Place(NamedTuple):

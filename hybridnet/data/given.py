@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hybridnet.data.pictures import Picture
-from hybridnet.data.rows import listing
 from hybridnet.data.table import SPLITS
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import listing
 
 
 def kept_splits(pictures: Sequence[Picture], *, test: float, folds: int) -> list[str]:

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from hybridnet.data.rows import listing, read_text
+from hybridnet.data.rows import read_text
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import listing
 
 
 def read_label2id(path: Path) -> dict[str, int]:

@@ -15,9 +15,10 @@ from hybridnet.data.image import open_rgb
 from hybridnet.data.labels import clean_label
 from hybridnet.data.listing import files_below
 from hybridnet.data.processes import workforce
-from hybridnet.data.rows import Row, listing, read_records
+from hybridnet.data.rows import Row, read_records
 from hybridnet.data.table import conflicts, file_keys, is_safe
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import listing
 
 BLANK = "lies in a folder whose name is blank"
 

@@ -18,10 +18,10 @@ from hybridnet.data.labels import clean_label
 from hybridnet.data.pictures import Named, Picture, class_folders, list_folder, list_table, read_pictures
 from hybridnet.data.progress import Track
 from hybridnet.data.report import Report, no_usable
-from hybridnet.data.rows import lines_of, listing
 from hybridnet.data.source import Table
 from hybridnet.data.split import split_groups
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import lines_of, listing
 
 ROOT = "root=<folder of class folders, or a CSV table with the columns path and label>"
 FEW = 5  # causes that are told where no file is usable

@@ -11,8 +11,9 @@ from hybridnet.data.album import SUFFIXES
 from hybridnet.data.image import CONVERT
 from hybridnet.data.labels import lookalikes
 from hybridnet.data.pictures import Picture
-from hybridnet.data.table import LISTED, SPLITS
+from hybridnet.data.table import SPLITS
 from hybridnet.errors import Fault
+from hybridnet.wording import LISTED, number_of
 
 PICTURE_SUFFIXES = set().union(*SUFFIXES.values())
 
@@ -54,9 +55,9 @@ class Report:
         """The whole report; shortened lists at most 20 of a kind."""
         listed = LISTED if shortened else None
         summary = _summary(self.left_out) if shortened else _lines(self.left_out)
-        labels = {picture.label for picture in self.pictures}
+        classes = number_of(len({picture.label for picture in self.pictures}), "class", "classes")
         paragraphs = [
-            [f"{_count(len(self.pictures), 'picture')} of {_count(len(labels), 'class', 'classes')} in {self.root}"],
+            [f"{number_of(len(self.pictures), 'picture')} of {classes} in {self.root}"],
             [self.note] if self.note else [],
             self._table(),
             _first([f"warning: {line}" for line in self._classes()], listed, indent=""),
@@ -64,16 +65,16 @@ class Report:
             self._conflicts(listed),
             self._leaks(listed),
             self._user_groups(),
-            _section(f"{_count(len(self.dropped), 'copy', 'copies')} left out", _lines(self.dropped), listed)
+            _section(f"{number_of(len(self.dropped), 'copy', 'copies')} left out", _lines(self.dropped), listed)
             if self.dropped
             else [],
-            _section(f"{_count(len(self.left_out), 'file')} left out", summary, listed),
+            _section(f"{number_of(len(self.left_out), 'file')} left out", summary, listed),
         ]
         return "\n\n".join("\n".join(lines) for lines in paragraphs if lines) + "\n"
 
     def warnings(self) -> list[str]:
         """What nobody should miss who does not read the report, a line each: without the word `warning: `."""
-        left_out = [f"{_count(len(self.left_out), 'file')} left out"] if self.left_out else []
+        left_out = [f"{number_of(len(self.left_out), 'file')} left out"] if self.left_out else []
         headings = [line for lines in (self._conflicts(0), self._leaks(0)) for line in lines[:1]]
         return left_out + self._classes() + [line.removeprefix("warning: ").removesuffix(":") for line in headings]
 
@@ -105,7 +106,7 @@ class Report:
         kinds = {"the same file": self.same_bytes, "encoded anew or resized": anew, "rotated or mirrored": self.turned}
         listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         largest = max(map(len, self.copies))
-        groups = _count(len(self.copies), "group")
+        groups = number_of(len(self.copies), "group")
         return (
             f"{groups} of copies with {held} pictures; beside the first of each: {listed}; the largest has {largest}:"
         )
@@ -114,7 +115,7 @@ class Report:
         found = [_names(group) for group in self.copies if len({picture.label for picture in group}) > 1]
         if not found:
             return []
-        groups = _count(len(found), "group")
+        groups = number_of(len(found), "group")
         stay = "" if self.note else "they stay in one split; "
         fate = "all are left out" if self.dropped else f"{stay}on_duplicates=drop leaves them out"
         heading = f"warning: {groups} of copies with different labels, and nobody knows which is right ({fate})"
@@ -125,7 +126,7 @@ class Report:
         found = [group for group in self.copies if len({split_of.get(p.file) for p in group} - {None}) > 1]
         if not (found and self.note):
             return []
-        groups = _count(len(found), "group")
+        groups = number_of(len(found), "group")
         fate = "training refuses those of valid in train; on_duplicates=drop keeps the largest of each group"
         heading = f"warning: {groups} of copies in more than one of the splits that are kept ({fate})"
         return _section(heading, [_names(group) for group in found], listed)
@@ -135,17 +136,15 @@ class Report:
             return []
         named = [group for group in self.user_groups if group is not None]
         alone = len(self.user_groups) - len(named)
-        groups = _count(len(set(named)), "group")
+        groups = f"{number_of(len(set(named)), 'group')} with {number_of(len(named), 'picture')}"
         largest = max(Counter(self.joined).values())
-        joined = f"joined with the copies: {_count(len(set(self.joined)), 'group')}, the largest with {largest:,}"
-        return [
-            f"groups={self.groups}: {groups} with {_count(len(named), 'picture')}; without a group: {alone}; {joined}"
-        ]
+        joined = f"joined with the copies: {number_of(len(set(self.joined)), 'group')}, the largest with {largest:,}"
+        return [f"groups={self.groups}: {groups}; without a group: {alone}; {joined}"]
 
 
 def no_usable(label: str, num_left_out: int) -> str:
     """`class 'mold' has no usable picture (5 files left out)`."""
-    files = f"{_count(num_left_out, 'file')} left out" if num_left_out else "no file in it"
+    files = f"{number_of(num_left_out, 'file')} left out" if num_left_out else "no file in it"
     return f"class {label!r} has no usable picture ({files})"
 
 
@@ -180,7 +179,3 @@ def _first(lines: Sequence[str], listed: int | None, *, indent: str = "  ") -> l
     shown = [f"{indent}{line}" for line in lines[:listed]]
     rest = len(lines) - len(shown)
     return [*shown, f"{indent}… and {rest} more, see report.txt"] if rest else shown
-
-
-def _count(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import listing
 
 COLUMNS = ("path", "label", "split")
 OPTIONAL_COLUMNS = ("fold", "group")
-LISTED = 20
 PREPARE = "python -m hybridnet.prepare root=<folder of class folders> out=<folder> makes both files"
 SAVE = "save it as UTF-8; in Excel: Save As, type 'CSV UTF-8 (Comma delimited)'"
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -30,18 +30,6 @@ class Row(NamedTuple):
     split: str
     fold: str | None
     group: str | None
-
-
-def listing(entries: Sequence[str], *, limit: int = LISTED) -> str:
-    """The first entries in a line and, if there are more, how many there are."""
-    rest = f" … ({len(entries)} in all)" if len(entries) > limit else ""
-    return ", ".join(entries[:limit]) + rest
-
-
-def lines_of(entries: Sequence[str]) -> str:
-    """The first 20 entries, each in a line of its own, and how many more there are."""
-    more = [f"… and {len(entries) - LISTED} more"] if len(entries) > LISTED else []
-    return "".join(f"\n  {entry}" for entry in [*entries[:LISTED], *more])
 
 
 def require_file(path: Path, option: str, *, hint: str = PREPARE) -> None:

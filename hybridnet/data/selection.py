@@ -14,6 +14,7 @@ from hybridnet.data.decoded import Pictures
 from hybridnet.data.store import Store
 from hybridnet.data.table import REPAIR, Split, bad_files_fault, missing_hint
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import number_of
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +130,5 @@ def _warn_of_contradictions(store: Store, labels: Sequence[int], used: Sequence[
 def _require_rest(before: Split, train: Split, valid: Split, where: str) -> None:
     num_lost = len(set(before.labels.tolist()) - set(train.labels.tolist()))
     if num_lost or not len(valid):
-        classes = "1 class" if num_lost == 1 else f"{num_lost} classes"
-        what = f"training picture of {classes}" if num_lost else "validation picture"
+        what = f"training picture of {number_of(num_lost, 'class', 'classes')}" if num_lost else "validation picture"
         raise InputError(Fault("too few pictures", where, f"without those that are left out there is no {what}"))

@@ -15,10 +15,10 @@ from hybridnet.data.image import MISSING
 from hybridnet.data.labels import folded
 from hybridnet.data.labels import read_label2id as read_label2id
 from hybridnet.data.rows import COLUMNS as COLUMNS
-from hybridnet.data.rows import LISTED as LISTED
-from hybridnet.data.rows import PREPARE, Row, lines_of, listing, read_rows
+from hybridnet.data.rows import PREPARE, Row, read_rows
 from hybridnet.data.rows import require_file as require_file
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import lines_of, listing
 
 SPLITS = ("train", "valid", "test")
 TO_TRAIN = ("train", "valid")  # the splits that a training needs

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from hybridnet.data.image import open_rgb, shrunk
 from hybridnet.data.preprocessing import Preprocessing
-from hybridnet.data.rows import listing
 from hybridnet.errors import Fault, InputError
 from hybridnet.inference.maps import Attention, Box, Cam, Gates, Geometry, Grid
 from hybridnet.inference.trained import Picture, Prediction, TrainedModel, readable
@@ -24,6 +23,7 @@ from hybridnet.model.botlinear import LinearAttention
 from hybridnet.model.ca import CoordinateAttention
 from hybridnet.model.hybrid import HybridClassifier
 from hybridnet.model.plain import PlainClassifier
+from hybridnet.wording import listing
 
 SHOWN_SIDE = 640  # pixels; a larger picture is shown smaller
 

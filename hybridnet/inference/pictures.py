@@ -15,6 +15,7 @@ from hybridnet.data.table import Split, choose
 from hybridnet.errors import Fault, InputError
 from hybridnet.inference.labelled import read_labelled
 from hybridnet.inference.runs import RunSettings
+from hybridnet.wording import number_of
 
 SEED = 0  # of which pictures are taken where there are more than asked for
 PATCHES = 8  # on each side of a random picture
@@ -55,7 +56,7 @@ def validation_pictures(settings: RunSettings, classes: Sequence[str], *, limit:
         cause = f"none of its {len(split)} validation pictures is where the table says"
         raise InputError(Fault("missing pictures", f"data.metadata={table}", cause))
     valid = choose(valid, limit, seed=SEED)
-    words = f"{_count(len(valid), 'validation picture')} of {table}"
+    words = f"{number_of(len(valid), 'validation picture')} of {table}"
     _, train = read_labelled(settings, classes, split="train", metadata=None, fold=None)
     if training := _there(train).files:
         return Pictures(valid.files, words, valid.labels, training, "training pictures")
@@ -81,9 +82,9 @@ def named_pictures(images: str | Sequence[str], *, limit: int | None) -> Picture
         raise InputError(Fault("no picture", f"images={', '.join(names)}", cause, hint))
     if limit is not None and limit < len(found):
         found = [found[place] for place in np.linspace(0, len(found) - 1, limit).round().astype(int)]
-    words = f"{_count(len(found), 'picture')} of images={', '.join(names)}"
+    words = f"{number_of(len(found), 'picture')} of images={', '.join(names)}"
     if junk := len(files) - len(pictures):
-        words += f" ({_count(junk, 'file')} left out: no picture)"
+        words += f" ({number_of(junk, 'file')} left out: no picture)"
     return Pictures(found, words, calibration=found)
 
 
@@ -100,10 +101,6 @@ def random_pictures(image_size: tuple[int, int], number: int) -> Pictures:
         np.asarray(Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC)) for patches in pixels
     ]
     return Pictures(items, f"{number} random pictures")
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _there(split: Split) -> Split:

@@ -15,6 +15,7 @@ from hybridnet.sweep.settings import SEED, shown
 from hybridnet.sweep.statistics import figure
 from hybridnet.sweep.study import Study
 from hybridnet.sweep.tables import leaderboard
+from hybridnet.wording import number_of
 
 SECTIONS = {
     "effects": "What each setting does",
@@ -90,7 +91,7 @@ def _leaderboard(study: Study) -> Iterator[str]:
         body.append((kind, [*cells[:-1], jobs, cells[-1]]))
     yield _table([*heading[:-1], "jobs", heading[-1]], body[:MOST_RANKED])
     if len(body) > MOST_RANKED:
-        yield f'<p class="soft">… and {wording.number_of(len(body) - MOST_RANKED, "setting")} more</p>'
+        yield f'<p class="soft">… and {number_of(len(body) - MOST_RANKED, "setting")} more</p>'
 
 
 def _figure(drawn: tuple[Picture, bytes]) -> str:

@@ -17,6 +17,7 @@ from hybridnet.sweep.outcome import Outcome
 from hybridnet.sweep.settings import is_setting
 from hybridnet.sweep.statistics import Spread, figure
 from hybridnet.sweep.study import Study
+from hybridnet.wording import number_of
 
 LATER = f"# {'':<9} "  # lines of a header's entry
 PACKAGE = "# @package _global_\n"
@@ -96,7 +97,7 @@ def header(study: Study, command: str, fresh: Spread | None, seeds: Sequence[int
     winner = study.winner
     assert winner is not None and winner.result is not None
     best = winner.counted[0]
-    rank = f"the best of {wording.number_of(len(study.ranked), 'setting')} ({wording.counts(study)})"
+    rank = f"the best of {number_of(len(study.ranked), 'setting')} ({wording.counts(study)})"
     lines = {
         "Command": [command],
         "Sweep": [

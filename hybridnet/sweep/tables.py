@@ -14,6 +14,7 @@ from hybridnet.markdown import table as markdown_table
 from hybridnet.sweep import wording
 from hybridnet.sweep.settings import SEED, shown
 from hybridnet.sweep.study import Candidate, Study
+from hybridnet.wording import number_of
 
 MOST_SHOWN = 10  # settings in the terminal
 MOST_FAILED = 5
@@ -63,7 +64,7 @@ def markdown(study: Study) -> str:
     for title, outcomes in (("Failed", study.having("failed")), ("Pruned", study.having("pruned"))):
         lines += [f"## {title}", ""] if outcomes else []
         for outcome in outcomes:
-            why = outcome.cause if title == "Failed" else f"after {wording.number_of(outcome.epochs, 'epoch')}"
+            why = outcome.cause if title == "Failed" else f"after {number_of(outcome.epochs, 'epoch')}"
             lines.append(f"- {outcome.label} {code(wording.place(study, outcome.job.folder))}: {escaped(why)}")
         lines += [""] if outcomes else []
     if unfinished := study.having(*wording.UNFINISHED):
@@ -96,7 +97,7 @@ def terminal(study: Study) -> Iterator[Table | str]:
             table.add_row(*map(Text, cells))
         yield table
         if len(study.ranked) > MOST_SHOWN:
-            yield f"… and {wording.number_of(len(study.ranked) - MOST_SHOWN, 'setting')} more"
+            yield f"… and {number_of(len(study.ranked) - MOST_SHOWN, 'setting')} more"
     yield wording.counts(study)
     failed = study.having("failed")
     for outcome in failed[:MOST_FAILED]:

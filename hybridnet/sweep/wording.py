@@ -11,6 +11,7 @@ from hybridnet.files import shortened
 from hybridnet.sweep.settings import is_setting, shown
 from hybridnet.sweep.statistics import figure
 from hybridnet.sweep.study import Candidate, Study
+from hybridnet.wording import number_of
 
 STATUSES = ("complete", "pruned", "failed", "stopped", "interrupted", "running", "pending")
 UNFINISHED = ("stopped", "interrupted", "running", "pending")
@@ -23,11 +24,6 @@ def counts(study: Study) -> str:
     found = Counter(outcome.job.status for outcome in study.outcomes)
     parts = [f"{found[status]} {status}" for status in STATUSES if found[status]]
     return f"{number_of(len(study.outcomes), 'job')}{': ' if parts else ''}{', '.join(parts)}"
-
-
-def number_of(count: int, word: str) -> str:
-    """`1 job`, `3 jobs`."""
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def swept(study: Study) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridnet.data.rows import listing, read_rows, read_text, require_file
+from hybridnet.data.rows import read_rows, read_text, require_file
 from hybridnet.errors import Fault, InputError
 
 HEADING = "path,label,split\n"
@@ -190,8 +190,3 @@ def test_file_with_an_impossible_name_is_told(tmp_path: Path) -> None:
 def test_text_is_decoded(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes("\ufeffmüde\r\n".encode())
     assert read_text(tmp_path / "a", "option") == "müde\r\n"
-
-
-@pytest.mark.parametrize(("count", "end"), [(1, "0"), (20, "18, 19"), (21, "18, 19 … (21 in all)")])
-def test_first_twenty_entries_are_listed(count: int, end: str) -> None:
-    assert listing([str(number) for number in range(count)]).endswith(end)
