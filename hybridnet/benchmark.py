@@ -8,12 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import rich
-from rich.console import Console
 from rich.table import Table
 
 from hybridnet import config, environment
-from hybridnet.console import track
+from hybridnet.console import show, track, wide_console
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, output_folder, shortened, write_json, write_text
 from hybridnet.measure import report
@@ -164,7 +162,7 @@ class Benchmark:
         """Print and write what was found."""
         size = self.cases[0].image_size
         where = f"{size}×{size}, {described['device']} in {described['precision']}"
-        self._print(where)
+        show(*self._tables(where), console=wide_console())
         rows = [report.columns(), *report.csv_rows(self.results, self.sizes)]
         write_text(folder / "benchmark.csv", csv_text(rows))
         content = {
@@ -185,15 +183,14 @@ class Benchmark:
         name = described["device_name"]
         report.draw(folder / "benchmark.png", self.results, self.sizes, title=f"{where} ({name})")
         names = [str(shortened(folder / f"benchmark.{kind}")) for kind in ("csv", "json", "png")]
-        rich.get_console().print(f"wrote {', '.join(names)}", soft_wrap=True, highlight=False, markup=False)
+        show(f"wrote {', '.join(names)}")
 
-    def _print(self, where: str) -> None:
-        found: list[Table] = list(report.tables(self.results, self.sizes, where=where))
-        found += [report.claims_table(self.claims)] if self.claims else []
-        found += [report.feed_table(self.feeds)] if self.feeds else []
-        console = rich.get_console() if rich.get_console().is_terminal else Console(width=120)
-        for table in found:
-            console.print(table)
+    def _tables(self, where: str) -> Iterator[Table]:
+        yield from report.tables(self.results, self.sizes, where=where)
+        if self.claims:
+            yield report.claims_table(self.claims)
+        if self.feeds:
+            yield report.feed_table(self.feeds)
 
 
 def _cases(models: Sequence[str], sizes: Sequence[str], image_size: int, overrides: tuple[str, ...]) -> Iterator[Case]:

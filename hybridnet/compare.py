@@ -7,9 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import rich
-from rich.console import Console
-
 from hybridnet.comparison import tables, trained, units, wording
 from hybridnet.comparison.by_class import by_class
 from hybridnet.comparison.costs import cost_notes, costs, read_benchmark
@@ -18,6 +15,7 @@ from hybridnet.comparison.disagreement import Disputed, disputed
 from hybridnet.comparison.groups import baseline_of, grouped
 from hybridnet.comparison.paired import paired
 from hybridnet.comparison.tables import Findings
+from hybridnet.console import show, wide_console
 from hybridnet.errors import InputError
 from hybridnet.files import csv_text, output_folder, shortened, write_text
 from hybridnet.report import with_folder
@@ -99,7 +97,8 @@ def compare(
         ),
     )
     _write(findings, target, table)
-    _print(findings, target)
+    written = f"comparison: {shortened(target.resolve() / 'compare.md')}"
+    show(*tables.terminal(findings), written, console=wide_console())
 
 
 def _write(findings: Findings, out: Path, table: Path | None) -> None:
@@ -153,16 +152,6 @@ def _sections(
             tiles.append((picture, pictures.lines(one.label, one.wrong)))
         sections[pictures.heading(comparison.name(group), len(own), len(tiles))] = tiles
     return sections
-
-
-def _print(findings: Findings, out: Path) -> None:
-    console = rich.get_console() if rich.get_console().is_terminal else Console(width=120)
-    for part in tables.terminal(findings):
-        console.print(
-            part, **({"soft_wrap": True, "highlight": False, "markup": False} if isinstance(part, str) else {})
-        )
-    written = shortened(out.resolve() / "compare.md")
-    console.print(f"comparison: {written}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _command(runs: str | Sequence[str] | None, folder: str | Sequence[str] | None, **options: str | int | None) -> str:

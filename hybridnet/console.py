@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import rich
 from rich import progress
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0  # when the output is a file
+WIDTH_OF_FILES = 120  # of tables
 
 
 class ConsoleHandler(logging.Handler):
@@ -31,7 +33,21 @@ class ConsoleHandler(logging.Handler):
         super().__init__()
 
     def emit(self, record: logging.LogRecord) -> None:
-        rich.get_console().print(record.getMessage(), soft_wrap=True, highlight=False, markup=False)
+        show(record.getMessage())
+
+
+def show(*parts: str | Table, console: Console | None = None) -> None:
+    """Print tables, and texts as they are: a path is not broken into lines, and brackets are no markup."""
+    console = console or rich.get_console()
+    for part in parts:
+        as_it_is = {"soft_wrap": True, "highlight": False, "markup": False} if isinstance(part, str) else {}
+        console.print(part, **as_it_is)
+
+
+def wide_console() -> Console:
+    """The terminal; else one that takes tables of many columns, whatever width is assumed of a file."""
+    console = rich.get_console()
+    return console if console.is_terminal else Console(width=WIDTH_OF_FILES)
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
@@ -107,7 +123,7 @@ def print_table(title: str, rows: Mapping[str, str]) -> None:
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(Text(name), Text(value))  # a folder may have brackets, which are no markup
-    rich.get_console().print(table)
+    show(table)
 
 
 def duration(seconds: float) -> str:

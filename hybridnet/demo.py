@@ -10,9 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich
-
 from hybridnet import config, packages
+from hybridnet.console import show
 from hybridnet.errors import Fault, InputError, collected
 from hybridnet.inference.runs import RunSettings, folders_of
 from hybridnet.inference.trained import TrainedModel, load_trained
@@ -80,8 +79,7 @@ def demo(
         app = make_app(ask, files, hosts=address.names, max_bytes=max_bytes)
 
         def when_ready() -> None:
-            for line in _lines(address, unexplained):
-                rich.get_console().print(line, soft_wrap=True, highlight=False, markup=False)
+            show(*_lines(address, unexplained))
             if open_browser:  # which may block
                 threading.Thread(target=webbrowser.open, args=[address.here], daemon=True).start()
 

@@ -11,7 +11,7 @@ import rich
 from rich.table import Table
 from rich.text import Text
 
-from hybridnet.console import print_table, track
+from hybridnet.console import print_table, show, track
 from hybridnet.data.table import REPAIR, Split, bad_files_fault, missing_hint
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import output_folder, read_json, shortened
@@ -200,7 +200,7 @@ def _print(
         "folder": str(shortened(folder.resolve())),
     }
     print_table(f"Evaluation of {split}", {name: text for name, text in rows.items() if text})
-    rich.get_console().print(_class_table(metrics["per_class"], classes))
+    show(_class_table(metrics["per_class"], classes))
 
 
 def _words_of_copies(metrics: dict[str, Any]) -> str:

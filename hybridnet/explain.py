@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hybridnet.comparison.predictions import COLUMNS, NAME, PROBABILITY
-from hybridnet.console import track
+from hybridnet.console import show, track
 from hybridnet.data.listing import EXAMPLES, list_pictures
 from hybridnet.data.pictures import read_table
 from hybridnet.data.table import is_safe
@@ -248,8 +248,6 @@ def _report(drawn: Sequence[Drawn], causes: Sequence[str], folder: Path, *, has_
         table.add_row(Text(each.figure), Text(each.prediction), label, f"{each.probability:.1%}")
     if len(drawn) > MOST_LISTED:
         table.add_row(f"… and {len(drawn) - MOST_LISTED} more")
-    console = rich.get_console()
-    console.print(table)
     figures = f"figures of {number_of(len(drawn), 'picture')}"
     lines = [f"wrote explanations.csv and {figures} to {shortened(folder.resolve())}"]
     without = sum(each.chosen.label is None for each in drawn)
@@ -257,8 +255,7 @@ def _report(drawn: Sequence[Drawn], causes: Sequence[str], folder: Path, *, has_
         lines.insert(0, f"note: {number_of(without, 'picture')} not in the table, with a true class that is not known")
     if causes:
         lines.insert(0, f"left out, as no picture: {len(causes)}{lines_of(causes)}")
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    show(table, *lines)
 
 
 if __name__ == "__main__":

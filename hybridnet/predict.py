@@ -11,7 +11,7 @@ import rich
 from rich.table import Table
 from rich.text import Text
 
-from hybridnet.console import track
+from hybridnet.console import show, track
 from hybridnet.data.listing import list_pictures
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import common_folder, csv_text, shortened, writable_folder, write_text
@@ -105,7 +105,6 @@ def _require_place(out: Path) -> None:
 
 
 def _print(rows: Sequence[Sequence[str]], answers: Answers, files: Sequence[Path], out: Path) -> None:
-    console = rich.get_console()
     good = [row for row in rows[1:] if not row[-1]]
     common = common_folder(Path(row[0]) for row in good)
     shown = Table(box=rich.box.SIMPLE)
@@ -117,8 +116,6 @@ def _print(rows: Sequence[Sequence[str]], answers: Answers, files: Sequence[Path
     if len(good) > MOST_ROWS:
         shown.add_row(f"… and {len(good) - MOST_ROWS:,} more", "", "")
     place = f" in {shortened(common)}" if common else ""
-    console.print(f"{len(good):,} pictures{place}", soft_wrap=True, highlight=False, markup=False)
-    console.print(shown)
     counts = Counter(row[1] for row in good).most_common(MOST_ROWS)
     lines = [", ".join(f"{label}: {count:,}" for label, count in counts)]
     by_cause: dict[str, list[str]] = {}
@@ -128,8 +125,7 @@ def _print(rows: Sequence[Sequence[str]], answers: Answers, files: Sequence[Path
         told = [f"{len(names):,} × {cause}: {listing(names, limit=FEW)}" for cause, names in by_cause.items()]
         lines.append(f"left out, as the column cause tells:{lines_of(told)}")
     lines.append(f"wrote {shortened(out.resolve())}")
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    show(f"{len(good):,} pictures{place}", shown, *lines)
 
 
 if __name__ == "__main__":

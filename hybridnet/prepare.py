@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shlex
 from pathlib import Path
 from typing import Literal
 
-import rich
-
-from hybridnet.console import track
+from hybridnet.console import show, track
 from hybridnet.data.preparation import ROOT, Division, divide_pictures
 from hybridnet.data.report import Report
 from hybridnet.errors import Fault, InputError
@@ -91,11 +88,9 @@ def _write(contents: dict[Path, str], *, overwrite: bool) -> None:
 
 
 def _print(report: Report, out: Path) -> None:
-    say = functools.partial(rich.get_console().print, soft_wrap=True, highlight=False, markup=False)
-    say(report.text(shortened=True))
     pair = [f"data.metadata={out / FILES[0]}", f"data.label2id={out / FILES[1]}"]
     command = shlex.join(["python", "train.py", "data=metadata", *pair])
-    say(f"{out / FILES[2]} lists everything. Train with:\n  {command}")
+    show(report.text(shortened=True), f"{out / FILES[2]} lists everything. Train with:\n  {command}")
 
 
 if __name__ == "__main__":

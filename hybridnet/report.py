@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import rich
-
+from hybridnet.console import show
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, shortened, writable_folder, write_text
 from hybridnet.settings import checked
@@ -78,12 +77,7 @@ def write_report(folders: Sequence[Path], *, out: Path) -> Path:
     write_text(out / "sweep.csv", csv_text(tables.csv_rows(study)))
     write_text(out / "sweep.md", tables.markdown(study))
     write_text(out / "report.html", page.page(study, drawn(study, out / PICTURES)))
-    console = rich.get_console()
-    for part in tables.terminal(study):
-        console.print(
-            part, **({"soft_wrap": True, "highlight": False, "markup": False} if isinstance(part, str) else {})
-        )
-    console.print(f"report: {shortened(out.resolve() / 'report.html')}", soft_wrap=True, highlight=False, markup=False)
+    show(*tables.terminal(study), f"report: {shortened(out.resolve() / 'report.html')}")
     return out / "report.html"
 
 

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 import rich
 from rich.console import Console
+from rich.table import Table
 
 from hybridnet import console as console_module
-from hybridnet.console import ConsoleHandler, Display, duration, print_table
+from hybridnet.console import ConsoleHandler, Display, duration, print_table, show, wide_console
 
 ROW = {
     "epoch": 1,
@@ -145,3 +146,19 @@ def test_a_table_has_texts_as_they_stand(console: Console) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (5, "0:05"), (754, "12:34"), (3723, "1:02:03")])
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_texts_are_shown_as_they_are_and_tables_as_wide_as_the_console() -> None:
+    console = Console(file=io.StringIO(), width=20)
+    path = "/a/folder/[bold]with/a/long/name"
+    table = Table("a heading", "another heading")
+    show(path, table, "1", console=console)
+    first, *lines, last = _text(console).splitlines()
+    assert (first, last) == (path, "1")
+    assert lines and all(len(line) <= 20 for line in lines)
+
+
+def test_a_file_is_wide_enough_for_tables(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert wide_console().width == 120
+    monkeypatch.setattr(Console, "is_terminal", True)
+    assert wide_console() is console
