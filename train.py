@@ -59,7 +59,8 @@ def train(cfg: DictConfig) -> float:
     from hybridnet.signals import Interruption
     from hybridnet.sweep import alone
     from hybridnet.sweep.launcher import starts_processes
-    from hybridnet.sweep.ledger import is_job, is_sweep
+    from hybridnet.sweep.ledger import is_sweep
+    from hybridnet.sweep.record import is_job
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     is_of_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -290,7 +291,7 @@ def finish(
 
 def hopeless(cfg: DictConfig, folder: Path) -> Callable[[State], bool]:
     """What tells after each epoch whether a sweep's job shall end because others do better."""
-    from hybridnet.sweep.ledger import is_job
+    from hybridnet.sweep.record import is_job
     from hybridnet.sweep.rivals import curve, read_curves
 
     pruner = config.build(cfg.pruner)
@@ -305,7 +306,7 @@ def hopeless(cfg: DictConfig, folder: Path) -> Callable[[State], bool]:
 def track_with(cfg: DictConfig, folder: Path, settings: dict[str, Any]) -> Trackers:
     """The trackers that were chosen; none where runs only verify something."""
     from hybridnet.logger.trackers import NO_TRACKERS, Trackers
-    from hybridnet.sweep.ledger import is_job
+    from hybridnet.sweep.record import is_job
 
     if cfg.verify_resume:
         return NO_TRACKERS

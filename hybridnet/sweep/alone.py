@@ -9,7 +9,7 @@ from typing import Any
 
 from hybridnet import config, resume
 from hybridnet.files import read_json
-from hybridnet.sweep.ledger import STATUS, Attempt, Job, read_job
+from hybridnet.sweep.record import STATUS, Attempt, Job, read_job
 from hybridnet.sweep.settings import is_setting
 
 

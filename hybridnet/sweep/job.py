@@ -13,7 +13,8 @@ import torch
 from hybridnet.console import duration
 from hybridnet.errors import FaultsError, InputError
 from hybridnet.files import try_lock
-from hybridnet.sweep.ledger import STOP, Attempt, JobInUseError, Ledger, read_job, read_sweep
+from hybridnet.sweep.ledger import STOP, Ledger, read_sweep
+from hybridnet.sweep.record import Attempt, JobInUseError, read_job
 
 log = logging.getLogger(__name__)
 

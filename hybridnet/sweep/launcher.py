@@ -14,7 +14,8 @@ from hydra.plugins.launcher import Launcher
 from hybridnet import config
 from hybridnet.errors import Fault, TrainingError
 from hybridnet.files import shortened
-from hybridnet.sweep.ledger import IN_USE, STOP, Job, Ledger, Planned
+from hybridnet.sweep.ledger import STOP, Ledger, Planned
+from hybridnet.sweep.record import IN_USE, Job
 
 MAX_DEATHS = 2  # of a job's process, after which the job has failed
 

@@ -27,7 +27,8 @@ from hybridnet.errors import Fault, InputError, Stopped
 from hybridnet.files import in_bytes
 from hybridnet.sweep import search
 from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped, starts_processes
-from hybridnet.sweep.ledger import STOP, Job, Ledger, Planned, read_job, write_sweep
+from hybridnet.sweep.ledger import STOP, Ledger, Planned, write_sweep
+from hybridnet.sweep.record import Job, read_job
 
 Check = Callable[..., Any]
 Function = Callable[[DictConfig], float]  # trains; returns the best of the monitored metric

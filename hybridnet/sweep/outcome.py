@@ -9,7 +9,7 @@ from typing import Any
 
 from hybridnet.files import read_json
 from hybridnet.monitor import direction
-from hybridnet.sweep.ledger import DONE, Job
+from hybridnet.sweep.record import DONE, Job
 from hybridnet.sweep.settings import settings_of
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hybridnet.files import read_json
 from hybridnet.monitor import direction
-from hybridnet.sweep.ledger import JOB
+from hybridnet.sweep.record import JOB
 
 
 def read_curves(folder: Path, *, monitor: str) -> list[list[float]]:

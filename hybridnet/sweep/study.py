@@ -11,8 +11,9 @@ from pathlib import Path
 from hybridnet import config
 from hybridnet.errors import Fault, InputError
 from hybridnet.monitor import direction
-from hybridnet.sweep.ledger import Job, Ledger, read_sweep
+from hybridnet.sweep.ledger import Ledger, read_sweep
 from hybridnet.sweep.outcome import Outcome, read_outcome
+from hybridnet.sweep.record import Job
 from hybridnet.sweep.settings import SEED, canonical, number, shown
 from hybridnet.sweep.statistics import Noise, Spread, pooled, spread
 

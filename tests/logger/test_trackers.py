@@ -17,7 +17,7 @@ from hybridnet import config, experiment
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
 from hybridnet.logger.trackers import Trackers
-from hybridnet.sweep.ledger import Job
+from hybridnet.sweep.record import Job
 from tests.conftest import Command, outcome
 
 Run = Callable[..., tuple[int, str, str]]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hybridnet.files import write_json, write_text
-from hybridnet.sweep.ledger import SWEEP, Job, Ledger
+from hybridnet.sweep.ledger import SWEEP, Ledger
+from hybridnet.sweep.record import Job
 
 ALWAYS = ["model.size=lite", "trainer.epochs=3"]
 

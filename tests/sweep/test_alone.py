@@ -10,7 +10,8 @@ from hybridnet import config, resume
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import read_json, write_json, write_text
 from hybridnet.sweep.alone import recorded
-from hybridnet.sweep.ledger import Attempt, Job, Ledger, Planned, read_job
+from hybridnet.sweep.ledger import Ledger, Planned
+from hybridnet.sweep.record import Attempt, Job, read_job
 from hybridnet.sweep.study import read_study
 from tests.conftest import Command, content
 

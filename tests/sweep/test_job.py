@@ -9,7 +9,8 @@ import torch
 from hybridnet.errors import Fault, InputError, TrainingError
 from hybridnet.files import write_json
 from hybridnet.sweep.job import NotStartedError, claimed, run_job
-from hybridnet.sweep.ledger import Attempt, Job, Ledger, Planned, read_job, write_sweep
+from hybridnet.sweep.ledger import Ledger, Planned, write_sweep
+from hybridnet.sweep.record import Attempt, Job, read_job
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_a_job_keeps_its_record_and_says_how_far_the_sweep_is(
 ) -> None:
     caplog.set_level(logging.INFO)
     clock = iter([0.0, 100.0, 100.0, 160.0])
-    monkeypatch.setattr("hybridnet.sweep.ledger.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("hybridnet.sweep.record.time.monotonic", lambda: next(clock))
     assert _run(jobs[0], 0.5) == 0.5
     assert _run(jobs[1], 0.25) == 0.25
     assert [read_job(job.folder).value for job in jobs] == [0.5, 0.25, None]

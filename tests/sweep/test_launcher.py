@@ -10,7 +10,8 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped
-from hybridnet.sweep.ledger import Attempt, Job, Ledger, Planned, read_job
+from hybridnet.sweep.ledger import Ledger, Planned
+from hybridnet.sweep.record import Attempt, Job, read_job
 
 
 def _jobs(folder: Path) -> list[Job]:

@@ -21,8 +21,9 @@ from hybridnet.errors import InputError
 from hybridnet.files import read_json
 from hybridnet.sweep import multirun, study, wording
 from hybridnet.sweep.launcher import LedgerLauncher
-from hybridnet.sweep.ledger import Job, Ledger
+from hybridnet.sweep.ledger import Ledger
 from hybridnet.sweep.multirun import _require_installed
+from hybridnet.sweep.record import Job
 from tests.conftest import Command, content, outcome
 
 Run = Callable[..., tuple[int, str, str]]
