@@ -274,10 +274,10 @@ def _sweep(
     function: Callable[[DictConfig], float], config_name: str, arguments: argparse.Namespace, *, check: Check
 ) -> None:
     """Run many jobs; ends the process with an error if one has failed."""
-    from hybridnet.sweep import launcher, multirun
+    from hybridnet.sweep import launcher, multirun, plan
 
     with _rare_collections():
-        jobs, grid = multirun.plan(config_name, arguments.overrides, config_dirs=_config_dirs(arguments), check=check)
+        jobs, grid = plan.plan(config_name, arguments.overrides, config_dirs=_config_dirs(arguments), check=check)
     folder = jobs.multirun.folder
 
     def start(job: Callable[[DictConfig], float], overrides: Sequence[str]) -> None:

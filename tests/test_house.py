@@ -79,6 +79,8 @@ MAY_IMPORT = {
     "hybridnet.sweep.trial": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.trainer"},
     "hybridnet.sweep.statistics": {"scipy"},
     "hybridnet.sweep.study": SHARED | {"hybridnet.config", "hybridnet.sweep"},
+    "hybridnet.sweep.plan": SHARED
+    | {"hybridnet.checkpoint", "hybridnet.config", "hybridnet.resume", "hybridnet.sweep"},
     "hybridnet.sweep.preset": SHARED | {"hybridnet.config", "hybridnet.sweep"},
     "hybridnet.sweep.tables": SHARED | {"rich", "hybridnet.markdown", "hybridnet.sweep"},
     "hybridnet.sweep.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.drawing", "hybridnet.sweep"},

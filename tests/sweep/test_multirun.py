@@ -17,12 +17,11 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 
 from hybridnet.config import JobLoader, Multirun
-from hybridnet.errors import InputError
 from hybridnet.files import read_json
 from hybridnet.sweep import multirun, study, wording
 from hybridnet.sweep.launcher import LedgerLauncher
 from hybridnet.sweep.ledger import Ledger
-from hybridnet.sweep.multirun import _require_installed
+from hybridnet.sweep.plan import Jobs
 from hybridnet.sweep.record import Job
 from tests.conftest import Command, content, outcome
 
@@ -193,37 +192,6 @@ def test_a_run_and_a_sweep_do_not_meet_in_a_folder(run: Run, tiny: list[str], re
     assert before.items() <= content(tmp_path / "s").items()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        (
-            "monitor=valid_acc,valid_loss",
-            "error: wrong sweep in monitor: values of different metrics cannot be compared",
-        ),
-        ("sweep.on_error=ask", "error: wrong value in sweep.on_error=ask: expected continue or stop, got 'ask'"),
-        (
-            "seed=1,2 verify_resume=true",
-            "error: wrong value in verify_resume=true: a verification is one run's, no sweep's",
-        ),
-        (
-            "hydra/sweeper=optuna model.dropout=interval(0,1.5)",
-            "error: impossible job in model.dropout=1.5: no job was started",
-        ),
-        ("sweep.try=false", "error: unknown key in sweep.try: sweep has no 'try'"),
-        ("+sweep=nothing", "error: unknown option in sweep=nothing: no such file in conf"),
-        ("seed=1,2 pruner=medan", "error: unknown option in pruner=medan: no such file in conf"),
-        ("seed=choice(1,", "error: unreadable override in seed=choice(1,: no viable alternative at input 'choice(1,'"),
-    ],
-)
-def test_what_is_wrong_with_a_sweep_is_said_before_it_starts(
-    run: Run, tmp_path: Path, arguments: str, error: str
-) -> None:
-    code, output, said = run("-m", *arguments.split())
-    assert (code, output) == (2, "")
-    assert error in said.splitlines(), said
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_complete_jobs_leave_their_best_model_alone(run: Run, tiny: list[str], tmp_path: Path) -> None:
     """With `sweep.keep_states=true` also what is needed to go on."""
     command = ["-m", *tiny, "hydra.sweep.dir=s", "trainer.epochs=1"]
@@ -283,7 +251,7 @@ def test_a_disk_that_may_become_full_is_told(
 ) -> None:
     """For the jobs of a grid that are left, and for as many trials of a search, whatever was tried before."""
     of_sweep = Multirun([], [], set(), tmp_path, {"_target_": f"hydra.x.{sweeper}Sweeper"}, {})
-    jobs = multirun.Jobs("train", of_sweep, config_dirs=[], check=lambda *_: None)
+    jobs = Jobs("train", of_sweep, config_dirs=[], check=lambda *_: None)
     jobs.sizes = {"a": (400_000, 1_600_000), "b": (600_000, 2_400_000), "done": (600_000, 2_400_000)}
     jobs.configurations = {"a": SimpleNamespace(sweep=SimpleNamespace(keep_states=keep_states))}
     todo = [] if sweeper == "Optuna" else ["a", "b"]
@@ -307,7 +275,7 @@ def test_jobs_of_this_process_are_composed_in_short(
     given: list[HydraContext] = []
     monkeypatch.setattr(Plugins, "instantiate_launcher", lambda self, hydra_context, **_: given.append(hydra_context))
     of_sweep = Multirun([], [], set(), tmp_path, {"_target_": "a.BasicSweeper"}, {"_target_": f"hydra.{launcher}"})
-    jobs = multirun.Jobs("train", of_sweep, config_dirs=[], check=lambda *_: None)
+    jobs = Jobs("train", of_sweep, config_dirs=[], check=lambda *_: None)
     usual = HydraContext(config_loader="Hydra's", callbacks="the user's")
 
     def start(_: object) -> None:
@@ -317,13 +285,3 @@ def test_jobs_of_this_process_are_composed_in_short(
         multirun._launch(lambda cfg: 0.0, jobs, ledger, start)
     assert isinstance(given[0].config_loader, JobLoader) == is_ours
     assert given[0].callbacks == "the user's" and (is_ours or given == [usual])
-
-
-def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:
-    _require_installed("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
-    with pytest.raises(
-        InputError, match=r'hydra_plugins.nowhere_ray is not installed\nhint: pip install -e "\.\[ray\]"'
-    ):
-        _require_installed("hydra_plugins.nowhere_ray.launcher.Launcher")
-    with pytest.raises(InputError, match="hint: install what provides hydra_plugins.other"):
-        _require_installed("hydra_plugins.other.launcher.Launcher")

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hybridnet.errors import InputError
+from hybridnet.sweep.plan import _require_installed
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (
+            "monitor=valid_acc,valid_loss",
+            "error: wrong sweep in monitor: values of different metrics cannot be compared",
+        ),
+        ("sweep.on_error=ask", "error: wrong value in sweep.on_error=ask: expected continue or stop, got 'ask'"),
+        (
+            "seed=1,2 verify_resume=true",
+            "error: wrong value in verify_resume=true: a verification is one run's, no sweep's",
+        ),
+        (
+            "hydra/sweeper=optuna model.dropout=interval(0,1.5)",
+            "error: impossible job in model.dropout=1.5: no job was started",
+        ),
+        ("sweep.try=false", "error: unknown key in sweep.try: sweep has no 'try'"),
+        ("+sweep=nothing", "error: unknown option in sweep=nothing: no such file in conf"),
+        ("seed=1,2 pruner=medan", "error: unknown option in pruner=medan: no such file in conf"),
+        ("seed=choice(1,", "error: unreadable override in seed=choice(1,: no viable alternative at input 'choice(1,'"),
+    ],
+)
+def test_what_is_wrong_with_a_sweep_is_said_before_it_starts(
+    run: Run, tmp_path: Path, arguments: str, error: str
+) -> None:
+    code, output, said = run("-m", *arguments.split())
+    assert (code, output) == (2, "")
+    assert error in said.splitlines(), said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:
+    _require_installed("hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+    with pytest.raises(
+        InputError, match=r'hydra_plugins.nowhere_ray is not installed\nhint: pip install -e "\.\[ray\]"'
+    ):
+        _require_installed("hydra_plugins.nowhere_ray.launcher.Launcher")
+    with pytest.raises(InputError, match="hint: install what provides hydra_plugins.other"):
+        _require_installed("hydra_plugins.other.launcher.Launcher")
