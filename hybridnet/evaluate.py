@@ -21,6 +21,7 @@ from hybridnet.wording import lines_of
 
 if TYPE_CHECKING:
     from hybridnet.inference.members import Member
+    from hybridnet.inference.predictor import Answers
 
 MOST_CLASSES_LISTED = 50
 OTHER_PICTURES = (
@@ -79,7 +80,8 @@ def evaluate(
     first = members[0]
     table, pictures = read_labelled(first.settings, first.model.classes, split=split, metadata=metadata, fold=fold)
     folder = _folder(out, members, split=split, table=table if metadata else None, fold=fold, tta=tta)
-    is_own = _is_own(members, pictures, split=split, table=table, is_named=metadata is not None or fold is not None)
+    is_named = metadata is not None or fold is not None
+    is_own = _is_own(members, pictures, split=split, table=table, is_named=is_named)
     is_as_trained = is_own and len(members) == 1 and split == "valid" and tta == "none"
     trained = first.settings.metrics() if is_as_trained else {}
     if split == "train" and is_own:
@@ -87,16 +89,10 @@ def evaluate(
     elif "num_leaked" in trained:  # the training has looked
         copies = {"num_leaked": trained["num_leaked"], "num_compared": None, "not_compared": ""}
     else:
-        on_leak = "keep" if split == "train" else on_leak
-        copies = _copies(members, pictures, where=f"data.metadata={table}", on_leak=on_leak)
+        copies = _copies(members, pictures, table, on_leak="keep" if split == "train" else on_leak)
     predictors = make_predictors(members, device=device, precision=precision, batch_size=batch_size, tta=tta)
     answers = answers_of(predictors, pictures.files, track=track)
-    left_out = [(pictures.lines[i], pictures.paths[i], answers.causes[i]) for i in sorted(answers.causes)]
-    if left_out and (on_bad_image or first.settings.get("data.on_bad_image")) != "skip":
-        hint = missing_hint(left_out, table, len(pictures), otherwise=REPAIR)
-        raise InputError(bad_files_fault(left_out, f"data.metadata={table}", hint=hint))
-    if not len(answers.indices):
-        raise InputError(Fault("too few pictures", f"data.metadata={table}", "none of them can be used"))
+    left_out = _left_out(answers, pictures, table, on_bad_image or first.settings.get("data.on_bad_image"))
     pictures = pictures.take(answers.indices)
     evaluation = Evaluation(answers.logits, torch.from_numpy(pictures.labels))
     metrics = measured(evaluation, first.model.classes, pictures.groups, split=split) | copies
@@ -111,8 +107,7 @@ def evaluate(
         "left_out": [{"line": line, "path": path, "cause": cause} for line, path, cause in left_out],
     }
     write(folder, evaluation, pictures, first.model.classes, metrics)
-    is_expected = is_own or split == "test" or metadata is not None or fold is not None
-    _print(metrics, first.model.classes, folder, trained, is_expected=is_expected)
+    _print(metrics, first.model.classes, folder, trained, is_expected=is_own or split == "test" or is_named)
 
 
 def _is_own(members: Sequence[Member], pictures: Split, *, split: str, table: Path, is_named: bool) -> bool:
@@ -127,7 +122,7 @@ def _is_own(members: Sequence[Member], pictures: Split, *, split: str, table: Pa
 
 
 def _copies(
-    members: Sequence[Member], pictures: Split, *, where: str, on_leak: Literal["error", "keep"] | None
+    members: Sequence[Member], pictures: Split, table: Path, *, on_leak: Literal["error", "keep"] | None
 ) -> dict[str, Any]:
     """How many pictures are copies of some that a model was trained with, and with how many they were compared.
 
@@ -147,8 +142,24 @@ def _copies(
         lines = [f"line {pictures.lines[i]} '{pictures.paths[i]}' = '{found[i]}'" for i in sorted(found)]
         cause = f"{len(found):,} of {len(pictures):,} are copies of training pictures{lines_of(lines)}"
         hint = "remove their rows, or count them all the same with data.on_leak=keep"
-        raise InputError(Fault("training pictures in the evaluation", where, cause, hint))
+        raise InputError(Fault("training pictures in the evaluation", f"data.metadata={table}", cause, hint))
     return {"num_leaked": len(found), "num_compared": num_compared, "not_compared": obstacle}
+
+
+def _left_out(answers: Answers, pictures: Split, table: Path, on_bad_image: str | None) -> list[tuple[int, str, str]]:
+    """Line, path and cause of every picture that could not be decoded.
+
+    Raises:
+        InputError: if there are some, unless they are to be skipped; if none is left.
+    """
+    where = f"data.metadata={table}"
+    found = [(pictures.lines[i], pictures.paths[i], answers.causes[i]) for i in sorted(answers.causes)]
+    if found and on_bad_image != "skip":
+        hint = missing_hint(found, table, len(pictures), otherwise=REPAIR)
+        raise InputError(bad_files_fault(found, where, hint=hint))
+    if not len(answers.indices):
+        raise InputError(Fault("too few pictures", where, "none of them can be used"))
+    return found
 
 
 def _folder(
