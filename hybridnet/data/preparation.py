@@ -90,19 +90,7 @@ def divide_pictures(
         raise InputError(Fault("missing folder", f"root={root}", "no such folder or table", ROOT))
     division.check()
     table = root if root.is_file() else None
-    named, left_out = (list_table(root), []) if table else list_folder(root, own=own)
-    found = list(track(read_pictures(named), "Reading pictures", len(named)))
-    everything = [item for item in found if isinstance(item, Picture)]
-    left_out = sorted(left_out + [item for item in found if isinstance(item, Fault)], key=lambda fault: fault.where)
-    if not everything:
-        hint = "root must have one folder for each class, with pictures in it"
-        hint = "paths in the table are relative to its folder" if table else hint
-        causes = Counter(fault.cause for fault in left_out).most_common(FEW)
-        told = lines_of([f"{count} × {cause}" for cause, count in causes])
-        raise InputError(Fault("no pictures", f"root={root}", f"{len(left_out)} files, none usable{told}", hint))
-    unusable = _unusable_classes(root, named, everything, left_out, own)
-    _require_two_classes(everything, root, unusable)
-
+    everything, left_out, unusable = _read(root, own=own, track=track)
     thumbnails = np.stack([picture.thumbnail for picture in everything])
     digests = [picture.digest for picture in everything]
     copies = find_copies(thumbnails, digests, similar=division.copies == "similar")
@@ -141,12 +129,33 @@ def divide_pictures(
         note=describe_extension(earlier, places, kept) if extend else note,
         **_kinds(everything, copies, find_turned(thumbnails, copies)),
     )
-    columns = ("path", "label", "split", "group", *(["fold"] if division.folds else []))
     top, target = (root.parent if table else root).resolve(), folder.resolve()
-    rows = zip([_path(p.name, top, target) for p in pictures], [p.label for p in pictures], places, group_of, fold_of,
-               strict=True)  # fmt: skip
-    label2id = {label: index for index, label in enumerate(sorted({p.label for p in pictures}))}
-    return Table([row[: len(columns)] for row in rows], label2id, columns), report
+    paths, labels = [_path(p.name, top, target) for p in pictures], [p.label for p in pictures]
+    columns = {"path": paths, "label": labels, "split": places, "group": group_of}
+    columns |= {"fold": fold_of} if division.folds else {}
+    label2id = {label: index for index, label in enumerate(sorted(set(labels)))}
+    return Table(list(zip(*columns.values(), strict=True)), label2id, tuple(columns)), report
+
+
+def _read(root: Path, *, own: Collection[Path], track: Track) -> tuple[list[Picture], list[Fault], dict[str, int]]:
+    """The pictures, the files that are none, and how many files the classes without any picture have.
+
+    Raises:
+        InputError: if there are fewer than two classes with pictures.
+    """
+    named, left_out = (list_table(root), []) if root.is_file() else list_folder(root, own=own)
+    found = list(track(read_pictures(named), "Reading pictures", len(named)))
+    pictures = [item for item in found if isinstance(item, Picture)]
+    left_out = sorted(left_out + [item for item in found if isinstance(item, Fault)], key=lambda fault: fault.where)
+    if not pictures:
+        hint = "root must have one folder for each class, with pictures in it"
+        hint = "paths in the table are relative to its folder" if root.is_file() else hint
+        causes = Counter(fault.cause for fault in left_out).most_common(FEW)
+        told = lines_of([f"{count} × {cause}" for cause, count in causes])
+        raise InputError(Fault("no pictures", f"root={root}", f"{len(left_out)} files, none usable{told}", hint))
+    unusable = _unusable_classes(root, named, pictures, left_out, own)
+    _require_two_classes(pictures, root, unusable)
+    return pictures, left_out, unusable
 
 
 def _path(name: str, top: Path, folder: Path) -> str:
