@@ -12,9 +12,9 @@ from hybridnet.comparison.by_class import by_class
 from hybridnet.comparison.costs import cost_notes, costs, read_benchmark
 from hybridnet.comparison.differences import Comparison, Pairs, compared
 from hybridnet.comparison.disagreement import Disputed, disputed
+from hybridnet.comparison.findings import Findings, class_rows, csv_rows, disputed_rows, pair_rows, run_rows
 from hybridnet.comparison.groups import baseline_of, grouped
 from hybridnet.comparison.paired import paired
-from hybridnet.comparison.tables import Findings
 from hybridnet.console import show, wide_console
 from hybridnet.errors import InputError
 from hybridnet.files import csv_text, output_folder, shortened, write_text
@@ -121,11 +121,11 @@ def _write(findings: Findings, out: Path, table: Path | None) -> None:
             title = "Below each picture: its label, and what the other one said"
             pictures.plot_only_one(out / name, sections, title=title)
     for name, rows in (
-        ("compare.csv", tables.csv_rows(findings)),
-        ("pairs.csv", tables.pair_rows(findings)),
-        ("runs.csv", tables.run_rows(findings)),
-        ("classes.csv", tables.class_rows(findings)),
-        ("only_one.csv", tables.disputed_rows(findings)),
+        ("compare.csv", csv_rows(findings)),
+        ("pairs.csv", pair_rows(findings)),
+        ("runs.csv", run_rows(findings)),
+        ("classes.csv", class_rows(findings)),
+        ("only_one.csv", disputed_rows(findings)),
     ):
         write_text(out / name, csv_text(rows))
     write_text(out / "compare.md", tables.markdown(findings, shown))

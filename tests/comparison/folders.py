@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from hybridnet.comparison.by_class import by_class
+from hybridnet.comparison.costs import Cost, costs
 from hybridnet.comparison.differences import Comparison, Pairs, compared
+from hybridnet.comparison.disagreement import disputed
+from hybridnet.comparison.findings import Findings
 from hybridnet.comparison.groups import baseline_of, grouped
 from hybridnet.comparison.paired import Paired, paired
 from hybridnet.comparison.trained import read_all
@@ -110,3 +114,18 @@ def compare(
     """The runs compared."""
     found = read(runs, units)
     return compared(found, baseline=baseline_of(found.groups, None), pairs=pairs, num_draws=num_draws, seed=0)
+
+
+def find(runs: list[Path], of_groups: list[Cost] | None = None, *, pairs: Pairs = "baseline") -> Findings:
+    """All that is written of a comparison of runs."""
+    comparison = compare(runs, pairs=pairs)
+    all_runs = comparison.paired
+    return Findings(
+        comparison,
+        of_groups or costs(all_runs.groups, None)[0],
+        [by_class(all_runs, group) for group in range(len(all_runs.groups))],
+        [disputed(all_runs, pair) for pair in comparison.pairs],
+        subject="what was compared",
+        notes=["a note"],
+        command="python -m x\npython -m y",
+    )
