@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from hybridnet import binding, config, packages, signals
+from hybridnet import command_line, config, packages, signals
 from hybridnet.errors import EXIT_FAILED, EXIT_WRONG_INPUT, Fault, FaultsError, InputError, Stopped, TrainingError
-from hybridnet.sweep.ledger import is_sweep, read_sweep
 
 Check = Callable[..., Any]
 
@@ -53,12 +51,12 @@ def launch(
     signals.end_at_once()
     logging.raiseExceptions = False  # a log on a full disk must not hide the cause behind its own traceback
     with _errors_as_exit_codes():
-        arguments = _continued(_command_line(config_name))
-        _require_own_files(config_name, arguments)
+        arguments = command_line.continued(command_line.read(config_name))
+        command_line.require_own_files(config_name, arguments)
         if of_several_processes():
-            _require_one_run(arguments)
+            command_line.require_one_run(arguments)
         if arguments.cfg or arguments.info:
-            config.compose(config_name, arguments.overrides, config_dirs=_config_dirs(arguments))
+            config.compose(config_name, arguments.overrides, config_dirs=command_line.config_dirs(arguments))
         elif arguments.multirun:
             return _sweep(function, config_name, arguments, check=check)
         elif not (arguments.help or arguments.hydra_help):
@@ -75,7 +73,7 @@ def call(config_name: str) -> Any:
         if {"-h", "--help"} & set(sys.argv):
             print((config.CONF_DIR / f"{config_name}.yaml").read_text(encoding="utf-8"), end="")
             return None
-        overrides = _command_line(config_name).overrides
+        overrides = command_line.read(config_name).overrides
         cfg = config.compose(config_name, overrides)
         if config.find_faults(cfg):
             defaults = config.compose(config_name)
@@ -160,111 +158,8 @@ def _message(error: Exception) -> str:
     return str(Fault("failure", "this run", f"{type(error).__name__}: {error}", hint))
 
 
-def _command_line(config_name: str) -> argparse.Namespace:
-    """Hydra's own options and the overrides; `--epochs 3`, as in other programs, is answered with `trainer.epochs`."""
-    # Of a folder to be resumed, `_continued` takes the name as it stands.
-    as_it_stands = ("-", "resume=", "+resume=", "++resume=")
-    sys.argv[1:] = [text if text.startswith(as_it_stands) else config.readable(text) for text in sys.argv[1:]]
-    # Options may stand between settings; Hydra takes them before or behind all of these only.
-    arguments, unknown = get_args_parser().parse_known_intermixed_args()
-    if unknown:
-        option = unknown[0].partition("=")[0]
-        match = binding.nearest(option.lstrip("-"), config.keys(config.compose(config_name)))
-        hint = f"did you mean {match}=<value>?" if match else "--help lists the groups and keys"
-        raise InputError(Fault("unknown option", option, "settings are written key=value", hint))
-    return _type(arguments, arguments.overrides)
-
-
-def _continued(arguments: argparse.Namespace) -> argparse.Namespace:
-    """With `resume=<folder>` of a run or a sweep: the overrides that it began with, those given now, and its folder.
-
-    A preset of a sweep (`+sweep=…`) asks for many runs, as `-m` does.
-
-    Raises:
-        InputError: if there is no such run, or nothing says which run shall be continued.
-    """
-    given = {name.lstrip("+"): value for name, _, value in (text.partition("=") for text in arguments.overrides)}
-    if any(text.startswith("+sweep=") for text in arguments.overrides) and not arguments.multirun:
-        arguments.multirun = True
-        sys.argv.append("-m")
-    resume = _unquoted(given.get("resume", "null"))
-    if resume == "null":
-        return arguments
-    place = "hydra.sweep.dir" if arguments.multirun else "hydra.run.dir"
-    if resume == "auto":
-        if place not in given:
-            hint = f"add {place}=<folder>, the same at every start; or resume=<run folder>"
-            raise InputError(Fault("missing value", place, "resume=auto continues what is there", hint))
-        return arguments
-    if place in given:
-        cause = "what is continued is continued in its own folder"
-        raise InputError(Fault("wrong option", f"{place} with resume={resume}", cause, f"leave out {place}"))
-    resume = os.path.expanduser(resume)  # noqa: PTH111
-    folder = Path(resume)
-    others = [text for text in arguments.overrides if text.partition("=")[0].lstrip("+") != "resume"]
-    if arguments.multirun or is_sweep(folder):
-        sweep = read_sweep(folder)
-        older, own = sweep["overrides"], sweep["config_dir"]
-        places = [f"hydra.sweep.dir={config.quoted(resume)}"]
-    else:
-        older, own = config.read_overrides(folder), config.config_dir(folder)
-        places = [f"hydra.run.dir={config.quoted(resume)}", f"resume={config.quoted(resume)}"]
-    if is_sweep(folder) and not arguments.multirun:
-        arguments.multirun = True
-        sys.argv.append("-m")
-    if own and not arguments.config_dir:
-        arguments.config_dir = own
-        sys.argv += ["--config-dir", own]
-    return _type(arguments, [*config.merged(older, others), *places])
-
-
-def _type(arguments: argparse.Namespace, overrides: list[str]) -> argparse.Namespace:
-    """The command line with other overrides."""
-    options = [word for word in sys.argv[1:] if word not in arguments.overrides]
-    sys.argv[1:] = [*options, *overrides]
-    arguments.overrides = overrides
-    return arguments
-
-
-def _require_own_files(config_name: str, arguments: argparse.Namespace) -> None:
-    """Refuse options of Hydra's that name files which are not there, or not those that were checked.
-
-    Raises:
-        InputError: for another configuration than the command's own, a folder that does not exist, and files in it
-            that Hydra would not take.
-    """
-    if arguments.config_name not in (None, config_name):
-        cause = f"this command is composed from conf/{config_name}.yaml"
-        hint = "settings of your own are an experiment: --config-dir <folder> experiment=<name>"
-        raise InputError(Fault("wrong option", f"--config-name={arguments.config_name}", cause, hint))
-    if arguments.config_dir and not Path(arguments.config_dir).is_dir():
-        hint = "--config-dir <folder>, in which your yamls are: <folder>/experiment/<name>.yaml"
-        raise InputError(Fault("missing folder", f"--config-dir={arguments.config_dir}", "no such folder", hint))
-    if arguments.config_dir and (hidden := config.hidden(Path(arguments.config_dir))):
-        cause = "the project has another file of this name, which is taken"
-        raise InputError(*(Fault("name in use", str(file), cause, "rename it") for file in hidden))
-
-
-def _require_one_run(arguments: argparse.Namespace) -> None:
-    """Refuse what several processes cannot do together.
-
-    Raises:
-        InputError: for a sweep, and for a verification of resume.
-    """
-    hint = "start it with python train.py: one process"
-    if arguments.multirun:
-        raise InputError(Fault("wrong option", "-m with torchrun", "several processes train one model together", hint))
-    if any(text.startswith("verify_resume=") for text in arguments.overrides):
-        cause = "it compares runs of one process"
-        raise InputError(Fault("wrong option", "verify_resume with torchrun", cause, hint))
-
-
-def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
-
-
 def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:
-    config_dirs = _config_dirs(arguments)
+    config_dirs = command_line.config_dirs(arguments)
     compose = functools.partial(config.compose, config_name, config_dirs=config_dirs, known={})
     cfg = compose(arguments.overrides)
     check(cfg, defaults=compose(config.group_choices(arguments.overrides, config_dirs=config_dirs)))
@@ -277,13 +172,15 @@ def _sweep(
     from hybridnet.sweep import launcher, multirun, plan
 
     with _rare_collections():
-        jobs, grid = plan.plan(config_name, arguments.overrides, config_dirs=_config_dirs(arguments), check=check)
+        jobs, grid = plan.plan(
+            config_name, arguments.overrides, config_dirs=command_line.config_dirs(arguments), check=check
+        )
     folder = jobs.multirun.folder
 
     def start(job: Callable[[DictConfig], float], overrides: Sequence[str]) -> None:
         own = [text for text in arguments.overrides if text.startswith(("hydra.", "hydra/", "+hydra", "~hydra"))]
         place = [f"hydra.sweep.dir={config.quoted(str(folder))}", "hydra.sweeper.params=null"]
-        _type(arguments, [*jobs.multirun.overrides, *own, *place, *overrides])
+        command_line.retype(arguments, [*jobs.multirun.overrides, *own, *place, *overrides])
         _start(job, config_name, sweep=folder)
 
     try:
@@ -333,7 +230,3 @@ def _of_output(error: OSError | ValueError, sweep: Path | None) -> Fault | None:
     if any(text.lstrip("+").startswith("resume=") and text != "resume=auto" for text in sys.argv):
         hint = "make it writable: what is continued is continued in its own folder"
     return Fault("unusable output folder", str(error.filename), error.strerror or str(error), hint)
-
-
-def _config_dirs(arguments: argparse.Namespace) -> list[str]:
-    return [arguments.config_dir] if arguments.config_dir else []

@@ -105,8 +105,9 @@ MAY_IMPORT = {
 }
 ENTRY_POINTS = {
     "hybridnet.benchmark",
-    "hybridnet.demo",
+    "hybridnet.command_line",
     "hybridnet.compare",
+    "hybridnet.demo",
     "hybridnet.doctor",
     "hybridnet.evaluate",
     "hybridnet.explain",
@@ -159,7 +160,8 @@ def test_imports_follow_the_directions(file: Path) -> None:
 def test_only_config_and_entry_points_import_hydra() -> None:
     users = {_module(f) for f in SOURCES if any(n.split(".")[0] in ("hydra", "omegaconf") for n in _imports(f))}
     others = {module for module in users if not module.startswith("hybridnet.config")}
-    assert others == {"hybridnet.launch", "hybridnet.sweep.launcher", "hybridnet.sweep.multirun"}
+    entry_points = {"hybridnet.command_line", "hybridnet.launch"}
+    assert others == entry_points | {"hybridnet.sweep.launcher", "hybridnet.sweep.multirun"}
 
 
 def test_checkpoints_are_read_in_one_place_and_nothing_runs_code() -> None:

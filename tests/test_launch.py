@@ -82,33 +82,6 @@ def test_a_mistake_is_one_line_and_a_hint_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_options_may_stand_between_settings(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    (tmp_path / "conf" / "experiment" / "own.yaml").write_text("# @package _global_\nseed: 7\n")
-    words = ["model=plain", "--config-dir", "conf", "experiment=own", "--cfg", "job", "model.dropout=0.25"]
-    code, output, error = run(*words)
-    assert (code, error) == (0, "")
-    assert "\nseed: 7\n" in output and "\n  dropout: 0.25\n" in output and "PlainClassifier" in output
-
-
-def test_a_yaml_that_hydra_would_not_take_is_refused(run: Run, tmp_path: Path) -> None:
-    """The project's of the same name comes first; a copy of it is no matter."""
-    for name in ("quick.yaml", "cpu.yaml"):
-        (tmp_path / "conf" / "experiment").mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / "conf" / "experiment" / name, tmp_path / "conf" / "experiment")
-    words = ["--config-dir", "conf", "experiment=quick", "--cfg", "job"]
-    code, _, error = run(*words)
-    assert (code, error) == (0, "")
-    with (tmp_path / "conf" / "experiment" / "quick.yaml").open("a") as stream:
-        stream.write("seed: 7\n")
-    code, output, error = run(*words)
-    assert (code, output) == (2, "")
-    assert error == (
-        "error: name in use in conf/experiment/quick.yaml: the project has another file of this name, which is taken\n"
-        "hint: rename it\n"
-    )
-
-
 def test_a_command_that_fails_is_no_wrong_configuration(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -307,16 +280,6 @@ NOT_FINITE = r"loss that is not finite in epoch 1, step 2: learning rates: .*bac
 TOO_LARGE = r"out of memory in cpu: a batch of 6 pictures of 32×32 does not fit \(CUDA out of memory\. Tried .*\)"
 MISTAKE = "IndexError: list index out of range"
 LOST = r"lost worker process in data\.num_workers=1: process \d+ was killed by SIGKILL; usually .* no memory left"
-
-
-def test_a_folder_of_any_name_is_taken_as_it_stands(run: Run, tiny: list[str], tmp_path: Path) -> None:
-    """Hydra would take the characters of its own syntax for that."""
-    name = "läufe/it's 0_model=plain, seed=0 (1)"
-    (tmp_path / name).mkdir(parents=True)
-    code, _, error = run(*tiny, "trainer.epochs=1", f"hydra.run.dir={name}")
-    assert (code, error) == (0, "")
-    code, output, error = run(f"resume={name}")
-    assert (code, error) == (0, "") and "nothing is left to do" in output
 
 
 @pytest.mark.parametrize(

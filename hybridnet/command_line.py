@@ -1,0 +1,125 @@
+"""What was typed: Hydra's own options and the overrides, with those of what is continued."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from hydra._internal.utils import get_args_parser
+
+from hybridnet import binding, config
+from hybridnet.errors import Fault, InputError
+from hybridnet.sweep.ledger import is_sweep, read_sweep
+
+
+def read(config_name: str) -> argparse.Namespace:
+    """Hydra's own options and the overrides; `--epochs 3`, as in other programs, is answered with `trainer.epochs`."""
+    # Of a folder to be resumed, `continued` takes the name as it stands.
+    as_it_stands = ("-", "resume=", "+resume=", "++resume=")
+    sys.argv[1:] = [text if text.startswith(as_it_stands) else config.readable(text) for text in sys.argv[1:]]
+    # Options may stand between settings; Hydra takes them before or behind all of these only.
+    arguments, unknown = get_args_parser().parse_known_intermixed_args()
+    if unknown:
+        option = unknown[0].partition("=")[0]
+        match = binding.nearest(option.lstrip("-"), config.keys(config.compose(config_name)))
+        hint = f"did you mean {match}=<value>?" if match else "--help lists the groups and keys"
+        raise InputError(Fault("unknown option", option, "settings are written key=value", hint))
+    return retype(arguments, arguments.overrides)
+
+
+def continued(arguments: argparse.Namespace) -> argparse.Namespace:
+    """With `resume=<folder>` of a run or a sweep: the overrides that it began with, those given now, and its folder.
+
+    A preset of a sweep (`+sweep=…`) asks for many runs, as `-m` does.
+
+    Raises:
+        InputError: if there is no such run, or nothing says which run shall be continued.
+    """
+    given = {name.lstrip("+"): value for name, _, value in (text.partition("=") for text in arguments.overrides)}
+    if any(text.startswith("+sweep=") for text in arguments.overrides):
+        _ask_for_many(arguments)
+    resume = _unquoted(given.get("resume", "null"))
+    if resume == "null":
+        return arguments
+    place = "hydra.sweep.dir" if arguments.multirun else "hydra.run.dir"
+    if resume == "auto":
+        if place not in given:
+            hint = f"add {place}=<folder>, the same at every start; or resume=<run folder>"
+            raise InputError(Fault("missing value", place, "resume=auto continues what is there", hint))
+        return arguments
+    if place in given:
+        cause = "what is continued is continued in its own folder"
+        raise InputError(Fault("wrong option", f"{place} with resume={resume}", cause, f"leave out {place}"))
+    resume = os.path.expanduser(resume)  # noqa: PTH111
+    folder = Path(resume)
+    others = [text for text in arguments.overrides if text.partition("=")[0].lstrip("+") != "resume"]
+    if arguments.multirun or is_sweep(folder):
+        sweep = read_sweep(folder)
+        older, own = sweep["overrides"], sweep["config_dir"]
+        places = [f"hydra.sweep.dir={config.quoted(resume)}"]
+        _ask_for_many(arguments)
+    else:
+        older, own = config.read_overrides(folder), config.config_dir(folder)
+        places = [f"hydra.run.dir={config.quoted(resume)}", f"resume={config.quoted(resume)}"]
+    if own and not arguments.config_dir:
+        arguments.config_dir = own
+        sys.argv += ["--config-dir", own]
+    return retype(arguments, [*config.merged(older, others), *places])
+
+
+def retype(arguments: argparse.Namespace, overrides: list[str]) -> argparse.Namespace:
+    """The command line with other overrides."""
+    options = [word for word in sys.argv[1:] if word not in arguments.overrides]
+    sys.argv[1:] = [*options, *overrides]
+    arguments.overrides = overrides
+    return arguments
+
+
+def require_own_files(config_name: str, arguments: argparse.Namespace) -> None:
+    """Refuse options of Hydra's that name files which are not there, or not those that were checked.
+
+    Raises:
+        InputError: for another configuration than the command's own, a folder that does not exist, and files in it
+            that Hydra would not take.
+    """
+    if arguments.config_name not in (None, config_name):
+        cause = f"this command is composed from conf/{config_name}.yaml"
+        hint = "settings of your own are an experiment: --config-dir <folder> experiment=<name>"
+        raise InputError(Fault("wrong option", f"--config-name={arguments.config_name}", cause, hint))
+    if arguments.config_dir and not Path(arguments.config_dir).is_dir():
+        hint = "--config-dir <folder>, in which your yamls are: <folder>/experiment/<name>.yaml"
+        raise InputError(Fault("missing folder", f"--config-dir={arguments.config_dir}", "no such folder", hint))
+    if arguments.config_dir and (hidden := config.hidden(Path(arguments.config_dir))):
+        cause = "the project has another file of this name, which is taken"
+        raise InputError(*(Fault("name in use", str(file), cause, "rename it") for file in hidden))
+
+
+def require_one_run(arguments: argparse.Namespace) -> None:
+    """Refuse what several processes cannot do together.
+
+    Raises:
+        InputError: for a sweep, and for a verification of resume.
+    """
+    hint = "start it with python train.py: one process"
+    if arguments.multirun:
+        raise InputError(Fault("wrong option", "-m with torchrun", "several processes train one model together", hint))
+    if any(text.startswith("verify_resume=") for text in arguments.overrides):
+        cause = "it compares runs of one process"
+        raise InputError(Fault("wrong option", "verify_resume with torchrun", cause, hint))
+
+
+def config_dirs(arguments: argparse.Namespace) -> list[str]:
+    """The user's own folders, which is one at most."""
+    return [arguments.config_dir] if arguments.config_dir else []
+
+
+def _ask_for_many(arguments: argparse.Namespace) -> None:
+    if not arguments.multirun:
+        arguments.multirun = True
+        sys.argv.append("-m")
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
