@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from hybridnet import config, packages
 from hybridnet.console import show
 from hybridnet.errors import Fault, InputError, collected
-from hybridnet.inference.runs import RunSettings, folders_of
+from hybridnet.inference.runs import RunSettings, folders_of, name_of
 from hybridnet.inference.trained import TrainedModel, load_trained
 from hybridnet.settings import Count, Range, checked
 from hybridnet.signals import Interruption
@@ -75,7 +75,7 @@ def demo(
         unexplained = why_unexplained(model) if explain else ""
         ask = functools.partial(answer, model, with_maps=explain and not unexplained)
         max_bytes = max_megabytes * MEGABYTE
-        files = page.page_files(f"Try {_name(folder)}", facts(model, folder), max_bytes=max_bytes)
+        files = page.page_files(f"Try {name_of(folder)}", facts(model, folder), max_bytes=max_bytes)
         app = make_app(ask, files, hosts=address.names, max_bytes=max_bytes)
 
         def when_ready() -> None:
@@ -109,11 +109,6 @@ def facts(model: TrainedModel, run: Path) -> dict[str, str]:
     if isinstance(accuracy, float) and isinstance(num_valid, int):
         found["Validation accuracy"] = f"{accuracy:.1%} of {num_valid:,} pictures"
     return found
-
-
-def _name(run: Path) -> str:
-    path = run.resolve()
-    return path.name if path.is_dir() else path.parent.name
 
 
 def _on_device(model: TrainedModel, device: str) -> TrainedModel:

@@ -19,7 +19,7 @@ from hybridnet.data.pictures import read_table
 from hybridnet.data.table import is_safe
 from hybridnet.errors import Fault, InputError, collected
 from hybridnet.files import common_folder, csv_text, output_folder, shortened, write_text
-from hybridnet.inference.runs import RunSettings, folders_of
+from hybridnet.inference.runs import RunSettings, folders_of, name_of
 from hybridnet.settings import Count, checked
 from hybridnet.wording import lines_of, listing, number_of
 
@@ -85,7 +85,7 @@ def explain(
             model = _model(place, extra_targets)
             faults += _unknown_classes(model.classes, pictures, label)
         with collected(faults):
-            folder = output_folder(Path(out) if out else Path("outputs", "explain", _name_of(place)))
+            folder = output_folder(Path(out) if out else Path("outputs", "explain", name_of(place)))
     if faults:
         raise InputError(*faults)
     drawn, causes = _draw_all(model, pictures, folder)
@@ -105,11 +105,6 @@ def _model(run: Path, extra_targets: Sequence[str]) -> TrainedModel:
     model = load_trained(run, extra_targets=extra_targets)
     require_classifier(model.network)
     return model
-
-
-def _name_of(run: Path) -> str:
-    path = run.resolve()
-    return path.name if path.is_dir() else path.parent.name
 
 
 def _named(images: str | Sequence[str], metadata: str | None, label: str | None) -> list[Chosen]:

@@ -45,6 +45,17 @@ def draw(explanation: Explanation, path: Path) -> None:
     save(sheet.figure, path)
 
 
+def scale_around(middle: float, values: np.ndarray) -> tuple[float, float]:
+    """The lower and the upper end of a scale with this middle that has all values on it."""
+    reach = float(max(np.abs(values - middle).max(), LEAST_REACH * middle))
+    return middle - reach, middle + reach
+
+
+def signed(value: float) -> str:
+    """`0.83`, `−0.02`."""
+    return f"{value:.2f}".replace("-", "−")
+
+
 class _Crop:
     """The part of the picture that the model sees, in grey, and maps over it."""
 
@@ -164,7 +175,7 @@ def _attention_panels(attention: Attention | None, crop: _Crop) -> list[Panel]:
             axes.set_xlim(left, right)
             axes.set_ylim(bottom, top)
 
-        low, high = (_signed(value) for value in (weights[head].min(), weights[head].max()))
+        low, high = (signed(value) for value in (weights[head].min(), weights[head].max()))
         title = f"{name}, head {head + 1} of {len(weights)}\n{low} to {high} times the mean weight"
         is_last = head == len(weights) - 1
         return Panel(title, draw, (colours, "times the mean weight") if is_last else None)
@@ -173,12 +184,7 @@ def _attention_panels(attention: Attention | None, crop: _Crop) -> list[Panel]:
 
 
 def _around(middle: float, values: np.ndarray, name: str) -> ScalarMappable:
-    reach = max(np.abs(values - middle).max(), LEAST_REACH * middle)
-    return _colours(values, name, middle - reach, middle + reach)
-
-
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+    return _colours(values, name, *scale_around(middle, values))
 
 
 def _colours(values: np.ndarray, name: str, low: float, high: float) -> ScalarMappable:

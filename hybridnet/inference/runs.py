@@ -29,6 +29,12 @@ def folders_of(run: str | Sequence[str] | None, *, key: str = "run") -> list[Pat
     return [Path(name) for name in names]
 
 
+def name_of(run: Path) -> str:
+    """That of its folder, also of a best_model.pt in it."""
+    path = run.resolve()
+    return path.name if path.is_dir() else path.parent.name
+
+
 class RunSettings:
     """The settings that a run was trained with.
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from hybridnet.inference.explanation import Explanation
-from hybridnet.inference.explanation_figure import EVIDENCE, GATE, GREYS, LEAST_REACH, WEIGHT
+from hybridnet.inference.explanation_figure import EVIDENCE, GATE, GREYS, WEIGHT, scale_around, signed
 from hybridnet.inference.maps import Box, Grid
 from hybridnet.inference.sheet import OPACITY
 
@@ -101,7 +101,7 @@ def _gates(explanation: Explanation, crop: _Crop) -> Iterator[Panel]:
     gates = explanation.gates
     if gates is None:
         return
-    colours = _around(gates.neutral**2, gates.product, GATE)
+    colours = _Colours(GATE, *scale_around(gates.neutral**2, gates.product))
     text = f"Weakens and strengthens places of the map; it changes its input by {gates.change:.1%}."
     image = _jpeg(crop.under(gates.product, gates.grid, colours))
     yield Panel("Coordinate Attention", text, image, colours.factors(gates.product.min()))
@@ -113,11 +113,11 @@ def _attention(explanation: Explanation, crop: _Crop) -> Iterator[Panel]:
     if attention is None:
         return
     weights = attention.weights * attention.weights[0].size
-    colours = _around(1.0, weights, WEIGHT)
+    colours = _Colours(WEIGHT, *scale_around(1.0, weights))
     row, column = attention.query
     place = (attention.grid.columns[column], attention.grid.rows[row])
     for number, head in enumerate(weights, start=1):
-        low, high = (_signed(value) for value in (head.min(), head.max()))
+        low, high = (signed(value) for value in (head.min(), head.max()))
         text = f"From the cross it looks at places with {low} to {high} times the mean weight."
         image = crop.under(head, attention.grid, colours)
         crop.cross(image, place)
@@ -151,12 +151,7 @@ class _Colours:
     def factors(self, least: float) -> Scale:
         """Of factors; below 0 only where there are such ones."""
         low = self.low if least < 0 else max(0.0, self.low)
-        return self.scale(low, tuple(f"×{_signed(value)}" for value in (low, (low + self.high) / 2, self.high)))
-
-
-def _around(middle: float, values: np.ndarray, name: str) -> _Colours:
-    reach = float(max(np.abs(values - middle).max(), LEAST_REACH * middle))
-    return _Colours(name, middle - reach, middle + reach)
+        return self.scale(low, tuple(f"×{signed(value)}" for value in (low, (low + self.high) / 2, self.high)))
 
 
 class _Crop:
@@ -184,10 +179,6 @@ class _Crop:
         for colour, arm, line in (("black", CROSS, 5), ("white", CROSS - 2, 2)):
             draw.line((x - arm, y, x + arm, y), fill=colour, width=line)
             draw.line((x, y - arm, x, y + arm), fill=colour, width=line)
-
-
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
 
 
 def _jpeg(image: Image.Image) -> str:

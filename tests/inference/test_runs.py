@@ -11,7 +11,7 @@ from hybridnet.checkpoint import load_checkpoint
 from hybridnet.data.metadata import user_cache
 from hybridnet.errors import InputError
 from hybridnet.files import read_json, write_json
-from hybridnet.inference.runs import RunSettings, folders_of
+from hybridnet.inference.runs import RunSettings, folders_of, name_of
 
 
 def test_settings_and_figures(reference: Path) -> None:
@@ -83,3 +83,9 @@ def test_runs_that_are_named(tmp_path: Path) -> None:
             folders_of(nothing, key="runs")
     with pytest.raises(InputError, match="missing run in run=nowhere: no such folder"):
         folders_of("nowhere")
+
+
+def test_a_run_has_the_name_of_its_folder(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert name_of(reference) == name_of(reference / "best_model.pt") == "run"
+    monkeypatch.chdir(reference)
+    assert name_of(Path()) == name_of(Path("best_model.pt")) == "run"
