@@ -120,7 +120,8 @@ def train_in(
         if checkpoint is None and (began := config.saved(run.folder)):
             before, _ = config.flat(began)
             resume.require_same_settings(before, settings, references, folder=run.folder, allow=cfg.resume_allow)
-        return leave_alone(run, trainer)[cfg.monitor]
+        leave_alone(run, trainer)
+        return run.metrics()[cfg.monitor]
     run.require_room(blueprint, trainer)
     hydra_files = config.hydra_files(cfg, HydraConfig.get(), without=OF_ONE_START)
     trackers = track_with(cfg, run.folder, settings)
@@ -133,24 +134,23 @@ def train_in(
         resume.require_same_data(checkpoint["data"], fingerprint, folder=run.folder, allow=cfg.resume_allow)
     parts = build_parts(cfg, trainer, data, is_new=checkpoint is None)
     log.info(parts.described(HydraConfig.get().runtime.choices.model))
-    with (
-        Display(epochs=trainer.epochs, steps_per_epoch=data.steps_per_epoch) as display,
-        Recorder(
-            run.folder,
-            display,
-            recipe=recipe(cfg, data),
-            identity={"settings": settings, "data": fingerprint},
-            trackers=trackers,
-            final_epoch=None if run.keeps_state else trainer.epochs,
-        ) as recorder,
-    ):
+    display = Display(epochs=trainer.epochs, steps_per_epoch=data.steps_per_epoch)
+    recorder = Recorder(
+        run.folder,
+        display,
+        recipe=recipe(cfg, data),
+        identity={"settings": settings, "data": fingerprint},
+        trackers=trackers,
+        final_epoch=None if run.keeps_state else trainer.epochs,
+    )
+    results = Results(run.folder)
+    with display, recorder:
         if checkpoint is not None:
             load_weights(parts.model, checkpoint["model"], source=str(run.folder / "last.pt"))
             # Only now: a run that cannot be continued stays as it is.
             run.begin(hydra_files, trackers=trackers, history=checkpoint["state"]["history"])
             recorder.restore(checkpoint)
         begins()
-        results = Results(run.folder)
         results.write_left_out(data.left_out)
         described = environment.describe(
             device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=ranks.num
@@ -201,13 +201,12 @@ class Parts(NamedTuple):
         return fitted
 
 
-def leave_alone(run: RunFolder, trainer: Trainer) -> dict[str, Any]:
-    """Say that a run is complete; returns its metrics. Its log stays as it is."""
+def leave_alone(run: RunFolder, trainer: Trainer) -> None:
+    """Say that a run is complete, also to the other processes; its log stays as it is."""
     from hybridnet.files import shortened
 
     print(f"{shortened(run.folder)} holds a complete run: nothing is left to do{run.ended_early(trainer)}")
     trainer.ranks.of_first(None)
-    return run.metrics()
 
 
 def end_if_blocked(interruption: Interruption, trainer: Trainer) -> None:
