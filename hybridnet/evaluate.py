@@ -14,7 +14,7 @@ from rich.text import Text
 from hybridnet.console import print_table, show, track
 from hybridnet.data.table import REPAIR, Split, bad_files_fault, missing_hint
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import output_folder, read_json, shortened
+from hybridnet.files import output_folder, read_if_whole, shortened
 from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, Natural, checked
 from hybridnet.wording import lines_of
@@ -177,18 +177,11 @@ def _folder(
         parts.append(tta)
     name = "_".join(parts)
     place = Path(out) if out else members[0].settings.folder / "evaluation" / name
-    if table is not None and not out and _table_of(place) not in (None, str(table.absolute())):
+    there = read_if_whole(place / "metrics.json").get("metadata")  # the table of the evaluation that lies there
+    if table is not None and not out and there not in (None, str(table.absolute())):
         digest = hashlib.blake2b(str(table.absolute()).encode("utf-8", "surrogateescape"), digest_size=3).hexdigest()
         place = place.with_name(f"{name}_{digest}")  # another table in a folder of that name
     return output_folder(place)
-
-
-def _table_of(folder: Path) -> str | None:
-    """The table of the evaluation that lies there; None where there is none."""
-    try:
-        return read_json(folder / "metrics.json")["metadata"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _print(

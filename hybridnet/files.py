@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, TypeVar
 
 from hybridnet.direct import DirectFile
 from hybridnet.errors import Fault, InputError
@@ -22,6 +22,8 @@ try:
     import resource
 except ImportError:  # Windows
     fcntl = resource = None
+
+T = TypeVar("T", dict, list)
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
@@ -124,6 +126,15 @@ def read_json(path: Path) -> Any:
         ValueError: if the content is not JSON or not UTF-8.
     """
     return json.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def read_if_whole(path: Path, kind: type[T] = dict) -> T:
+    """What a JSON file has; nothing, an empty `kind`, if it is missing, damaged, or of another kind."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return kind()
+    return content if isinstance(content, kind) else kind()
 
 
 def try_lock(stream: IO, *, is_shared: bool = False) -> bool | None:

@@ -21,6 +21,7 @@ from hybridnet.environment import differences
 from hybridnet.errors import Fault, InputError, TrainingError
 from hybridnet.files import (
     in_bytes,
+    read_if_whole,
     read_json,
     remove_temporaries,
     shortened,
@@ -190,18 +191,12 @@ class RunFolder:
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write `environment.json`; the environments of the parts of the run before this one stand under `earlier`."""
         earlier = []
-        if self.is_continued and (before := self._environment()):
+        # One that is not there, or damaged, is no reason to refuse a run.
+        if self.is_continued and (before := read_if_whole(self.folder / "environment.json")):
             earlier = [*before.pop("earlier", []), before]
             if changed := differences(before, environment):
                 log.warning(f"the run began in another environment ({'; '.join(changed)}): last digits may differ")
         write_json(self.folder / "environment.json", {**environment, "earlier": earlier})
-
-    def _environment(self) -> dict[str, Any] | None:
-        """What `environment.json` has; nothing if it is not there or damaged, which is no reason to refuse a run."""
-        try:
-            return read_json(self.folder / "environment.json")
-        except (OSError, ValueError):
-            return None
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         try:
@@ -230,15 +225,9 @@ class RunFolder:
                 self._trackers.end("failed", {})
                 raise self._explained(problem) from problem
             log.warning(f"status.json still says running: {problem}")  # the first error tells more
-        self._trackers.end(status["status"], self._final_metrics() if error is None else {})
+        self._trackers.end(status["status"], read_if_whole(self.folder / "metrics.json") if error is None else {})
         if explained is not error:
             raise explained from error
-
-    def _final_metrics(self) -> dict[str, Any]:
-        try:
-            return self.metrics()
-        except (OSError, ValueError):
-            return {}
 
     def _say_how_to_continue(self, is_stopped: bool) -> None:
         if (self.folder / LAST).exists():

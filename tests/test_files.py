@@ -25,6 +25,7 @@ from hybridnet.files import (
     in_bytes,
     locked,
     output_folder,
+    read_if_whole,
     read_json,
     remove_temporaries,
     replacing,
@@ -445,3 +446,11 @@ def test_an_output_folder_that_is_none_is_told_with_what_to_do(tmp_path: Path) -
     hint = "hint: choose another one with out=<folder>"
     with pytest.raises(InputError, match=rf"unusable folder in out={tmp_path}/file: File exists\n{hint}"):
         output_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", '{"a": 1}', "\xff"])
+def test_a_file_that_is_missing_damaged_or_another_one_has_nothing(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "a.json").write_text(text, encoding="latin-1")
+    assert read_if_whole(tmp_path / "a.json") == ({"a": 1} if text == '{"a": 1}' else {})
+    assert read_if_whole(tmp_path / "a.json", list) == ([1] if text == "[1]" else [])

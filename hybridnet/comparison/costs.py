@@ -13,7 +13,7 @@ from hybridnet import config
 from hybridnet.comparison.groups import Group
 from hybridnet.data.rows import read_text
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import read_json
+from hybridnet.files import read_if_whole, read_json
 from hybridnet.sweep.outcome import is_finite
 
 HINT = "python -m hybridnet.benchmark writes benchmark.csv and benchmark.json"
@@ -109,7 +109,7 @@ def cost_notes(groups: Sequence[Group], benchmark: Benchmark | None) -> Iterator
             "batch size that is next to the runs', and of answering the smallest batch (median)."
         )
         return
-    described = [_environment(run.folder) for group in groups for run in group.runs]
+    described = [read_if_whole(run.folder / "environment.json") for group in groups for run in group.runs]
     devices = dict.fromkeys(str(found["device_name"]) for found in described if found.get("device_name"))
     if len(devices) > 1:
         yield f"Speed and memory are of different hardware ({', '.join(devices)}) and not to be compared."
@@ -120,14 +120,6 @@ def cost_notes(groups: Sequence[Group], benchmark: Benchmark | None) -> Iterator
         )
     if any(found.get("device") == "cpu" for found in described):
         yield "On a CPU peak memory is the whole process's, also of the jobs that it had before."
-
-
-def _environment(run: Path) -> dict[str, Any]:
-    try:
-        content = read_json(run / "environment.json")
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _measured(group: Group, benchmark: Benchmark, parameters: float | None) -> tuple[Cost, str]:

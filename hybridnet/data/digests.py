@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hybridnet.data.threads import in_threads
-from hybridnet.files import read_json, write_json
+from hybridnet.files import read_if_whole, write_json
 
 # A file that is changed again within the clock's resolution looks unchanged: of one that was as young as this when it
 # was read, nothing is remembered.
@@ -78,11 +78,7 @@ def _entry(file: str, known: list | None) -> list | OSError:
 
 
 def _read(memory: Path) -> dict[str, list]:
-    try:
-        known = read_json(memory)
-    except (OSError, ValueError):
-        return {}
-    return {file: entry for file, entry in known.items() if _is_entry(entry)} if isinstance(known, dict) else {}
+    return {file: entry for file, entry in read_if_whole(memory).items() if _is_entry(entry)}
 
 
 def _is_entry(entry: Any) -> bool:

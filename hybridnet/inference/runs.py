@@ -10,7 +10,7 @@ from typing import Any
 from hybridnet import config
 from hybridnet.data.metadata import user_cache
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import read_json
+from hybridnet.files import read_if_whole
 
 
 def folders_of(run: str | Sequence[str] | None, *, key: str = "run") -> list[Path]:
@@ -60,11 +60,11 @@ class RunSettings:
 
     def metrics(self) -> dict[str, Any]:
         """What the training has measured; empty where that is not known."""
-        return _read(self.folder / "metrics.json")
+        return read_if_whole(self.folder / "metrics.json")
 
     def fingerprint(self, split: str) -> str | None:
         """Of the rows of a split that the training has used; None where that is not known."""
-        data = _read(self.folder / "environment.json").get("data")
+        data = read_if_whole(self.folder / "environment.json").get("data")
         return data.get(split) if isinstance(data, dict) else None
 
     def cache_dir(self) -> Path:
@@ -81,12 +81,4 @@ class RunSettings:
             return set()
 
     def _working_directory(self) -> str:
-        return str(_read(self.folder / "environment.json").get("working_directory", ""))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return str(read_if_whole(self.folder / "environment.json").get("working_directory", ""))

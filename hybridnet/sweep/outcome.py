@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hybridnet.files import read_json
+from hybridnet.files import read_if_whole
 from hybridnet.monitor import direction
 from hybridnet.sweep.record import DONE, Job
 from hybridnet.sweep.settings import settings_of
@@ -59,9 +59,8 @@ class Outcome:
 
 def read_outcome(job: Job, *, label: str, monitor: str) -> Outcome:
     """A job with what its run folder says; a file that is missing or damaged says nothing."""
-    metrics, history = _read(job, "metrics.json", dict), _read(job, "history.json", list)
-    history = [row for row in history if isinstance(row, dict)]
-    environment = _read(job, "environment.json", dict)
+    metrics, environment = (read_if_whole(job.folder / name) for name in ("metrics.json", "environment.json"))
+    history = [row for row in read_if_whole(job.folder / "history.json", list) if isinstance(row, dict)]
     outcome = Outcome(job, label, settings_of(job.overrides), metrics, history, environment, None)
     if job.status not in DONE:
         return outcome
@@ -73,11 +72,3 @@ def read_outcome(job: Job, *, label: str, monitor: str) -> Outcome:
 def is_finite(value: object) -> bool:
     """Whether it is a number to reckon with."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _read(job: Job, name: str, kind: type) -> Any:
-    try:
-        content = read_json(job.folder / name)
-    except (OSError, ValueError):
-        return kind()
-    return content if isinstance(content, kind) else kind()
