@@ -26,14 +26,13 @@ from hybridnet import command_line, config, packages, signals
 from hybridnet.errors import EXIT_FAILED, EXIT_WRONG_INPUT, Fault, FaultsError, InputError, Stopped, TrainingError
 
 Check = Callable[..., Any]
+Function = Callable[[DictConfig], float]  # trains; returns the best of the monitored metric
 
 # Settings, and groups of them, of one start of a run, or of the sweep it is in; not of the run.
 OF_ONE_START = ("resume", "resume_allow", "verify_resume", "sweep", "pruner")
 
 
-def launch(
-    function: Callable[[DictConfig], float], config_name: str, *, check: Check, follow: Callable[[], None]
-) -> None:
+def launch(function: Function, config_name: str, *, check: Check, follow: Callable[[], None]) -> None:
     """Run a Hydra application, every job of it checked before the first one starts; ends the process on errors.
 
     Args:
@@ -106,7 +105,7 @@ class _JobError(BaseException):
     """Carries a job's exception through Hydra, which prints a line of its own about any `Exception`."""
 
 
-def _quietly_failing(function: Callable[[DictConfig], float]) -> Callable[[DictConfig], float]:
+def _quietly_failing(function: Function) -> Function:
     @functools.wraps(function)
     def job(cfg: DictConfig) -> float:
         try:
@@ -165,9 +164,7 @@ def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check)
     check(cfg, defaults=compose(config.group_choices(arguments.overrides, config_dirs=config_dirs)))
 
 
-def _sweep(
-    function: Callable[[DictConfig], float], config_name: str, arguments: argparse.Namespace, *, check: Check
-) -> None:
+def _sweep(function: Function, config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:
     """Run many jobs; ends the process with an error if one has failed."""
     from hybridnet.sweep import launcher, multirun, plan
 
@@ -177,7 +174,7 @@ def _sweep(
         )
     folder = jobs.multirun.folder
 
-    def start(job: Callable[[DictConfig], float], overrides: Sequence[str]) -> None:
+    def start(job: Function, overrides: Sequence[str]) -> None:
         own = [text for text in arguments.overrides if text.startswith(("hydra.", "hydra/", "+hydra", "~hydra"))]
         place = [f"hydra.sweep.dir={config.quoted(str(folder))}", "hydra.sweeper.params=null"]
         command_line.retype(arguments, [*jobs.multirun.overrides, *own, *place, *overrides])
@@ -204,7 +201,7 @@ def _report(folder: Path) -> None:
         print(f"no report: {error}; python -m hybridnet.report sweep={folder} tries it again")
 
 
-def _start(job: Callable[[DictConfig], float], config_name: str, *, sweep: Path | None = None) -> None:
+def _start(job: Function, config_name: str, *, sweep: Path | None = None) -> None:
     """Let Hydra run a job, or those of a sweep in this folder.
 
     Raises:
