@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hybridnet import drawing, figures
-from hybridnet.console import track
+from hybridnet.console import WIDTH_OF_FILES, show, track
 from hybridnet.data.album import Album, disguised, look_at_all
 from hybridnet.data.image import thumbnail
 from hybridnet.data.labels import examine_label2id
@@ -24,7 +24,7 @@ from hybridnet.data.table import SPLITS, bad_files_fault, examine, missing_hint
 from hybridnet.errors import Fault, InputError, attempt
 from hybridnet.files import output_folder, write_text
 from hybridnet.settings import Natural, checked
-from hybridnet.wording import lines_of, listing
+from hybridnet.wording import lines_of, listing, number_of
 
 MOST_CLASSES_SHOWN = 20  # in the picture
 MOST_CLASSES_LISTED = 50  # in the table
@@ -72,7 +72,7 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
             _draw(written[-1], rows, album, names, metadata=Path(metadata))
     lines = _lines(notes, faults, written)
     _write_report(written[0], tables, [*map(str, faults), *lines])
-    _print(rich.get_console(), tables, lines)
+    show(*tables, *lines)
     if faults:
         raise InputError(*faults)
 
@@ -86,12 +86,12 @@ def _picture_faults(rows: Sequence[Row], splits: Sequence[str], album: Album, *,
         yield bad_files_fault(bad, where, hint=hint)
     leaks = [_equation(rows, group, splits) for group in album.copies if len({splits[n] for n in group}) > 1]
     if leaks:
-        cause = f"{_count(len(leaks), 'picture')} in more than one split{lines_of(leaks)}"
+        cause = f"{number_of(len(leaks), 'picture')} in more than one split{lines_of(leaks)}"
         yield Fault("copies", where, cause, LEAK)
     labels = [row.label for row in rows]
     contrary = [_equation(rows, group, labels) for group in album.copies if len({labels[n] for n in group}) > 1]
     if contrary:
-        cause = f"{_count(len(contrary), 'picture')} with more than one label{lines_of(contrary)}"
+        cause = f"{number_of(len(contrary), 'picture')} with more than one label{lines_of(contrary)}"
         yield Fault("copies", where, cause, DISAGREE)
 
 
@@ -119,11 +119,11 @@ def _notes(rows: Sequence[Row], splits: Sequence[str], album: Album, names: Sequ
         )
     if again := [(number, before) for number, before in sorted(album.again.items()) if meant[number] == meant[before]]:
         pairs = [f"line {rows[number].line} = line {rows[before].line}" for number, before in again]
-        yield f"{_count(len(pairs), 'row')} with the file of an earlier row: {listing(pairs, limit=FEW)}"
+        yield f"{number_of(len(pairs), 'row')} with the file of an earlier row: {listing(pairs, limit=FEW)}"
     harmless = [group for group in album.copies if len({meant[number] for number in group}) == 1]
     if harmless:
         groups = [" = ".join(f"line {rows[number].line}" for number in group[:4]) for group in harmless]
-        yield f"{_count(len(groups), 'picture')} with copies in the same split: {listing(groups, limit=FEW)}"
+        yield f"{number_of(len(groups), 'picture')} with copies in the same split: {listing(groups, limit=FEW)}"
     if wrong := list(disguised(rows, album)):
         yield f"the extension says something else than the content, which decides: {listing(wrong, limit=FEW)}"
     if len(names) > MOST_CLASSES_SHOWN and album.pictures:
@@ -188,25 +188,14 @@ def _draw(path: Path, rows: Sequence[Row], album: Album, names: Sequence[str], *
 
 
 def _lines(notes: Sequence[str], faults: Sequence[Fault], written: Sequence[Path]) -> list[str]:
-    end = _count(len(faults), "fault") if faults else "no faults"
+    end = number_of(len(faults), "fault") if faults else "no faults"
     return [*(f"note: {note}" for note in notes), f"wrote {', '.join(map(str, written))}", end]
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _write_report(path: Path, tables: Sequence[Table], lines: Sequence[str]) -> None:
     text = io.StringIO()
-    _print(Console(file=text, width=120, force_terminal=False, color_system=None), tables, lines)
+    show(*tables, *lines, console=Console(file=text, width=WIDTH_OF_FILES, force_terminal=False, color_system=None))
     write_text(path, "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n")
-
-
-def _print(console: Console, tables: Sequence[Table], lines: Sequence[str]) -> None:
-    for table in tables:
-        console.print(table)
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import Tensor
 
 from hybridnet.checkpoint import best_model_file
-from hybridnet.console import track
+from hybridnet.console import show, track
 from hybridnet.data.listed import ListedImages
 from hybridnet.errors import Fault, FaultsError, InputError, TrainingError, attempt
 from hybridnet.files import in_bytes, replacing, shortened, writable_folder
@@ -72,7 +72,7 @@ def export(
         raise InputError(*faults)
     settings = RunSettings(folder)
     pictures = named or _own_pictures(settings, model, limit=num_images, is_real=int8)
-    _say(f"exporting {shortened(folder)}")
+    show(f"exporting {shortened(folder)}")
     known = about(model, settings)
     with _explained(format, path), replacing(path) as stream:
         smallest = form.write(stream, model, about=known)
@@ -84,9 +84,7 @@ def export(
         quantised = path.with_suffix(f".int8{path.suffix}")
         trials[quantised] = _quantised(quantised, path, model, pictures, about={**known, "smallest_size": smallest})
     seconds = seconds_of(model, [trial.program for trial in trials.values()])
-    rich.get_console().print(_table(trials, pictures, seconds))
-    for line in _lines(trials, pictures, seconds):
-        _say(line)
+    show(_table(trials, pictures, seconds), *_lines(trials, pictures, seconds))
 
 
 def _free_path(folder: Path, out: str | None, form: Format) -> Path:
@@ -122,8 +120,8 @@ def _own_pictures(settings: RunSettings, model: TrainedModel, *, limit: int | No
         if is_real:
             hint = "int8 needs pictures like those that it will see: images=<file, folder or glob>"
             raise InputError(fault._replace(hint=hint)) from error
-        _say(f"the run's pictures cannot be used ({fault.where}: {fault.cause.splitlines()[0]})")
-        _say("so random ones are compared; images=<file, folder or glob> compares yours")
+        show(f"the run's pictures cannot be used ({fault.where}: {fault.cause.splitlines()[0]})")
+        show("so random ones are compared; images=<file, folder or glob> compares yours")
         return random_pictures(model.preprocessing.image_size, min(limit or NUM_RANDOM, NUM_RANDOM))
 
 
@@ -216,10 +214,6 @@ def _lines(trials: Mapping[Path, Trial], pictures: Pictures, seconds: Sequence[f
 def _size(size: tuple[int, int]) -> str:
     height, width = size
     return f"{height}×{width}"
-
-
-def _say(line: str) -> None:
-    rich.get_console().print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import rich
-
 from hybridnet import config
-from hybridnet.console import print_table
+from hybridnet.console import print_table, show
 from hybridnet.errors import EXIT_WRONG_INPUT, Fault, InputError, Stopped, TrainingError
 from hybridnet.files import shortened, writable_folder, write_text
 from hybridnet.report import folders_of, with_folder
@@ -69,9 +67,7 @@ def promote(*, folder: str | Sequence[str] | None, name: str, out: str | None, o
     text = preset.body(best, config_dirs=config_dirs)
     file = preset.path_of(conf, name)
     _write(file, text, preset.header(study, command, None, []), overwrite=overwrite)
-    console = rich.get_console()
-    console.print(f"wrote {shortened(file.resolve())}", soft_wrap=True, highlight=False, markup=False)
-    console.print(f"use it: {command}", soft_wrap=True, highlight=False, markup=False)
+    show(f"wrote {shortened(file.resolve())}", f"use it: {command}")
     if seeds:
         chosen = fresh_seeds(study, seeds)
         place = study.folders[0] / PROMOTED / name

@@ -51,7 +51,7 @@ def compose(
     Args:
         config_name: of the yaml.
         overrides: as typed.
-        config_dirs: the user's own folders, which come before conf/.
+        config_dirs: the user's own folders, behind conf/.
         known: of former calls that differ in their overrides only; grows. Most jobs of a sweep choose the same groups.
 
     Raises:
