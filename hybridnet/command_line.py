@@ -13,6 +13,18 @@ from hybridnet import binding, config
 from hybridnet.errors import Fault, InputError
 from hybridnet.sweep.ledger import is_sweep, read_sweep
 
+# Options of Hydra's that only train.py has a use for, as they are typed, and what to do instead.
+_OF_TRAINING = {
+    "multirun": ("-m", "start it once for each value; python train.py -m … trains many models"),
+    "config_dir": ("--config-dir", "leave it out: yamls of your own are for python train.py"),
+    "config_path": ("--config-path", "leave it out; --help shows the keys"),
+    "info": ("--info", "--cfg job shows the configuration"),
+    "hydra_help": ("--hydra-help", "--help shows the keys"),
+    "run": ("--run", "leave it out; --help shows the keys"),
+    "shell_completion": ("--shell-completion", "leave it out; --help shows the keys"),
+    "experimental_rerun": ("--experimental-rerun", "leave it out; --help shows the keys"),
+}
+
 
 def read(config_name: str) -> argparse.Namespace:
     """Hydra's own options and the overrides; `--epochs 3`, as in other programs, is answered with `trainer.epochs`."""
@@ -26,6 +38,9 @@ def read(config_name: str) -> argparse.Namespace:
         match = binding.nearest(option.lstrip("-"), config.keys(config.compose(config_name)))
         hint = f"did you mean {match}=<value>?" if match else "--help lists the groups and keys"
         raise InputError(Fault("unknown option", option, "settings are written key=value", hint))
+    if (arguments.resolve or arguments.package) and not (arguments.cfg or arguments.help):
+        option = "--resolve" if arguments.resolve else f"--package {arguments.package}"
+        raise InputError(Fault("wrong option", option, "it says how to show the configuration", f"--cfg job {option}"))
     return retype(arguments, arguments.overrides)
 
 
@@ -77,6 +92,21 @@ def retype(arguments: argparse.Namespace, overrides: list[str]) -> argparse.Name
     return arguments
 
 
+def require_usable(config_name: str, arguments: argparse.Namespace) -> None:
+    """Refuse options of Hydra's that a command which trains nothing would have to ignore.
+
+    Raises:
+        InputError: for the first of them.
+    """
+    _require_own_name(config_name, arguments, hint="leave it out; --help shows the keys")
+    for name, (option, hint) in _OF_TRAINING.items():
+        if getattr(arguments, name):
+            raise InputError(Fault("wrong option", option, "this command has no use for it", hint))
+    if arguments.cfg not in (None, "job"):
+        cause = "this command has no settings of Hydra's"
+        raise InputError(Fault("wrong option", f"--cfg {arguments.cfg}", cause, "--cfg job shows the configuration"))
+
+
 def require_own_files(config_name: str, arguments: argparse.Namespace) -> None:
     """Refuse options of Hydra's that name files which are not there, or not those that were checked.
 
@@ -84,10 +114,9 @@ def require_own_files(config_name: str, arguments: argparse.Namespace) -> None:
         InputError: for another configuration than the command's own, a folder that does not exist, and files in it
             that Hydra would not take.
     """
-    if arguments.config_name not in (None, config_name):
-        cause = f"this command is composed from conf/{config_name}.yaml"
-        hint = "settings of your own are an experiment: --config-dir <folder> experiment=<name>"
-        raise InputError(Fault("wrong option", f"--config-name={arguments.config_name}", cause, hint))
+    _require_own_name(
+        config_name, arguments, hint="settings of your own are an experiment: --config-dir <folder> experiment=<name>"
+    )
     if arguments.config_dir and not Path(arguments.config_dir).is_dir():
         hint = "--config-dir <folder>, in which your yamls are: <folder>/experiment/<name>.yaml"
         raise InputError(Fault("missing folder", f"--config-dir={arguments.config_dir}", "no such folder", hint))
@@ -113,6 +142,12 @@ def require_one_run(arguments: argparse.Namespace) -> None:
 def config_dirs(arguments: argparse.Namespace) -> list[str]:
     """The user's own folders, which is one at most."""
     return [arguments.config_dir] if arguments.config_dir else []
+
+
+def _require_own_name(config_name: str, arguments: argparse.Namespace, *, hint: str) -> None:
+    if arguments.config_name not in (None, config_name):
+        cause = f"this command is composed from conf/{config_name}.yaml"
+        raise InputError(Fault("wrong option", f"--config-name={arguments.config_name}", cause, hint))
 
 
 def _ask_for_many(arguments: argparse.Namespace) -> None:

@@ -72,8 +72,12 @@ def call(config_name: str) -> Any:
         if {"-h", "--help"} & set(sys.argv):
             print((config.CONF_DIR / f"{config_name}.yaml").read_text(encoding="utf-8"), end="")
             return None
-        overrides = command_line.read(config_name).overrides
-        cfg = config.compose(config_name, overrides)
+        arguments = command_line.read(config_name)
+        command_line.require_usable(config_name, arguments)
+        cfg = config.compose(config_name, arguments.overrides)
+        if arguments.cfg:
+            print(config.shown(cfg, package=arguments.package, resolve=arguments.resolve), end="")
+            return None
         if config.find_faults(cfg):
             defaults = config.compose(config_name)
             if faults := config.find_faults(cfg, defaults=defaults):

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import hybridnet
-from hybridnet import launch, prepare
+from hybridnet import config, launch, prepare
 from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.data import load_image
 from hybridnet.errors import InputError
@@ -128,6 +129,77 @@ def test_a_wrong_value_of_a_command_has_its_default_as_an_example(
     with pytest.raises(SystemExit):
         call(name)
     assert f"hint: for instance {example}" in capsys.readouterr().err.splitlines()
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Calls `python -m hybridnet.<name> <words>` in this process, in an empty folder; gives code, output and errors."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", [name, *words])
+        code = 0
+        try:
+            call(name)
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+COMMANDS = sorted(file.stem for file in (ROOT / "conf").glob("*.yaml") if file.stem != "train")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_shows_its_configuration_and_carries_nothing_out(called: Run, tmp_path: Path, name: str) -> None:
+    code, output, error = called(name, "--cfg", "job")
+    assert (code, error) == (0, "")
+    assert output.startswith("_target_: hybridnet.")
+    assert yaml.safe_load(output).keys() == config.compose(name).keys()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_of_the_configuration_is_shown_as_hydra_does(called: Run) -> None:
+    words = ("predict", "data.batch_size=8", "--cfg", "job")
+    assert "\nbatch_size: ${data.batch_size}\n" in called(*words)[1]
+    assert "\nbatch_size: 8\n" in called(*words, "--resolve")[1]
+    assert called(*words, "--package", "data") == (0, "# @package data\nbatch_size: 8\n", "")
+    assert called(*words, "-p", "data.batch_size") == (0, "8\n", "")
+    code, output, error = called(*words, "--package", "date")
+    assert (code, output) == (2, "") and error.endswith("hint: did you mean data?\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("-m", "-m: this command has no use for it\nhint: start it once for each value; python train.py -m … trains"),
+        (
+            "--config-dir own",
+            "--config-dir: this command has no use for it\nhint: leave it out: yamls of your own are ",
+        ),
+        (
+            "--config-name=foo",
+            "--config-name=foo: this command is composed from conf/evaluate.yaml\nhint: leave it out",
+        ),
+        ("--info", "--info: this command has no use for it\nhint: --cfg job shows the configuration"),
+        ("--cfg hydra", "--cfg hydra: this command has no settings of Hydra's\nhint: --cfg job shows"),
+        ("--resolve", "--resolve: it says how to show the configuration\nhint: --cfg job --resolve\n"),
+        ("--package data", "--package data: it says how to show the configuration\nhint: --cfg job --package data\n"),
+        ("--hydra-help", "--hydra-help: this command has no use for it\nhint: --help shows the keys"),
+    ],
+)
+def test_a_command_ignores_no_option(called: Run, words: str, error: str) -> None:
+    code, output, said = called("evaluate", "run=nowhere", *words.split())
+    assert (code, output) == (2, "")
+    assert said.startswith(f"error: wrong option in {error}")
+    assert len(said.splitlines()) == 2
+
+
+def test_of_many_values_a_command_takes_one(called: Run) -> None:
+    hint = "hint: start it once for each value; a list is written [a,b], text with a comma in quotes\n"
+    assert called("evaluate", "run=nowhere", "tta=none,flip")[2].endswith(hint)
 
 
 def test_a_misspelt_key_is_answered_before_torch_is_imported(process: RunProcess) -> None:

@@ -32,6 +32,7 @@ from hybridnet.config.content import (
     replaced,
     resolved,
     select,
+    shown,
     top_level,
     with_values,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "saved",
     "saved_settings",
     "select",
+    "shown",
     "slug",
     "spelled_out",
     "taken_apart",

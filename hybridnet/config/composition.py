@@ -185,7 +185,7 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     try:
         return hydra_compose(config_name, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        raise _wrong_configuration(error) from error
+        raise _wrong_configuration(error, is_training=config_name == "train") from error
 
 
 def _with_overrides(overrides: Sequence[Override], known: Known) -> DictConfig | None:
@@ -239,11 +239,12 @@ def _hydra_keys() -> frozenset[str]:
     return frozenset(f"hydra.{key}" for key in keys(OmegaConf.structured(HydraConf)))
 
 
-def _wrong_configuration(error: Exception) -> InputError:
+def _wrong_configuration(error: Exception, *, is_training: bool = True) -> InputError:
     lines = [line for line in str(error).splitlines() if line.strip()]
     if "--multirun" in str(error):  # Hydra names it last, or not so that it helps
         typed = re.search(r"'(.*)'", lines[0])
-        hint = "python train.py -m … starts a run for each value; a list is written [a,b], text with a comma in quotes"
+        many = "python train.py -m … starts a run for each value" if is_training else "start it once for each value"
+        hint = f"{many}; a list is written [a,b], text with a comma in quotes"
         return InputError(Fault("many values", typed[1] if typed else lines[0], "one run takes one of them", hint))
     said = " ".join(lines[:2])
     found = ((re.search(pattern, said), advice) for pattern, advice in _ADVICE.items())

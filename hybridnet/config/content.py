@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hybridnet import binding
 from hybridnet.config.session import CONF_DIR
+from hybridnet.errors import Fault, InputError
 
 
 def select(cfg: DictConfig, key: str) -> Any:
@@ -101,6 +102,25 @@ def with_values(cfg: DictConfig, values: Mapping[str, Any]) -> DictConfig:
 def replaced(cfg: DictConfig, names: Iterable[str], *, by: DictConfig) -> DictConfig:
     """A copy of `cfg` in which the keys `names` have the values that they have in `by`."""
     return with_values(cfg, {key: OmegaConf.select(by, key) for key in names})
+
+
+def shown(cfg: DictConfig, *, package: str | None, resolve: bool) -> str:
+    """What Hydra's `--cfg job` prints of a configuration, with its `--package` and `--resolve`.
+
+    Raises:
+        InputError: if there is no such package.
+    """
+    is_whole = package in (None, "_global_")
+    node = cfg if is_whole else OmegaConf.select(cfg, package)
+    if node is None:
+        match = binding.nearest(package, keys(cfg))
+        hint = f"did you mean {match}?" if match else f"choose from {', '.join(map(str, cfg))}"
+        raise InputError(Fault("unknown key", f"--package={package}", "the configuration has no such key", hint))
+    if not OmegaConf.is_config(node):
+        return f"{node}\n"
+    if resolve:
+        OmegaConf.resolve(node)
+    return ("" if is_whole else f"# @package {package}\n") + OmegaConf.to_yaml(node)
 
 
 def nested_yaml(values: Mapping[str, Any]) -> str:
