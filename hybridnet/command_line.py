@@ -144,6 +144,37 @@ def config_dirs(arguments: argparse.Namespace) -> list[str]:
     return [arguments.config_dir] if arguments.config_dir else []
 
 
+def jobs(config_name: str, arguments: argparse.Namespace) -> list[list[str]]:
+    """The overrides of every job: of a search those of which each choice is one; without a sweep the ones typed."""
+    if not arguments.multirun:
+        return [arguments.overrides]
+    from hybridnet.sweep.plan import is_search
+
+    dirs = config_dirs(arguments)
+    many = config.multirun(config_name, arguments.overrides, config_dirs=dirs)
+    if is_search(many):
+        return config.sample_values(many.overrides)
+    return config.expand(config_name, many.overrides, config_dirs=dirs)
+
+
+def of_first_job(config_name: str, arguments: argparse.Namespace) -> argparse.Namespace:
+    """The command line of a sweep's first job, without `-m`, which Hydra takes for a contradiction to `--cfg`."""
+    (first, *_), own = jobs(config_name, arguments), of_hydra(arguments)
+    retype(arguments, [*own, *first] if arguments.multirun else first)
+    sys.argv[1:] = [word for word in sys.argv[1:] if not _asks_for_many(word)]
+    arguments.multirun = False
+    return arguments
+
+
+def of_hydra(arguments: argparse.Namespace) -> list[str]:
+    """The overrides of Hydra's own settings."""
+    return [text for text in arguments.overrides if text.startswith(("hydra.", "hydra/", "+hydra", "~hydra"))]
+
+
+def _asks_for_many(word: str) -> bool:
+    return word == "-m" or (word.startswith("--m") and "--multirun".startswith(word))
+
+
 def _require_own_name(config_name: str, arguments: argparse.Namespace, *, hint: str) -> None:
     if arguments.config_name not in (None, config_name):
         cause = f"this command is composed from conf/{config_name}.yaml"

@@ -55,6 +55,7 @@ def launch(function: Function, config_name: str, *, check: Check, follow: Callab
         if of_several_processes():
             command_line.require_one_run(arguments)
         if arguments.cfg or arguments.info:
+            command_line.of_first_job(config_name, arguments)
             config.compose(config_name, arguments.overrides, config_dirs=command_line.config_dirs(arguments))
         elif arguments.multirun:
             return _sweep(function, config_name, arguments, check=check)
@@ -179,7 +180,7 @@ def _sweep(function: Function, config_name: str, arguments: argparse.Namespace, 
     folder = jobs.multirun.folder
 
     def start(job: Function, overrides: Sequence[str]) -> None:
-        own = [text for text in arguments.overrides if text.startswith(("hydra.", "hydra/", "+hydra", "~hydra"))]
+        own = command_line.of_hydra(arguments)
         place = [f"hydra.sweep.dir={config.quoted(str(folder))}", "hydra.sweeper.params=null"]
         command_line.retype(arguments, [*jobs.multirun.overrides, *own, *place, *overrides])
         _start(job, config_name, sweep=folder)

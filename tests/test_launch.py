@@ -431,6 +431,17 @@ def test_showing_the_configuration_names_mistakes_too(command: RunProcess) -> No
     assert wrong.stderr.startswith("error: unknown key in trainer.epoch")
 
 
+def test_of_a_sweep_the_configuration_of_the_first_job_is_shown(run: Run, tmp_path: Path) -> None:
+    code, output, error = run("-m", "seed=range(3,5)", "model=ca,plain", "hydra.sweep.dir=s", "--cfg", "job")
+    assert (code, error) == (0, "")
+    assert "\nseed: 3\n" in output and "CoordinateAttention" in output
+    code, output, error = run("+sweep=models", "seed=3", "--cfg", "job")
+    assert (code, error) == (0, "") and "\nseed: 3\n" in output
+    code, output, error = run("--multirun", "seed=0,1", "trainer.epoch=3", "--cfg", "job")
+    assert (code, output) == (2, "") and error.startswith("error: unknown key in trainer.epoch")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_help_says_what_can_be_chosen(process: RunProcess) -> None:
     result = process("train.py", "--help")
     assert result.returncode == 0
