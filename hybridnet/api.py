@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def load_model(run: str | Path, *, extra_targets: Sequence[str] = ()) -> Trained
             print(prediction.label, prediction.probability)
 
     Args:
-        run: a run folder, or its best_model.pt, wherever it lies.
+        run: a run folder, or its best_model.pt, wherever it lies; `~` in front is the home folder.
         extra_targets: prefixes of modules of your own that the model may have, such as `my_package.`.
 
     Shape of the model:
@@ -61,4 +62,4 @@ def load_model(run: str | Path, *, extra_targets: Sequence[str] = ()) -> Trained
         InputError: (a ValueError) if the file is missing, damaged, or no model of this project, or if its weights are
             those of another model than its configuration names.
     """
-    return load_trained(run, extra_targets=extra_targets)
+    return load_trained(os.path.expanduser(run), extra_targets=extra_targets)  # noqa: PTH111

@@ -65,11 +65,12 @@ def _save(path: Path, module: torch.nn.Module, **changes: object) -> None:
     save_checkpoint(path, _content(model=module.state_dict()) | changes)
 
 
-def test_a_saved_model_is_loaded_in_eval_mode(tmp_path: Path) -> None:
+def test_a_saved_model_is_loaded_in_eval_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     model = hybridnet.create_model("ca", num_classes=3).eval()
     _save(tmp_path / "best_model.pt", model)
     images = torch.rand(2, 3, 64, 96)
-    for source in (tmp_path, tmp_path / "best_model.pt", str(tmp_path)):
+    for source in (tmp_path, tmp_path / "best_model.pt", str(tmp_path), "~", Path("~/best_model.pt")):
         loaded = hybridnet.load_model(source)
         assert not loaded.training
         assert torch.equal(loaded(images), model(images))
