@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from hydra._internal.utils import get_args_parser
 from hybridnet import binding, config
 from hybridnet.errors import Fault, InputError
 from hybridnet.sweep.ledger import is_sweep, read_sweep
+
+# What is typed for keys of commands: their knobs, and `sweep`, which Hydra would take for a file of conf/sweep.
+TYPED_AS = {"folder": "sweep", "metadata": "data.metadata", "label2id": "data.label2id"}
 
 # Options of Hydra's that only train.py has a use for, as they are typed, and what to do instead.
 _OF_TRAINING = {
@@ -41,6 +45,9 @@ def read(config_name: str) -> argparse.Namespace:
     if (arguments.resolve or arguments.package) and not (arguments.cfg or arguments.help):
         option = "--resolve" if arguments.resolve else f"--package {arguments.package}"
         raise InputError(Fault("wrong option", option, "it says how to show the configuration", f"--cfg job {option}"))
+    for word in arguments.overrides:
+        if hint := _meant(word, config_name):
+            raise InputError(Fault("unreadable override", word, "settings are written key=value", hint))
     return retype(arguments, arguments.overrides)
 
 
@@ -179,6 +186,23 @@ def _require_own_name(config_name: str, arguments: argparse.Namespace, *, hint: 
     if arguments.config_name not in (None, config_name):
         cause = f"this command is composed from conf/{config_name}.yaml"
         raise InputError(Fault("wrong option", f"--config-name={arguments.config_name}", cause, hint))
+
+
+def _meant(word: str, config_name: str) -> str:
+    """Of a word without a key that is the name of something: the setting of the command that it was meant for."""
+    path = Path(word)
+    if "=" in word or word.startswith("~") or not path.exists():
+        return ""
+    if is_sweep(path):
+        keys = ["folder", "resume"]
+    elif (path / ".hydra").is_dir() or (path / "best_model.pt").is_file() or path.suffix in (".pt", ".safetensors"):
+        keys = ["run", "runs", "resume"]
+    elif path.is_dir():
+        keys = ["root", "images"]
+    else:
+        keys = [{".csv": "metadata", ".json": "label2id"}.get(path.suffix, "images")]
+    key = next((key for key in keys if key in config.own_keys(config_name)), None)
+    return shlex.quote(f"{TYPED_AS.get(key, key)}={word}") if key else ""
 
 
 def _ask_for_many(arguments: argparse.Namespace) -> None:

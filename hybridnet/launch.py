@@ -8,6 +8,7 @@ import gc
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -75,7 +76,10 @@ def call(config_name: str) -> Any:
             return None
         arguments = command_line.read(config_name)
         command_line.require_usable(config_name, arguments)
-        cfg = config.compose(config_name, arguments.overrides)
+        try:
+            cfg = config.compose(config_name, arguments.overrides)
+        except InputError as error:
+            raise InputError(*map(_of_sweeps, error.faults)) from error
         if arguments.cfg:
             print(config.shown(cfg, package=arguments.package, resolve=arguments.resolve), end="")
             return None
@@ -84,6 +88,14 @@ def call(config_name: str) -> Any:
             if faults := config.find_faults(cfg, defaults=defaults):
                 raise InputError(*config.with_examples(faults, defaults).values())
         return config.build(cfg)
+
+
+def _of_sweeps(fault: Fault) -> Fault:
+    """A fault as it is told of a command with the key `folder`, which is typed `sweep`."""
+    if fault.what != "unknown key" or not re.search(r"\bfolder\b", fault.hint):
+        return fault
+    match = config.nearest(fault.where, ["sweep"])
+    return fault._replace(hint="did you mean sweep?" if match else re.sub(r"\bfolder\b", "sweep", fault.hint))
 
 
 def of_several_processes() -> bool:

@@ -57,6 +57,41 @@ def test_a_folder_of_any_name_is_taken_as_it_stands(run: Run, tiny: list[str], t
     assert (code, error) == (0, "") and "nothing is left to do" in output
 
 
+@pytest.mark.parametrize(
+    ("name", "word", "hint"),
+    [
+        ("predict", "leaf 1.jpg", "'images=leaf 1.jpg'"),
+        ("predict", "photos", "images=photos"),
+        ("predict", "run", "run=run"),
+        ("export", "run/best_model.pt", "run=run/best_model.pt"),
+        ("evaluate", "run", "run=run"),
+        ("evaluate", "t.csv", "data.metadata=t.csv"),
+        ("compare", "run", "runs=run"),
+        ("compare", "sweep", "sweep=sweep"),
+        ("report", "sweep", "sweep=sweep"),
+        ("prepare", "photos", "root=photos"),
+        ("doctor", "ids.json", "data.label2id=ids.json"),
+        ("train", "run", "resume=run"),
+        ("train", "sweep", "resume=sweep"),
+    ],
+)
+def test_a_word_that_names_something_is_answered_with_its_key(
+    typed: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, word: str, hint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, file in (("run", "best_model.pt"), ("sweep", "sweep.json"), ("photos", "1.jpg")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).touch()
+    for file in ("leaf 1.jpg", "t.csv", "ids.json"):
+        (tmp_path / file).touch()
+    typed(word)
+    with pytest.raises(InputError) as raised:
+        command_line.read(name)
+    assert str(raised.value) == (f"error: unreadable override in {word}: settings are written key=value\nhint: {hint}")
+    typed("nowhere")
+    assert command_line.read(name).overrides == ["nowhere"], "what it is not said to be is Hydra's to judge"
+
+
 def test_what_is_continued_is_typed_as_it_began(typed: Callable, reference: Path) -> None:
     typed("--cfg", "job", f"resume={reference}", "trainer.epochs=9")
     arguments = command_line.continued(command_line.read("train"))

@@ -202,6 +202,13 @@ def test_of_many_values_a_command_takes_one(called: Run) -> None:
     assert called("evaluate", "run=nowhere", "tta=none,flip")[2].endswith(hint)
 
 
+@pytest.mark.parametrize("name", ["report", "compare", "promote"])
+def test_the_key_of_a_sweep_is_told_as_it_is_typed(called: Run, name: str) -> None:
+    assert called(name, "swep=x")[2].endswith("hint: did you mean sweep?\n")
+    hint = called(name, "zzz=x")[2].splitlines()[-1]
+    assert hint.startswith("hint: choose from ") and "sweep," in hint and "folder" not in hint
+
+
 def test_a_misspelt_key_is_answered_before_torch_is_imported(process: RunProcess) -> None:
     result = process("-X", "importtime", "train.py", "+trainer.epoch=3")
     assert result.returncode == 2
