@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "hybridnet.data": SHARED | {"torch", "torchvision", "numpy", "pandas", "PIL", "sklearn", "hybridnet.data"},
     "hybridnet.config": SHARED | {"hydra", "omegaconf", "yaml", "hybridnet.binding", "hybridnet.config"},
     "hybridnet.experiment": SHARED | {"torch", "hybridnet.config"},
+    "hybridnet.__main__": set(),
     "hybridnet.api": SHARED
     | {"torch", "hybridnet.config", "hybridnet.experiment"}
     | {"hybridnet.inference.trained.TrainedModel", "hybridnet.inference.trained.load_trained"},
