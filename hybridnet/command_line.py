@@ -37,6 +37,7 @@ def read(config_name: str) -> argparse.Namespace:
     sys.argv[1:] = [text if text.startswith(as_it_stands) else config.readable(text) for text in sys.argv[1:]]
     # Options may stand between settings; Hydra takes them before or behind all of these only.
     arguments, unknown = get_args_parser().parse_known_intermixed_args()
+    arguments.continues = arguments.began_in = None  # the folder of a run or sweep; where that was last started
     if unknown:
         option = unknown[0].partition("=")[0]
         match = binding.nearest(option.lstrip("-"), config.keys(config.compose(config_name)))
@@ -79,12 +80,14 @@ def continued(arguments: argparse.Namespace) -> argparse.Namespace:
     others = [text for text in arguments.overrides if text.partition("=")[0].lstrip("+") != "resume"]
     if arguments.multirun or is_sweep(folder):
         sweep = read_sweep(folder)
-        older, own = sweep["overrides"], sweep["config_dir"]
+        older, own, began_in = sweep["overrides"], sweep["config_dir"], sweep["working_directory"]
         places = [f"hydra.sweep.dir={config.quoted(resume)}"]
         _ask_for_many(arguments)
     else:
         older, own = config.read_overrides(folder), config.config_dir(folder)
+        began_in = config.working_directory(folder)
         places = [f"hydra.run.dir={config.quoted(resume)}", f"resume={config.quoted(resume)}"]
+    arguments.continues, arguments.began_in = folder, Path(began_in) if began_in else None
     if own and not arguments.config_dir:
         arguments.config_dir = own
         sys.argv += ["--config-dir", own]

@@ -59,9 +59,11 @@ def launch(function: Function, config_name: str, *, check: Check, follow: Callab
             command_line.of_first_job(config_name, arguments)
             config.compose(config_name, arguments.overrides, config_dirs=command_line.config_dirs(arguments))
         elif arguments.multirun:
+            _require_reachable(config_name, arguments)
             return _sweep(function, config_name, arguments, check=check)
         elif not (arguments.help or arguments.hydra_help):
             with _rare_collections():
+                _require_reachable(config_name, arguments)
                 _preflight(config_name, arguments, check=check)
         _start(_quietly_failing(function), config_name)
     if of_several_processes():
@@ -172,6 +174,20 @@ def _message(error: Exception) -> str:
         return str(error)
     hint = "HYDRA_FULL_ERROR=1 in the environment shows where"
     return str(Fault("failure", "this run", f"{type(error).__name__}: {error}", hint))
+
+
+def _require_reachable(config_name: str, arguments: argparse.Namespace) -> None:
+    """Refuse to continue what has relative paths from a folder from which these lead elsewhere."""
+    if arguments.began_in in (None, Path.cwd()):
+        return
+    dirs, known = command_line.config_dirs(arguments), {}
+    jobs = command_line.jobs(config_name, arguments)
+    configurations = [config.compose(config_name, job, config_dirs=dirs, known=known) for job in jobs]
+    from hybridnet import origin  # torch is not needed to find a misspelt key
+
+    origin.require_reachable(
+        configurations, folder=arguments.continues, began_in=arguments.began_in, of_sweep=arguments.multirun
+    )
 
 
 def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:

@@ -92,6 +92,8 @@ MAY_IMPORT = {
     "hybridnet.comparison.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.comparison", "hybridnet.drawing"},
     "hybridnet.comparison.significance": {"numpy", "scipy"},
     "hybridnet.comparison.tables": SHARED | {"numpy", "rich", "hybridnet.comparison", "hybridnet.markdown"},
+    "hybridnet.origin": SHARED
+    | {"hybridnet.checkpoint", "hybridnet.config", "hybridnet.resume", "hybridnet.sweep.record"},
     "hybridnet.resume": SHARED | {"hybridnet.binding", "hybridnet.checkpoint"},
     "hybridnet.measure": SHARED
     | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment"}

@@ -449,6 +449,32 @@ def test_of_a_sweep_the_configuration_of_the_first_job_is_shown(run: Run, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_what_has_relative_paths_is_not_continued_elsewhere(run: Run, tmp_path: Path, kind: str) -> None:
+    overrides = ["data=metadata", "data.metadata=rel/metadata.csv", f"data.label2id={tmp_path}/a/rel/label2id.json"]
+    folder = tmp_path / "a" / "folder"
+    (folder / ".hydra").mkdir(parents=True)
+    (tmp_path / "a" / "rel").mkdir()
+    (tmp_path / "a" / "rel" / "metadata.csv").touch()
+    if kind == "sweep":
+        asked = {"overrides": [*overrides, "seed=0,1"], "config_dir": None, "monitor": "valid_acc"}
+        (folder / "sweep.json").write_text(
+            json.dumps({**asked, "num_jobs": 2, "num_threads": None, "working_directory": f"{tmp_path}/a"})
+        )
+    else:
+        (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+        (folder / ".hydra" / "hydra.yaml").write_text(f"hydra: {{runtime: {{cwd: {tmp_path}/a}}}}")
+    before = content(tmp_path)
+    code, output, error = run("resume=a/folder", "trainer.epochs=3")
+    assert (code, output) == (2, "")
+    assert error.startswith(
+        f"error: missing path in data.metadata=rel/metadata.csv: the {kind} began in {tmp_path}/a, "
+        f"where rel/metadata.csv is\nhint: start it there (cd {tmp_path}/a)"
+    )
+    assert len(error.splitlines()) == 2
+    assert content(tmp_path) == before
+
+
 def test_help_says_what_can_be_chosen(process: RunProcess) -> None:
     result = process("train.py", "--help")
     assert result.returncode == 0

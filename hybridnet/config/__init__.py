@@ -38,7 +38,7 @@ from hybridnet.config.content import (
 )
 from hybridnet.config.job_loader import JobLoader
 from hybridnet.config.overrides import group_choices, keys_of, merged, quoted, readable, slug
-from hybridnet.config.run_files import config_dir, hydra_files, read_overrides, saved, saved_settings
+from hybridnet.config.run_files import config_dir, hydra_files, read_overrides, saved, saved_settings, working_directory
 from hybridnet.config.session import CONF_DIR, hidden
 from hybridnet.config.spelled_out import Changes, preset_changes, spelled_out
 
@@ -90,4 +90,5 @@ __all__ = [
     "trust_jobs",
     "with_examples",
     "with_values",
+    "working_directory",
 ]

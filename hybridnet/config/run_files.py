@@ -87,6 +87,15 @@ def config_dir(folder: Path) -> str | None:
         return None
 
 
+def working_directory(folder: Path) -> Path | None:
+    """The current directory when the run in `folder` was last started; None where that is not known."""
+    try:
+        hydra_cfg = _hydra_of(folder)
+        return Path(hydra_cfg.runtime.cwd) if hydra_cfg is not None else None
+    except (OmegaConfBaseException, TypeError):  # a file that was cut off
+        return None
+
+
 def _hydra_of(folder: Path) -> DictConfig | None:
     """Hydra's own configuration of the run in `folder`; None where it is missing or damaged."""
     cfg = _load(folder / ".hydra" / "hydra.yaml")

@@ -10,6 +10,18 @@ from hybridnet import config
 from hybridnet.errors import InputError
 
 
+def test_where_a_run_was_started_is_known(tmp_path: Path) -> None:
+    assert config.working_directory(tmp_path) is None
+    (tmp_path / ".hydra").mkdir()
+    for text, folder in (
+        ("hydra: {runtime: {cwd: /a}}", Path("/a")),
+        ("hydra: {runtime: {}}", None),
+        ("hydra: 3", None),
+    ):
+        (tmp_path / ".hydra" / "hydra.yaml").write_text(text)
+        assert config.working_directory(tmp_path) == folder
+
+
 def test_a_run_keeps_what_hydra_would_keep_without_the_settings_of_one_start() -> None:
     typed = [
         "seed=3",

@@ -84,7 +84,9 @@ def test_what_was_asked_for_is_kept(tmp_path: Path) -> None:
         "num_threads": None,
     }
     write_sweep(tmp_path, **content)
-    assert read_sweep(tmp_path) == content
+    assert read_sweep(tmp_path) == content | {"working_directory": str(Path.cwd())}
+    write_json(tmp_path / "sweep.json", content)  # of an earlier version
+    assert read_sweep(tmp_path) == content | {"working_directory": None}
 
 
 @pytest.mark.parametrize(
