@@ -41,6 +41,8 @@ def compare(
 ) -> None:
     """Compare groups of runs on the same pictures; print what was found, and write tables and pictures into `out`.
 
+    Of one group over several folds there is nothing to compare: its own figures are written.
+
     `compare.md` has it all, `compare.csv` a row for each group, `pairs.csv` for each comparison, `runs.csv` for each
     run, `classes.csv` for each class, `only_one.csv` for each picture that only one of two groups gets right;
     `compare.png` shows accuracy against cost, `only_one_<number>.png` such pictures, where they can be found.
@@ -104,15 +106,17 @@ def compare(
 def _write(findings: Findings, out: Path, table: Path | None) -> None:
     from hybridnet.comparison import pictures  # matplotlib is not needed to find a fault
 
-    for file in out.glob("only_one_*.png"):  # of an earlier comparison in the same folder
+    for file in (*out.glob("only_one_*.png"), *out.glob("compare.png")):  # of an earlier comparison in the same folder
         file.unlink()
-    shown = {"compare.png": f"Differences to {findings.baseline}, and accuracy against cost"}
-    pictures.plot_comparison(
-        out / "compare.png",
-        findings.comparison,
-        findings.costs,
-        title=f"{findings.subject}; bars: {wording.PERCENT} intervals",
-    )
+    shown = {}
+    if findings.comparison.pairs:
+        shown["compare.png"] = f"Differences to {findings.baseline}, and accuracy against cost"
+        pictures.plot_comparison(
+            out / "compare.png",
+            findings.comparison,
+            findings.costs,
+            title=f"{findings.subject}; bars: {wording.PERCENT} intervals",
+        )
     for number, (pair, found) in enumerate(zip(findings.comparison.pairs, findings.disputed, strict=True), start=1):
         sections = _sections(findings.comparison, (pair.first, pair.second), found, table)
         if number <= MOST_PICTURES and any(sections.values()):

@@ -93,6 +93,35 @@ def test_pictures_that_only_one_gets_right_are_shown(tmp_path: Path) -> None:
     assert [row["path"] for row in _rows(out / "only_one.csv")] == ["3.png", "0.png", "1.png"]
 
 
+def test_folds_of_one_setting_have_figures_and_nothing_to_compare_them_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Accuracies 1/2, 3/4 and 1: mean 0.75, std 0.25."""
+    labels = [0, 0, 1, 1]
+    runs = [tmp_path / f"fold{fold}" for fold in range(3)]
+    for fold, run in enumerate(runs):
+        told = [0, 0, 1, 1][: 2 + fold] + [2] * (2 - fold)
+        names = [f"{fold}-{number}.png" for number in range(4)]
+        write_run(run, labels, told, fold=fold, paths=names, num_parameters=11_000_000)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "compare.png").touch()
+    compare(**DEFAULTS | {"runs": list(map(str, runs)), "out": str(out)})
+    assert {path.name for path in out.iterdir()} == TABLES - {"compare.png"}
+    (row,) = _rows(out / "compare.csv")
+    assert (row["setting"], row["n"], row["accuracy"], row["std"]) == ("plain", "3", "0.75", "0.25")
+    assert 0 <= float(row["low"]) < 0.75 < float(row["high"]) <= 1
+    assert _rows(out / "pairs.csv") == [] == _rows(out / "only_one.csv")
+    assert [row["recall"] for row in _rows(out / "classes.csv")] == ["1.0", "0.5", "0.0"]
+    text = (out / "compare.md").read_text(encoding="utf-8")
+    told = "All runs are of one group, which differ in seed and fold alone: there is nothing to compare it with."
+    assert text.startswith("# Comparison: plain\n\n12 validation pictures in 3 folds, 3 runs.\n")
+    assert "| plain | 0.7500 ± 0.2500 | 3 | \\[0." in text and told in text
+    assert "| class | pictures | recall of plain | F1 of plain |" in text and "ifference" not in text
+    printed = capsys.readouterr().out
+    assert "0.7500 ± 0.2500" in printed and told in printed and "11.00 M" in printed and "ifference" not in printed
+
+
 def test_another_split_another_baseline_and_all_pairs(tmp_path: Path) -> None:
     runs = write_study(tmp_path, {"plain": 0.6, "ca": 0.8, "hybrid": 0.9}, seeds=1)
     for run in runs:

@@ -36,14 +36,15 @@ class Group:
 def grouped(runs: Sequence[Trained]) -> tuple[list[Group], list[str]]:
     """Put together what differs in seed and fold alone.
 
-    Where all runs would be of one group, each of them is a group of its own: then it is seeds that are compared. A run
-    whose settings are not known is of no other's group. A copy of a run within its group counts once.
+    Where all runs would be of one group, each of them is a group of its own: then it is seeds that are compared. Runs
+    of several folds have no pictures in common, and stay the one group. A run whose settings are not known is of no
+    other's group. A copy of a run within its group counts once.
 
     Returns:
         The groups in the order of their first runs, and notes about what was left out.
 
     Raises:
-        InputError: if there are not two groups.
+        InputError: if there is only one run.
     """
     found: list[list[Trained]] = []
     notes: list[str] = []
@@ -53,9 +54,9 @@ def grouped(runs: Sequence[Trained]) -> tuple[list[Group], list[str]]:
             found.append([run])
         else:
             like.append(run)
-    several = len(found) > 1
-    found = [_without_copies(members, notes) for members in found] if several else [[run] for run in found[0]]
-    if len(found) < 2:
+    are_groups = len(found) > 1 or len({run.fold for run in found[0]}) > 1
+    found = [_without_copies(members, notes) for members in found] if are_groups else [[run] for run in found[0]]
+    if len(found) < 2 and not are_groups:
         hint = "give two runs or more: runs=[outputs/runs/a,outputs/runs/b]"
         raise InputError(Fault("nothing to compare", "runs", "there is only one run", hint))
     found = [sorted(members, key=_order) for members in found]

@@ -24,17 +24,18 @@ def markdown(findings: Findings, pictures: Mapping[str, str]) -> str:
         pictures: names of the files, with a caption.
     """
     comparison = findings.comparison
+    differences = f" Differences are to {escaped(findings.baseline)}." if comparison.pairs else ""
     lines = [
         f"# Comparison: {escaped(', '.join(findings.names))}",
         "",
-        f"{escaped(findings.subject)}. Differences are to {escaped(findings.baseline)}.",
+        f"{escaped(findings.subject)}.{differences}",
         "",
     ]
     lines += table(*_whole_table(findings))
     lines += [f"{escaped(note)}\n" for note in findings.notes]
     if "compare.png" in pictures:
         lines += [f"![{escaped(pictures['compare.png'])}](compare.png)", ""]
-    lines += ["## Pairs", "", *table(*_pair_table(findings))]
+    lines += ["## Pairs", "", *table(*_pair_table(findings))] if comparison.pairs else []
     lines += [f"{escaped(wording.only_one(comparison, pair))}\n" for pair in comparison.pairs]
     shown = {name: caption for name, caption in pictures.items() if name != "compare.png"}
     lines += [f"![{escaped(caption)}]({name})\n" for name, caption in shown.items()]
@@ -48,7 +49,8 @@ def markdown(findings: Findings, pictures: Mapping[str, str]) -> str:
 
 def terminal(findings: Findings) -> Iterator[Table | str]:
     """What is printed."""
-    title = f"{findings.subject}; differences to {findings.baseline}"
+    title = findings.subject
+    title += f"; differences to {findings.baseline}" if findings.comparison.pairs else ""
     yield _printed(title, *_accuracy_table(findings), texts=("setting", "verdict"))
     heading, rows = _cost_table(findings)
     if len(heading) > 1:
@@ -77,6 +79,11 @@ def _printed(title: str, heading: Sequence[str], rows: Sequence[Sequence[str]], 
 
 def _accuracy_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
     comparison = findings.comparison
+    if not comparison.pairs:
+        ((name, accuracy),) = zip(findings.names, comparison.accuracies, strict=True)
+        row = [name, accuracy.spread.text(), str(comparison.paired.groups[0].num_runs)]
+        interval = f"[{accuracy.low:.4f}, {accuracy.high:.4f}]"
+        return ["setting", "accuracy", "n", f"{wording.PERCENT} interval"], [[*row, interval]]
     several = len(comparison.pairs) > 1
     heading = ["setting", "accuracy", "n", "difference", f"{wording.PERCENT} interval"]
     heading += ["p (Holm)" if several else "p", "verdict"]
@@ -155,7 +162,8 @@ def _most_changed(findings: Findings) -> list[int]:
 
 def _class_note(findings: Findings) -> str:
     number = len(findings.comparison.paired.classes)
-    text = f"Differences to {findings.baseline}; no class by itself was tested. Precision is in "
+    text = f"Differences to {findings.baseline}; no class by itself was tested. " if findings.comparison.pairs else ""
+    text += "Precision is in "
     shown = f" Shown are the {MOST_CLASSES} of {number} classes that change most." if number > MOST_CLASSES else ""
     return f"{escaped(text)}{code('classes.csv')}.{shown}"
 

@@ -10,6 +10,7 @@ from hybridnet.wording import number_of
 
 SMALLEST_P = 0.001
 NO_DIFFERENCE, THE_SAME = "no difference beyond chance", "no difference: the same predictions"
+NOTHING_ELSE = "All runs are of one group, which differ in seed and fold alone: there is nothing to compare it with."
 PERCENT = f"{CONFIDENCE:.0%}".replace("%", " %")
 
 
@@ -82,8 +83,11 @@ def notes(comparison: Comparison, *, table: str | None, has_groups: bool) -> Ite
             f"Pictures of one group of the table are not independent: they are {paired.num_units:,} groups, and whole "
             "groups are drawn or flipped."
         )
+    if not comparison.pairs:
+        yield NOTHING_ELSE
     yield _intervals(comparison)
-    yield _tests(comparison.pairs)
+    if comparison.pairs:
+        yield _tests(comparison.pairs)
     if len(comparison.pairs) > 1:
         yield (f"p is corrected for {len(comparison.pairs)} comparisons (Holm); intervals are of one comparison each.")
     alone = [group.name for group in paired.groups if group.num_runs == 1]
@@ -104,9 +108,10 @@ def _intervals(comparison: Comparison) -> str:
     more = ["seeds"] if any(len(cell.runs) > 1 for fold in paired.folds for cell in fold.cells) else []
     more += ["folds"] if len(paired.folds) > 1 else []
     others = f", and of what other {' and '.join(more)} would change" if more else ""
+    figures, alike = ("differences", ", the same for all groups") if comparison.pairs else ("accuracies", "")
     return (
-        f"Intervals hold {PERCENT} of the differences in {comparison.num_draws:,} draws with replacement of {what}, "
-        f"the same for all groups{others}."
+        f"Intervals hold {PERCENT} of the {figures} in {comparison.num_draws:,} draws with replacement of {what}"
+        f"{alike}{others}."
     )
 
 

@@ -143,6 +143,17 @@ def test_runs_of_one_group_are_compared_one_by_one(tmp_path: Path) -> None:
     assert [group.name for group in _grouped([runs[0], same])] == [str(runs[0]), str(same)]
 
 
+def test_folds_of_one_group_stay_one_group(tmp_path: Path) -> None:
+    """They have no pictures in common: there is nothing to compare them by."""
+    places = [(0, 1), (0, 0), (1, 0)]
+    runs = [write_run(tmp_path / f"{fold}-{seed}", LABELS, LABELS, fold=fold, seed=seed) for fold, seed in places]
+    (group,) = _grouped(runs)
+    assert group.name == "plain" and [run.folder.name for run in group.runs] == ["0-0", "0-1", "1-0"]
+    assert [group.name for group in _grouped(runs[:2])] == ["seed=1", "seed=0"]
+    with pytest.raises(InputError, match="there is only one run"):
+        _grouped(runs[2:])
+
+
 def test_a_copy_within_a_group_counts_once(tmp_path: Path) -> None:
     runs = [_run(tmp_path), _run(tmp_path), _run(tmp_path, "hybrid")]
     groups, notes = grouped(read_all(runs, None))
