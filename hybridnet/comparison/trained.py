@@ -14,11 +14,10 @@ from hybridnet.errors import Fault, InputError
 from hybridnet.inference.runs import RunSettings
 from hybridnet.resume import ADDED, OF_A_START
 from hybridnet.sweep.ledger import Ledger, is_sweep, read_sweep
-from hybridnet.sweep.settings import SEED, canonical, settings_of
+from hybridnet.sweep.settings import FOLD, REPLICATION, SEED, canonical, settings_of
 
-FOLD = "data.fold"
 BLOCKS = "model.blocks"  # whose value is their order
-APART = (*OF_A_START, "extra_targets", SEED, FOLD)  # runs that differ in these alone are of one group
+APART = (*OF_A_START, "extra_targets", *REPLICATION)  # runs that differ in these alone are of one group
 CHOICES = ("model", "model/backbone", "data", "data/augment", "optimizer", "scheduler", "trainer")
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import NamedTuple
 
+from hybridnet.sweep.candidate import Candidate
 from hybridnet.sweep.outcome import Outcome
 from hybridnet.sweep.statistics import spread
-from hybridnet.sweep.study import Axis, Candidate, Study
+from hybridnet.sweep.study import Axis, Study
 
 MOST_CELLS = 12  # of a heat map in one direction
 
@@ -23,8 +24,9 @@ class Effect(NamedTuple):
         means: by value. Where possible over combinations of the other settings that were tried with every value.
         spreads: by value, the standard deviation of the jobs; None of a single one.
         num_fair: of such combinations; 0: none, and the means also differ in their other settings.
-        is_noise: whether the best and the worst of so many means differ by no more than the seeds make; None if it
-            cannot be told.
+        has_same_pictures: whether all that is compared was judged on pictures of the winner's; else it cannot be told.
+        is_noise: whether the best and the worst of so many means differ by no more than seeds or folds make; None if
+            it cannot be told.
     """
 
     axis: Axis
@@ -32,6 +34,7 @@ class Effect(NamedTuple):
     means: Mapping[str, float]
     spreads: Mapping[str, float | None]
     num_fair: int
+    has_same_pictures: bool
     is_noise: bool | None
 
 
@@ -44,11 +47,13 @@ def effects(study: Study) -> list[Effect]:
 def _effect(study: Study, place: int) -> Effect:
     axis = study.axes[place]
     jobs: dict[str, list[Outcome]] = {}
-    cells: dict[tuple[str, ...], dict[str, Candidate]] = {}
+    cells: dict[tuple[object, ...], dict[str, Candidate]] = {}
     for candidate in study.ranked:
         value = candidate.values[place]
         jobs.setdefault(value, []).extend(candidate.counted)
-        cells.setdefault((*candidate.values[:place], *candidate.values[place + 1 :]), {})[value] = candidate
+        cells.setdefault((candidate.edition, *candidate.values[:place], *candidate.values[place + 1 :]), {})[value] = (
+            candidate
+        )
     jobs = {value: sorted(jobs[value], key=study.outcomes.index) for value in axis.values if value in jobs}
     spreads = {value: spread([outcome.value for outcome in found]) for value, found in jobs.items()}
     fair = [cell for cell in cells.values() if cell.keys() == jobs.keys()]
@@ -57,12 +62,14 @@ def _effect(study: Study, place: int) -> Effect:
     else:
         means = {value: found.mean for value, found in spreads.items()}
     is_noise = None
-    if fair and study.noise and len(means) > 1:
+    has_same_pictures = all(study.is_comparable(candidate) for cell in fair for candidate in cell.values())
+    if fair and study.noise and has_same_pictures and len(means) > 1:
         ends = max(means, key=means.get), min(means, key=means.get)
-        inverse_n = sum(1 / cell[value].result.n for cell in fair for value in ends) / len(fair) ** 2
+        inverse_n = sum(study.design.inverse_n(cell[value].judged) for cell in fair for value in ends) / len(fair) ** 2
         margin = study.noise.margin(inverse_n, num_comparisons=math.comb(len(means), 2))
         is_noise = abs(means[ends[0]] - means[ends[1]]) <= margin
-    return Effect(axis, jobs, means, {value: found.std for value, found in spreads.items()}, len(fair), is_noise)
+    stds = {value: found.std for value, found in spreads.items()}
+    return Effect(axis, jobs, means, stds, len(fair), has_same_pictures, is_noise)
 
 
 class Interaction(NamedTuple):

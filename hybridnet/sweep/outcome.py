@@ -47,6 +47,12 @@ class Outcome:
         return value if is_finite(value) else None
 
     @property
+    def pictures(self) -> str | None:
+        """The digest of its validation pictures and their labels; None where it was not recorded."""
+        data = self.environment.get("data")
+        return data.get("valid") if isinstance(data, Mapping) else None
+
+    @property
     def epochs(self) -> int:
         """That are complete."""
         return len(self.history)

@@ -11,7 +11,7 @@ from hybridnet.files import shortened
 from hybridnet.sweep import wording
 from hybridnet.sweep.outcome import Outcome
 from hybridnet.sweep.pictures import Picture
-from hybridnet.sweep.settings import SEED, shown
+from hybridnet.sweep.settings import shown
 from hybridnet.sweep.statistics import figure
 from hybridnet.sweep.study import Study
 from hybridnet.sweep.tables import leaderboard
@@ -68,11 +68,12 @@ def _winner(study: Study) -> Iterator[str]:
     if winner is not None and command is not None:
         best = winner.counted[0]
         name = study.described(winner) or "the settings of all jobs"
-        n = f"mean ± std over {winner.result.n} seeds" if winner.result.n > 1 else "n = 1 seed"
+        n = f"mean ± std over {wording.averaged(study, winner)}" if winner.result.n > 1 else "n = 1 seed"
         yield '<section class="winner">'
         yield f"<p>Best: <code>{escape(name)}</code></p>"
         yield f"<p><strong>{escape(study.monitor)} {winner.result.text()}</strong> ({n})</p>"
-        yield f"<p>Its best job, {escape(best.label)}, has {figure(best.value)}. This trains it again:</p>"
+        again = "it" if len(winner.folds) == 1 else f"these settings on all {len(winner.folds)} folds"
+        yield f"<p>Its best job, {escape(best.label)}, has {figure(best.value)}. This trains {again} again:</p>"
         yield f"<pre><code>{escape(command)}</code></pre>"
         yield "</section>"
     for note in wording.notes(study):
@@ -131,11 +132,12 @@ def _jobs(study: Study) -> Iterator[str]:
     if not study.outcomes:
         return
     yield "<h2>All jobs</h2>"
-    heading = ["job", "status", *(axis.name for axis in study.axes), SEED, study.monitor, "epochs", "seconds", "folder"]
+    names = [axis.name for axis in study.axes]
+    heading = ["job", "status", *names, *study.replication, study.monitor, "epochs", "seconds", "folder"]
     body = []
     for outcome in study.outcomes:
         seconds = outcome.measured("train_seconds")
-        values = [shown(study.value(outcome, key)) for key in (*(axis.key for axis in study.axes), SEED)]
+        values = [shown(study.value(outcome, key)) for key in (*(axis.key for axis in study.axes), *study.replication)]
         result = figure(outcome.value) if outcome.value is not None else ""
         cells = [outcome.label, outcome.job.status, *values, result, str(outcome.epochs)]
         cells += [f"{seconds:.1f}" if seconds is not None else "", wording.place(study, outcome.job.folder)]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from hybridnet.drawing import STYLE, TRAIN, VALID, save, short
+from hybridnet.sweep import wording
 from hybridnet.sweep.effect import Effect, Interaction, effects, interactions
 from hybridnet.sweep.outcome import Outcome
 from hybridnet.sweep.settings import number, shown
@@ -85,7 +86,10 @@ def caption(study: Study, effect: Effect) -> str:
         )
     if effect.num_fair > 1:
         text += f", over the {effect.num_fair} combinations of the other settings that were tried with every value"
-    verdicts = {True: "The difference is within the seeds' noise.", False: "This is more than the seeds' noise."}
+    if not effect.has_same_pictures:
+        return f"{text}. They were measured on other pictures, and are not to be compared."
+    noise = wording.noise_of(study)
+    verdicts = {True: f"The difference is within {noise}.", False: f"This is more than {noise}."}
     return f"{text}. {verdicts.get(effect.is_noise, '')}".rstrip()
 
 

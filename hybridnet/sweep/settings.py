@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-SEED = "seed"
+SEED, FOLD = "seed", "data.fold"
+UNKNOWN = "default"  # a key that was not typed, of a job that has no configuration yet
+REPLICATION = (FOLD, SEED)  # runs that differ in these alone are of one setting
 # Of Hydra, of a sweep or of one start of a run: nothing that a complete job has computed depends on these.
 APART = ("hydra", "sweep", "pruner", "resume", "resume_allow", "verify_resume")
 REMOVED = "(removed)"
@@ -44,6 +46,12 @@ def number(text: str) -> float | None:
     except ValueError:
         return None
     return value if abs(value) < float("inf") else None
+
+
+def by_size(text: str) -> tuple[bool, float]:
+    """A key to sort with: numbers by size, before all else in the order in which it came."""
+    value = number(text)
+    return (True, 0.0) if value is None else (False, value)
 
 
 def shown(text: str) -> str:

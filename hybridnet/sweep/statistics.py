@@ -1,4 +1,4 @@
-"""Means, spreads, and which differences are more than what another seed would make as well."""
+"""Means, spreads, and which differences are more than what another seed or fold would make as well."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-12  # of a difference that is none
 SMALLEST, LARGEST = 1e-3, 1e4  # that is shown with four decimals
 
 
@@ -40,12 +41,12 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 class Noise(NamedTuple):
-    """How far runs are apart that differ in their seed alone.
+    """How far results are apart that differ in their seed, or fold, alone.
 
     Attributes:
-        std: pooled over all groups of such runs.
+        std: pooled over all groups of such results.
         degrees: of freedom that it was found with.
-        num_groups: of at least two runs.
+        num_groups: of at least two results.
     """
 
     std: float
@@ -53,7 +54,7 @@ class Noise(NamedTuple):
     num_groups: int
 
     def margin(self, inverse_n: float, *, num_comparisons: int) -> float:
-        """The largest difference of two means that the seeds alone make, in 95 of 100 cases: Student's t.
+        """The largest difference of two means that this noise alone makes, in 95 of 100 cases: Student's t.
 
         Where two means were chosen for their difference, any two of them might have been: so many differences are
         within it, all of them, in 95 of 100 cases or more (Bonferroni).
@@ -80,6 +81,29 @@ def pooled(groups: Iterable[Sequence[float]]) -> Noise | None:
     degrees = sum(found.n - 1 for found in spreads)
     squares = math.fsum((found.n - 1) * (found.std or 0.0) ** 2 for found in spreads)
     return Noise(math.sqrt(squares / degrees), degrees, len(spreads))
+
+
+def blocked(table: Sequence[Sequence[float]]) -> Noise | None:
+    """The noise that is left where every column has moved all rows alike; None where nothing is left.
+
+    The residuals of rows and columns that add up: a randomized block design, (R - 1)(C - 1) degrees of freedom.
+
+    Args:
+        table: R rows (settings) of C values (one of each block), R and C >= 2.
+    """
+    rows = [math.fsum(values) / len(values) for values in table]
+    columns = [math.fsum(values) / len(values) for values in zip(*table, strict=True)]
+    mean = math.fsum(rows) / len(rows)
+    residuals = [
+        value - row - column + mean
+        for row, values in zip(rows, table, strict=True)
+        for column, value in zip(columns, values, strict=True)
+    ]
+    largest = max(abs(value) for values in table for value in values)
+    if all(abs(residual) <= ROUNDING * largest for residual in residuals):
+        return None
+    degrees = (len(rows) - 1) * (len(columns) - 1)
+    return Noise(math.sqrt(math.fsum(residual**2 for residual in residuals) / degrees), degrees, len(rows))
 
 
 def figure(value: float) -> str:

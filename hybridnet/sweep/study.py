@@ -11,13 +11,14 @@ from pathlib import Path
 from hybridnet import config
 from hybridnet.errors import Fault, InputError
 from hybridnet.monitor import direction
+from hybridnet.sweep.candidate import Candidate, candidates_of, comparable
+from hybridnet.sweep.design import Design, designed
 from hybridnet.sweep.ledger import Ledger, read_sweep
 from hybridnet.sweep.outcome import Outcome, read_outcome
 from hybridnet.sweep.record import Job
-from hybridnet.sweep.settings import SEED, canonical, number, shown
-from hybridnet.sweep.statistics import Noise, Spread, pooled, spread
+from hybridnet.sweep.settings import FOLD, REPLICATION, SEED, UNKNOWN, by_size, canonical, number, shown
+from hybridnet.sweep.statistics import Noise
 
-UNKNOWN = "default"  # a key that was not typed, of a job that has no configuration yet
 MOST_VALUES = 8  # of an axis; a number with more of them was drawn, not listed
 
 
@@ -43,23 +44,6 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """Settings that were compared with others: jobs that differ in their seed alone.
-
-    Attributes:
-        values: one for each axis.
-        outcomes: of all its jobs.
-        counted: those of them that enter the mean, the best one first.
-        result: their mean and spread; None where nothing counts.
-    """
-
-    values: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
-    counted: tuple[Outcome, ...]
-    result: Spread | None
-
-
-@dataclass(frozen=True)
 class Study:
     """Jobs of one or several sweeps, compared.
 
@@ -67,10 +51,10 @@ class Study:
         folders: of the sweeps.
         config_dirs: the user's own configuration folder of each sweep, or None.
         monitor: the metric that is compared.
-        axes: settings that differ, without the seed.
+        axes: settings that differ, without seed and fold.
         outcomes: of all jobs.
         candidates: the best one first; those without a result at the end.
-        noise: of the seeds; None where no settings have two with different results.
+        design: how the winner and those that were judged on pictures of its are compared.
     """
 
     folders: tuple[Path, ...]
@@ -79,7 +63,7 @@ class Study:
     axes: tuple[Axis, ...]
     outcomes: tuple[Outcome, ...]
     candidates: tuple[Candidate, ...]
-    noise: Noise | None
+    design: Design
     _values: Mapping[int, Mapping[str, str]]
 
     @property
@@ -98,26 +82,57 @@ class Study:
         return self.ranked[0] if self.ranked else None
 
     @cached_property
+    def _are_comparable(self) -> set[int]:
+        return {id(candidate) for candidate in self.comparable}
+
+    def is_comparable(self, candidate: Candidate) -> bool:
+        """Whether it was judged on pictures of the winner's."""
+        return id(candidate) in self._are_comparable
+
+    @cached_property
     def counted(self) -> tuple[Outcome, ...]:
         """Outcomes that enter a mean, by number."""
         chosen = {id(outcome) for candidate in self.ranked for outcome in candidate.counted}
         return tuple(outcome for outcome in self.outcomes if id(outcome) in chosen)
+
+    @property
+    def noise(self) -> Noise | None:
+        """Of the seeds, or folds; None where no settings have two with different results."""
+        return self.design.noise
+
+    @property
+    def replication(self) -> tuple[str, ...]:
+        """The seed; before it the fold, where not all jobs have the same."""
+        folds = {of_job.get(FOLD) for of_job in self._values.values()}
+        return (FOLD, SEED) if len(folds) > 1 else (SEED,)
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """Those that the winner was trained on, where the study has several; else none: the fold is then a setting."""
+        known = [fold for fold in self.winner.folds if fold != UNKNOWN] if self.winner else []
+        return tuple(known) if FOLD in self.replication else ()
+
+    @cached_property
+    def comparable(self) -> tuple[Candidate, ...]:
+        """The winner, and the others of the ranked that were judged on pictures of its."""
+        return tuple(comparable(self.ranked))
 
     def having(self, *statuses: str) -> list[Outcome]:
         """Outcomes of jobs with one of these statuses."""
         return [outcome for outcome in self.outcomes if outcome.job.status in statuses]
 
     def value(self, outcome: Outcome, key: str) -> str:
-        """What a job has at an axis, or at `seed`."""
+        """What a job has at an axis, or at a key of `replication`."""
         return self._values[id(outcome)][key]
 
     def is_within_noise(self, candidate: Candidate) -> bool | None:
-        """Whether other seeds might have made it the winner of all that are ranked; None where that cannot be told."""
-        if self.noise is None or self.winner is None or not candidate.result:
+        """Whether other seeds, or folds, might have made it the winner; None where that cannot be told."""
+        if self.noise is None or self.winner is None or not self.is_comparable(candidate):
             return None
-        best, own = self.winner.result, candidate.result
-        margin = self.noise.margin(1 / best.n + 1 / own.n, num_comparisons=max(1, len(self.ranked) - 1))
-        return abs(best.mean - own.mean) <= margin
+        assert self.winner.result is not None and candidate.result is not None
+        inverse_n = self.design.inverse_n(self.winner.judged) + self.design.inverse_n(candidate.judged)
+        margin = self.noise.margin(inverse_n, num_comparisons=max(1, len(self.comparable) - 1))
+        return abs(self.winner.result.mean - candidate.result.mean) <= margin
 
     def described(self, candidate: Candidate) -> str:
         """`heads=4, dropout=0.1`."""
@@ -146,11 +161,12 @@ def read_study(folders: Sequence[Path]) -> Study:
     values = _values(outcomes)
     axes = tuple(_axes(values))
     places = [tuple(of_job[axis.key] for axis in axes) for of_job in values]
-    candidates = _candidates(outcomes, places, [of_job[SEED] for of_job in values], monitor)
-    noise = pooled([outcome.value for outcome in candidate.counted] for candidate in candidates)
+    candidates = candidates_of(outcomes, places, values, monitor)
+    ranked = [candidate for candidate in candidates if candidate.result]
+    design = designed([candidate.judged for candidate in comparable(ranked)])
     own = {id(outcome): found for outcome, found in zip(outcomes, values, strict=True)}
     config_dirs = {folder: content["config_dir"] for folder, content in asked.items()}
-    return Study(folders, config_dirs, monitor, axes, outcomes, candidates, noise, own)
+    return Study(folders, config_dirs, monitor, axes, outcomes, candidates, design, own)
 
 
 def _jobs(folder: Path) -> list[Job]:
@@ -180,43 +196,13 @@ def _axes(values: Sequence[Mapping[str, str]]) -> Iterator[Axis]:
     different = {}
     for key in values[0] if values else ():
         own = dict.fromkeys(of_job[key] for of_job in values)
-        if key != SEED and len(own) > 1:
+        if key not in REPLICATION and len(own) > 1:
             different[key] = own
     short = [_last(key) for key in different]
     for key, own in different.items():
         name = _last(key) if short.count(_last(key)) == 1 else key
-        yield Axis(key, name, tuple(sorted(own, key=_order)))
+        yield Axis(key, name, tuple(sorted(own, key=by_size)))
 
 
 def _last(key: str) -> str:
     return key.replace("/", ".").rpartition(".")[2]
-
-
-def _order(value: str) -> tuple[bool, float]:
-    """Numbers by size, before all else in the order in which it came."""
-    found = number(value)
-    return (True, 0.0) if found is None else (False, found)
-
-
-def _candidates(
-    outcomes: Sequence[Outcome], places: Sequence[tuple[str, ...]], seeds: Sequence[str], monitor: str
-) -> tuple[Candidate, ...]:
-    grouped: dict[tuple[str, ...], list[Outcome]] = {}
-    trainings: dict[int, tuple[object, ...]] = {}  # equal ones of one sweep, whatever their jobs' identities
-    for place, seed, outcome in zip(places, seeds, outcomes, strict=True):
-        grouped.setdefault(place, []).append(outcome)
-        trainings[id(outcome)] = (outcome.job.folder.parent, place, seed)
-    with_value = [outcome for outcome in outcomes if outcome.value is not None]
-    complete = [outcome for outcome in with_value if outcome.job.status == "complete"] or with_value
-    distinct = {outcome.job.identity: outcome for outcome in reversed(complete)}.values()
-    distinct = {trainings[id(outcome)]: outcome for outcome in sorted(distinct, key=lambda o: -o.job.number)}.values()
-    once = {id(outcome) for outcome in distinct}
-    sign = direction(monitor)
-    found = []
-    for place, members in grouped.items():
-        counted = [outcome for outcome in members if id(outcome) in once]
-        counted.sort(key=lambda outcome: -sign * outcome.value)
-        result = spread([outcome.value for outcome in counted]) if counted else None
-        found.append(Candidate(place, tuple(members), tuple(counted), result))
-    found.sort(key=lambda c: (c.result is None, -sign * c.result.mean if c.result else 0.0))
-    return tuple(found)

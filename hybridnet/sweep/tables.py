@@ -12,8 +12,9 @@ from rich.text import Text
 from hybridnet.markdown import block, code, escaped
 from hybridnet.markdown import table as markdown_table
 from hybridnet.sweep import wording
-from hybridnet.sweep.settings import SEED, shown
-from hybridnet.sweep.study import Candidate, Study
+from hybridnet.sweep.candidate import Candidate
+from hybridnet.sweep.settings import shown
+from hybridnet.sweep.study import Study
 from hybridnet.wording import number_of
 
 MOST_SHOWN = 10  # settings in the terminal
@@ -25,7 +26,7 @@ OF_TRAINING = ("train_seconds", "train_images_per_second", "num_parameters")
 
 def csv_rows(study: Study) -> list[list[Any]]:
     """One row for each job, below the names of the columns; what a job does not have is empty."""
-    keys = [*(axis.key for axis in study.axes), SEED]
+    keys = [*(axis.key for axis in study.axes), *study.replication]
     heading = ["number", "folder", "status", "attempt", *keys, f"monitored_{study.monitor}"]
     rows: list[list[Any]] = [[*heading, *MEASURED, "epochs", *OF_TRAINING, "error"]]
     for outcome in study.outcomes:
@@ -60,7 +61,7 @@ def markdown(study: Study) -> str:
         lines += markdown_table(heading, (cells for _, cells in rows))
     lines += [f"{note}\n" for note in wording.notes(study)]
     if command := wording.reproduce(study):
-        lines += ["The best job again:", "", *block(command), ""]
+        lines += [f"{wording.what_again(study)} again:", "", *block(command), ""]
     for title, outcomes in (("Failed", study.having("failed")), ("Pruned", study.having("pruned"))):
         lines += [f"## {title}", ""] if outcomes else []
         for outcome in outcomes:
@@ -105,5 +106,5 @@ def terminal(study: Study) -> Iterator[Table | str]:
     if len(failed) > MOST_FAILED:
         yield f"  … and {len(failed) - MOST_FAILED} more that failed"
     yield from wording.notes(study)
-    if command := wording.reproduce(study):
-        yield f"best: {command}"
+    if study.winner and (command := wording.reproduce(study)):
+        yield f"{'best' if len(study.winner.folds) == 1 else 'best settings, on all folds'}: {command}"

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hybridnet.files import shortened
-from hybridnet.sweep.settings import is_setting, shown
+from hybridnet.sweep.candidate import Candidate
+from hybridnet.sweep.settings import FOLD, SEED, is_setting, settings_of, shown
 from hybridnet.sweep.statistics import figure
-from hybridnet.sweep.study import Candidate, Study
+from hybridnet.sweep.study import Study
 from hybridnet.wording import number_of
 
 STATUSES = ("complete", "pruned", "failed", "stopped", "interrupted", "running", "pending")
 UNFINISHED = ("stopped", "interrupted", "running", "pending")
 MOST_LISTED = 12  # values of an axis
+OTHER_PICTURES = "other pictures"
 TELL_SEEDS = "seed=0,1,2"
 
 
@@ -33,9 +35,10 @@ def swept(study: Study) -> str:
         values = [shown(value) for value in axis.values]
         listed = ",".join(values[:MOST_LISTED]) + (f",… ({len(values)} values)" if len(values) > MOST_LISTED else "")
         parts.append(f"{axis.key}={listed}")
-    seeds = dict.fromkeys(study.value(outcome, "seed") for outcome in study.outcomes)
-    if len(seeds) > 1:
-        parts.append(f"seed={','.join(list(seeds)[:MOST_LISTED])}{',…' * (len(seeds) > MOST_LISTED)}")
+    for key in study.replication:
+        found = list(dict.fromkeys(study.value(outcome, key) for outcome in study.outcomes))
+        if len(found) > 1:
+            parts.append(f"{key}={','.join(found[:MOST_LISTED])}{',…' * (len(found) > MOST_LISTED)}")
     return ", ".join(parts) or "nothing: all jobs have the same settings"
 
 
@@ -48,8 +51,26 @@ def verdict(study: Study, candidate: Candidate) -> str:
     """How a candidate compares with the best one."""
     if candidate is study.winner:
         return "best"
+    if not study.is_comparable(candidate):
+        return OTHER_PICTURES
     within = study.is_within_noise(candidate)
     return "" if within is None else "within noise" if within else "worse"
+
+
+def averaged(study: Study, candidate: Candidate) -> str:
+    """What a mean is over: `3 seeds`, `5 folds`, `15 runs: 5 folds, 3 seeds`."""
+    num_runs, num_folds = len(candidate.counted), len(candidate.folds)
+    if num_folds == 1:
+        return number_of(num_runs, "seed")
+    if num_folds == num_runs:
+        return number_of(num_folds, "fold")
+    num_seeds = len({study.value(outcome, SEED) for outcome in candidate.counted})
+    return f"{num_runs} runs: {number_of(num_folds, 'fold')}, {number_of(num_seeds, 'seed')}"
+
+
+def noise_of(study: Study) -> str:
+    """What makes the differences that mean nothing."""
+    return "the folds' noise" if study.design.is_by_fold else "the seeds' noise"
 
 
 def notes(study: Study) -> Iterator[str]:
@@ -62,8 +83,14 @@ def notes(study: Study) -> Iterator[str]:
     elif pruned := study.having("pruned"):
         be = "is" if len(pruned) == 1 else "are"
         yield f"{number_of(len(pruned), 'pruned job')} ended early and {be} in no mean."
+    if any(len(candidate.folds) > 1 for candidate in study.ranked):
+        kinds = dict.fromkeys(averaged(study, candidate) for candidate in study.ranked)
+        yield f"{'Each' if len(study.ranked) > 1 else 'The'} mean is over {', or '.join(kinds)}."
     if len(study.ranked) > 1:
-        yield _noise(study)
+        if num_other := len(study.ranked) - len(study.comparable):
+            yield _other_pictures(study, num_other)
+        if len(study.comparable) > 1:
+            yield _noise(study)
         if len(study.ranked) > 2:
             yield (
                 f"The best of {len(study.ranked)} settings is likely to be a lucky one too, and somewhat worse on "
@@ -74,34 +101,69 @@ def notes(study: Study) -> Iterator[str]:
         yield f"Means are over {min(sizes)} to {max(sizes)} jobs; n says how many."
 
 
-def _noise(study: Study) -> str:
-    if study.noise is None:
-        has_seeds = any(candidate.result.n > 1 for candidate in study.ranked)
-        cause = "all seeds of a setting agree by chance" if has_seeds else "no settings were trained with two seeds"
-        hint = "More seeds tell it." if has_seeds else f"{TELL_SEEDS} in the same command tells it."
-        return f"Which differences are more than chance cannot be told: {cause}. {hint}"
-    others = [candidate for candidate in study.ranked if candidate is not study.winner]
-    within = sum(bool(study.is_within_noise(candidate)) for candidate in others)
-    test = "Student's t, 95 %"
-    if len(others) == 1:
-        said = f"The other setting is {'' if within else 'not '}within"
-    else:
-        said = f"{within or 'None'} of the other {len(others)} settings {'is' if within == 1 else 'are'} within"
-        test += f", corrected for {len(others)} comparisons"
+def _other_pictures(study: Study, number: int) -> str:
+    others = len(study.ranked) - 1
+    who = f"{number} of the other {others} settings" if others > 1 else "The other setting"
+    be = "were" if number > 1 else "was"
     return (
-        f"Runs that differ in their seed alone have a standard deviation of {figure(study.noise.std)} (pooled, "
-        f"{study.noise.degrees} degrees of freedom). {said} the seeds' noise of the best ({test})."
+        f"{who} {be} measured on other pictures than the best (another table, data.valid_limit or data.fold): such "
+        "results are not compared."
     )
 
 
+def _noise(study: Study) -> str:
+    if study.noise is None:
+        kind = "folds" if study.design.is_by_fold else "seeds"
+        has_several = any(candidate.result.n > 1 for candidate in study.comparable)
+        cause = f"all {kind} of a setting agree by chance" if has_several else "no settings were trained with two seeds"
+        hint = f"More {kind} tell it." if has_several else f"{TELL_SEEDS} in the same command tells it."
+        return f"Which differences are more than chance cannot be told: {cause}. {hint}"
+    others = [candidate for candidate in study.comparable if candidate is not study.winner]
+    within = sum(bool(study.is_within_noise(candidate)) for candidate in others)
+    test = "Student's t, 95 %"
+    if len(others) == 1:
+        of_these = "" if len(study.ranked) == 2 else " on these pictures"
+        said = f"The other setting{of_these} is {'' if within else 'not '}within"
+    else:
+        of_these = "" if len(others) == len(study.ranked) - 1 else " on these pictures"
+        be = "is" if within == 1 else "are"
+        said = f"{within or 'None'} of the other {len(others)} settings{of_these} {be} within"
+        test += f", corrected for {len(others)} comparisons"
+    return (
+        f"{_replicates(study)} have a standard deviation of {figure(study.noise.std)} (pooled, "
+        f"{study.noise.degrees} degrees of freedom). {said} {noise_of(study)} of the best ({test})."
+    )
+
+
+def _replicates(study: Study) -> str:
+    """Whose standard deviation the noise is."""
+    if not study.design.is_by_fold:
+        return "Runs that differ in their seed alone"
+    has_seeds = any(len(candidate.counted) > len(candidate.folds) for candidate in study.comparable)
+    who = "the means over the seeds of a fold" if has_seeds else "runs that differ in their fold alone"
+    if study.design.is_blocked:
+        return f"All settings have the same folds. Beside what a fold makes of all of them alike, {who}"
+    return f"The folds are not the same for all settings, and what they make of a result is in the noise: {who}"
+
+
 def reproduce(study: Study) -> str | None:
-    """The command that trains the best job again."""
+    """The command that trains the best job again; where its settings were trained on several folds, on all of them."""
     if study.winner is None:
         return None
-    job = study.winner.counted[0].job
+    job, folds = study.winner.counted[0].job, study.winner.folds
     overrides = [text for text in job.overrides if is_setting(text)]
     own = study.config_dirs[_home(study, job.folder)]
-    return shlex.join(["python", "train.py", *(["--config-dir", own] if own else []), *overrides])
+    words = ["python", "train.py", *(["-m"] if len(folds) > 1 else []), *(["--config-dir", own] if own else [])]
+    if len(folds) > 1:
+        overrides = [text for text in overrides if FOLD not in settings_of([text])]
+        overrides.append(f"{FOLD}={','.join(folds)}")
+    return shlex.join([*words, *overrides])
+
+
+def what_again(study: Study) -> str:
+    """What the command of `reproduce` trains."""
+    num_folds = len(study.winner.folds) if study.winner else 1
+    return "The best job" if num_folds == 1 else f"The best settings, on all {num_folds} folds,"
 
 
 def again(study: Study) -> str:

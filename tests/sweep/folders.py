@@ -44,6 +44,7 @@ class SweepFolder:
         always: Sequence[str] = ALWAYS,
         saved: str | None = None,
         identity: str | None = None,
+        pictures: str | None = None,
         **metrics: Any,
     ) -> Job:
         """A job with the best value `value`.
@@ -52,6 +53,7 @@ class SweepFolder:
             curve: values of the metric by epoch.
             always: overrides of all jobs.
             saved: text of `.hydra/config.yaml`.
+            pictures: digest of those that it was validated on.
         """
         number = self.num_jobs
         self.num_jobs += 1
@@ -70,12 +72,13 @@ class SweepFolder:
         if value is not None:
             write_json(folder / "metrics.json", {self.monitor: value, "best_epoch": 2, "epochs": 3, **metrics})
             seed = next((text[5:] for text in overrides if text.startswith("seed=")), "42")
-            environment = {
+            environment: dict[str, Any] = {
                 "seed": int(seed),
                 "git_commit": "abc1234",
                 "device_name": "a test's machine",
                 "precision": "bf16",
             }
+            environment |= {} if pictures is None else {"data": {"train": "t", "valid": pictures}}
             write_json(folder / "environment.json", environment)
         if saved is not None:
             (folder / ".hydra").mkdir()

@@ -112,3 +112,30 @@ def test_three_axes_make_three_pairs_whose_other_settings_weigh_the_same(tmp_pat
         ("heads", "dropout"),
     ]
     assert pairs[0].means == pytest.approx(dict.fromkeys(pairs[0].means, 0.75))
+
+
+def test_an_effect_is_found_within_the_folds(tmp_path: Path) -> None:
+    """0.03 apart in each of folds that are 0.6 apart. Judged on other pictures, they have no verdict."""
+    for name, pictures, has_same, is_noise in (("a", "x", True, False), ("b", "y", False, None)):
+        sweep = SweepFolder(tmp_path / name)
+        for heads, more in ((2, 0.0), (4, 0.03)):
+            for fold, easy in enumerate((0.9, 0.6, 0.3)):
+                digest = f"{'x' if heads == 2 else pictures}{fold}"
+                value = easy + more + (heads == 4) * fold / 1000
+                sweep.add(value, f"model.heads={heads}", f"data.fold={fold}", pictures=digest)
+        study = read_study([sweep.folder])
+        (effect,) = effects(study)
+        assert (effect.has_same_pictures, effect.is_noise) == (has_same, is_noise)
+        assert interactions(study) == []
+
+
+def test_the_same_settings_on_other_pictures_are_other_combinations(tmp_path: Path) -> None:
+    folders = []
+    for number, value in enumerate((0.5, 0.9)):
+        sweep = SweepFolder(tmp_path / f"{number}")
+        for heads in (2, 4):
+            sweep.add(value + heads / 100, f"model.heads={heads}", pictures=str(number))
+        folders.append(sweep.folder)
+    (effect,) = effects(read_study(folders))
+    assert effect.num_fair == 2 and effect.means == pytest.approx({"2": 0.72, "4": 0.74})
+    assert (effect.has_same_pictures, effect.is_noise) == (False, None)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hybridnet.files import write_json
 from hybridnet.sweep.outcome import read_outcome
 from tests.sweep.folders import SweepFolder
 
@@ -46,3 +47,12 @@ def test_a_cause_is_one_line(tmp_path: Path) -> None:
     sweep.add(None, status="failed")
     causes = [read_outcome(sweep.jobs()[number], label="", monitor="valid_acc").cause for number in (0, 1)]
     assert causes == ["ValueError: too long", "no reason was recorded"]
+
+
+def test_the_pictures_are_known_by_their_digest(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for pictures in ("abc", None):
+        sweep.add(0.9, pictures=pictures)
+    write_json(sweep.add(0.9).folder / "environment.json", {"data": "?"})
+    outcomes = [read_outcome(job, label="0", monitor="valid_acc") for job in sweep.jobs()]
+    assert [outcome.pictures for outcome in outcomes] == ["abc", None, None]

@@ -131,3 +131,18 @@ def test_several_sweeps_are_named_by_letters(sweep: SweepFolder, tmp_path: Path)
     parsed = Page(page(study, []))
     assert f"A: {sweep.folder}" in parsed.text and f"B: {other.folder}" in parsed.text
     assert "Its best job, B0, has 0.9500" in parsed.text
+
+
+def test_a_page_says_what_was_averaged(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for heads in (2, 4):
+        for fold in (0, 1, 2):
+            sweep.add(heads / 10 + fold * heads / 100, f"model.heads={heads}", f"data.fold={fold}", pictures=f"{fold}")
+    sweep.add(0.1, "model.heads=8", "data.fold=0", pictures="others")
+    _, parsed = _page(sweep)
+    assert "valid_acc 0.4400 ± 0.0400 (mean ± std over 3 folds)" in parsed.text
+    assert "Its best job, 5, has 0.4800. This trains these settings on all 3 folds again:" in parsed.text
+    assert "model.heads=4 data.fold=0,1,2" in parsed.text and "other pictures" in parsed.text
+    assert "1 of the other 2 settings was measured on other pictures" in parsed.text
+    assert {"data-label": "data.fold", "class": "short"} in parsed.having("td")
+    assert "Two settings together" not in parsed.text

@@ -129,3 +129,23 @@ def test_little_is_enough(tmp_path: Path, status: str) -> None:
     assert pictures(read_study([sweep.folder])) == []
     sweep.add(0.5 if status == "complete" else None, status=status, curve=None if status == "pending" else [1e9])
     assert list(_drawn(read_study([sweep.folder]), tmp_path)) == ([] if status == "pending" else ["curves.png"])
+
+
+@pytest.mark.parametrize(
+    ("digest", "said"),
+    [
+        ("x", ". This is more than the folds' noise."),
+        ("y", ". They were measured on other pictures, and are not to be compared."),
+    ],
+)
+def test_captions_of_folds(tmp_path: Path, digest: str, said: str) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for heads in (2, 4):
+        for fold in (0, 1, 2):
+            own = f"{digest if heads == 4 else 'x'}{fold}"
+            value = 0.3 + fold / 5 + heads / 100 + heads * fold / 10000
+            sweep.add(value, f"model.heads={heads}", f"data.fold={fold}", pictures=own)
+    study = read_study([sweep.folder])
+    (effect,) = effects(study)
+    assert caption(study, effect) == f"heads: on average 0.5404 at 4, 0.5202 at 2{said}"
+    assert [picture.name for picture in pictures(study)] == ["effect_0.png", "curves.png"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hybridnet.sweep.settings import canonical, is_setting, settings_of, shown
+from hybridnet.sweep.settings import by_size, canonical, is_setting, settings_of, shown
 
 
 def test_overrides_become_keys_and_values() -> None:
@@ -70,3 +70,7 @@ def test_a_drawn_number_is_shortened() -> None:
         "0.15",
         "a_long_name",
     ]
+
+
+def test_numbers_come_by_size_before_words() -> None:
+    assert sorted(["b", "10", "2", "a", "1e-3"], key=by_size) == ["1e-3", "2", "10", "b", "a"]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hybridnet.sweep.statistics import Spread, figure, pooled, spread
+from hybridnet.sweep.statistics import Spread, blocked, figure, pooled, spread
 
 
 def test_a_spread_is_that_of_the_sample() -> None:
@@ -25,6 +25,12 @@ def test_noise_is_pooled_over_groups_of_two_or_more() -> None:
     assert pooled([[0.1], [0.2], []]) is None
     assert pooled([[0.1, 0.1, 0.1], [0.3, 0.3], [0.2]]) is None, "they agree by chance"
     assert pooled([[0.1, 0.1], [0.3, 0.5]]) == pytest.approx((0.1, 2, 2))
+
+
+def test_what_moves_all_rows_alike_is_no_noise() -> None:
+    """Rows 0.5, 0.3 and columns 0.8, 0.3, 0.1: residuals 0.1, 0, -0.1 and -0.1, 0, 0.1 with (2 - 1)(3 - 1) degrees."""
+    assert blocked([[1.0, 0.4, 0.1], [0.6, 0.2, 0.1]]) == pytest.approx((np.sqrt(0.04 / 2), 2, 2))
+    assert blocked([[0.9, 0.3], [0.7, 0.1], [0.8, 0.2]]) is None, "but for rounding"
 
 
 @pytest.mark.parametrize("num_settings", [2, 8, 24])

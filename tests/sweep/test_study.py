@@ -176,3 +176,52 @@ def test_there_may_be_nothing_to_compare(tmp_path: Path, num_jobs: int) -> None:
     study = read_study([sweep.folder])
     assert (len(study.axes), len(study.ranked), study.noise) == (0, num_jobs, None)
     assert study.winner is None or study.described(study.winner) == ""
+
+
+def test_folds_are_no_setting(tmp_path: Path) -> None:
+    """Two settings 0.02 apart; residuals of 0.005 with 2 degrees: 4.3027 · 0.00707 · sqrt(2/3) = 0.0248."""
+    sweep = SweepFolder(tmp_path / "sweep")
+    for model, less in (("plain", (0, 0, 0)), ("ca", (0.01, 0.03, 0.02))):
+        for fold, easy in enumerate((0.9, 0.6, 0.3)):
+            sweep.add(easy - less[fold], f"model={model}", f"data.fold={fold}")
+    study = read_study([sweep.folder])
+    assert [axis.key for axis in study.axes] == ["model"]
+    assert (study.replication, study.folds) == (("data.fold", "seed"), ("0", "1", "2"))
+    assert study.value(study.outcomes[1], "data.fold") == "1"
+    assert study.design.is_blocked and [study.is_within_noise(candidate) for candidate in study.ranked] == [True, True]
+
+
+def test_a_fold_that_all_jobs_have_is_as_any_other_setting(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for heads in (2, 4):
+        sweep.add(heads / 10, "data.fold=2", f"model.heads={heads}")
+    study = read_study([sweep.folder])
+    assert (study.replication, study.folds) == (("seed",), ())
+
+
+def test_the_folds_are_not_a_difference_between_settings(tmp_path: Path) -> None:
+    """0.1 apart in every fold, which the folds' own spread of 0.3 would hide: as it does without a common fold."""
+    sweep = SweepFolder(tmp_path / "sweep")
+    for model, off in (("plain", 0.0), ("ca", 0.1)):
+        for fold, easy in enumerate((0.9, 0.6, 0.3)):
+            sweep.add(easy - off + fold * off / 50, f"model={model}", f"data.fold={fold}")
+    study = read_study([sweep.folder])
+    assert study.is_within_noise(study.ranked[1]) is False
+    sweep.add(0.2, "model=ca", "data.fold=3")
+    study = read_study([sweep.folder])
+    assert not study.design.is_blocked and study.is_within_noise(study.ranked[1]) is True
+
+
+def test_what_was_judged_on_other_pictures_is_not_compared(tmp_path: Path) -> None:
+    """Nor is it counted among the comparisons, or its seeds in the noise."""
+    sweep = SweepFolder(tmp_path / "sweep")
+    for heads, mean, pictures in ((2, 0.9, "all"), (4, 0.5, "few"), (8, 0.85, "all")):
+        for seed, offset in enumerate((0.01, -0.01) if pictures == "all" else (0.3, -0.3)):
+            sweep.add(mean + offset, f"model.heads={heads}", f"seed={seed}", pictures=pictures)
+    study = read_study([sweep.folder])
+    assert [study.is_comparable(candidate) for candidate in study.ranked] == [True, True, False]
+    assert [study.is_within_noise(candidate) for candidate in study.ranked] == [True, True, None]
+    assert study.noise == pytest.approx((0.0141421, 2, 2), rel=1e-5)
+    sweep.add(0.8, "model.heads=16")
+    compared = [candidate.values for candidate in read_study([sweep.folder]).comparable]
+    assert compared == [("2",), ("8",), ("16",)], "a run without a digest may have been judged on any"

@@ -80,3 +80,22 @@ def test_nothing_is_no_error(tmp_path: Path) -> None:
     empty = read_study([SweepFolder(tmp_path / "empty").folder])
     assert len(csv_rows(empty)) == 1
     assert "there is nothing to compare" in markdown(empty) and "there is nothing to compare" in _printed(empty)
+
+
+def test_folds_have_a_column_of_the_jobs_and_none_of_the_ranking(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for heads in (2, 4):
+        for fold in (0, 1):
+            value = heads / 10 + fold / 100
+            sweep.add(value, f"model.heads={heads}", f"data.fold={fold}", pictures=f"{heads}, {fold}")
+    study = read_study([sweep.folder])
+    heading, *rows = csv_rows(study)
+    assert heading[4:7] == ["model.heads", "data.fold", "seed"] and [row[5] for row in rows] == ["0", "1", "0", "1"]
+    text, printed = markdown(study), _printed(study)
+    assert "| rank | heads | valid\\_acc | n | verdict |" in text
+    assert "| 1 | 4 | 0.4050 ± 0.0071 | 2 | best |\n| 2 | 2 | 0.2050 ± 0.0071 | 2 | other pictures |\n" in text
+    for said in (text, printed):
+        assert "Each mean is over 2 folds." in said and "was measured on other pictures than the best" in said
+    command = "python train.py -m model.size=lite trainer.epochs=3 model.heads=4 data.fold=0,1"
+    assert f"The best settings, on all 2 folds, again:\n\n    {command}\n" in text
+    assert f"best settings, on all folds: {command}" in printed

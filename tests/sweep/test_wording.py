@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from hybridnet.sweep import wording
-from hybridnet.sweep.study import read_study
+from hybridnet.sweep.study import Study, read_study
 from tests.sweep.folders import SweepFolder
 
 
@@ -98,3 +99,84 @@ def test_notes_of_two_settings(tmp_path: Path) -> None:
 )
 def test_notes_of_one_job(tmp_path: Path, status: str, value: float | None, text: str) -> None:
     assert _notes(tmp_path, (value, 2, 0, status)) == text
+
+
+def _folds(folder: Path, *, folds: Sequence[int] = (0, 1, 2), seeds: Sequence[int] = (42,), left: int = 0) -> Study:
+    """Two models over folds and seeds, without the last jobs."""
+    sweep = SweepFolder(folder / "sweep")
+    jobs = [(model, fold, seed) for model in ("plain", "ca") for fold in folds for seed in seeds]
+    for model, fold, seed in jobs[: len(jobs) - left]:
+        value = 0.9 - fold / 10 - (model == "ca") * (0.01 + fold / 1000) + seed / 10000
+        sweep.add(value, f"model={model}", f"data.fold={fold}", *([f"seed={seed}"] if len(seeds) > 1 else []))
+    return read_study([sweep.folder])
+
+
+def test_folds_are_said_to_be_averaged(tmp_path: Path) -> None:
+    study = _folds(tmp_path)
+    assert wording.swept(study) == "model=plain,ca, data.fold=0,1,2"
+    assert wording.averaged(study, study.ranked[0]) == "3 folds"
+    text = " ".join(wording.notes(study))
+    assert text.startswith("Each mean is over 3 folds. All settings have the same folds. Beside what a fold makes of ")
+    assert "all of them alike, runs that differ in their fold alone have a standard deviation of 0.0007" in text
+    assert "(pooled, 2 degrees of freedom). The other setting is not within the folds' noise of the best" in text
+
+
+def test_folds_and_seeds_are_said_to_be_averaged(tmp_path: Path) -> None:
+    study = _folds(tmp_path, folds=(0, 1, 2, 3, 4), seeds=(0, 1, 2))
+    assert wording.averaged(study, study.ranked[0]) == "15 runs: 5 folds, 3 seeds"
+    text = " ".join(wording.notes(study))
+    assert text.startswith("Each mean is over 15 runs: 5 folds, 3 seeds. All settings have the same folds.")
+    assert "the means over the seeds of a fold have a standard deviation of" in text
+    seeds = _folds(tmp_path / "seeds", folds=(0,), seeds=(0, 1, 2))
+    assert wording.averaged(seeds, seeds.ranked[0]) == "3 seeds"
+
+
+def test_folds_that_are_not_the_same_are_said_so(tmp_path: Path) -> None:
+    """The other one has the two easier folds, 0.89 and 0.789: squares 0.02 and 0.0051 with 3 degrees."""
+    text = " ".join(wording.notes(_folds(tmp_path, left=1)))
+    assert text.startswith("Each mean is over 2 folds, or 3 folds. The folds are not the same for all settings, and ")
+    assert "what they make of a result is in the noise: runs that differ in their fold alone have a standard " in text
+    assert "deviation of 0.0915 (pooled, 3 degrees of freedom). The other setting is within the folds' noise" in text
+
+
+def test_folds_that_agree_do_not_tell_what_is_noise(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for heads in (2, 4):
+        for fold in (0, 1):
+            sweep.add((heads + fold) / 10, f"model.heads={heads}", f"data.fold={fold}")
+    text = " ".join(wording.notes(read_study([sweep.folder])))
+    assert "cannot be told: all folds of a setting agree by chance. More folds tell it." in text
+
+
+def test_one_setting_over_folds_has_a_mean(tmp_path: Path) -> None:
+    study = _folds(tmp_path, left=3)
+    assert [*wording.notes(study)] == ["The mean is over 3 folds."]
+    assert wording.verdict(study, study.ranked[0]) == "best"
+
+
+def test_the_command_trains_all_folds_again(tmp_path: Path) -> None:
+    study = _folds(tmp_path, folds=(10, 2), seeds=(1, 3))
+    overrides = "model.size=lite trainer.epochs=3 model=plain seed=3 data.fold=2,10"
+    assert wording.reproduce(study) == f"python train.py -m {overrides}"
+    assert wording.what_again(study) == "The best settings, on all 2 folds,"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "said"),
+    [
+        ("xy", "The other setting was measured on other pictures than the best (another table, data.valid_limit or "),
+        ("xxy", "1 of the other 2 settings was measured on other pictures than the best (another table"),
+        ("xyyy", "3 of the other 3 settings were measured on other pictures than the best (another table"),
+    ],
+)
+def test_other_pictures_are_said_so(tmp_path: Path, pictures: str, said: str) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for number, digest in enumerate(pictures):
+        for seed in (0, 1):
+            sweep.add(0.9 - number / 10 + seed / 100, f"model.x={number}", f"seed={seed}", pictures=digest)
+    study = read_study([sweep.folder])
+    text = " ".join(wording.notes(study))
+    assert said in text
+    assert ("The other setting on these pictures is not within" in text) == (pictures == "xxy")
+    verdicts = [wording.verdict(study, candidate) for candidate in study.ranked]
+    assert verdicts == ["best", *("worse" if digest == "x" else "other pictures" for digest in pictures[1:])]
