@@ -319,3 +319,109 @@ def test_a_signal_is_handed_on(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     assert promote._run([sys.executable, str(script)]) == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+# Of folds
+
+
+TABLE = "path,label,split,fold\n0.png,a,valid,0\n1.png,a,train,1\n"
+SAVED = "data: {_target_: hybridnet.data.metadata.MetadataData, metadata: table.csv}\n"
+
+
+@pytest.fixture
+def folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Two heads are better than four, over the folds 1 and 0; train.py is stood for, and its commands are recorded.
+
+    A fresh training has the accuracy 0.5 + seed / 100 + fold / 10.
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("table.csv").write_text(TABLE)
+    always = ["data=metadata", "data.metadata=table.csv"]
+    sweep = SweepFolder(Path("sweep"))
+    for heads, value in ((2, 0.9), (4, 0.8)):
+        for fold in (1, 0):
+            swept = [f"model.heads={heads}", f"data.fold={fold}", "seed=0"]
+            sweep.add(value + fold / 100, *swept, always=always, saved=SAVED)
+    commands: list[list[str]] = []
+
+    def run(words: Sequence[str]) -> int:
+        commands.append(list(words))
+        given = dict(word.split("=", 1) for word in words if "=" in word)
+        trained = SweepFolder(Path(given["hydra.sweep.dir"]))
+        for seed in given["seed"].split(","):
+            for fold in given["data.fold"].split(","):
+                typed = [f"seed={seed}", f"data.fold={fold}"]
+                cfg = config.compose("train", ["experiment=leaves", *typed], config_dirs=["conf"])
+                identity = resume.identity(config.flat(cfg)[0], swept=[])
+                failed = (seed, fold) == ("3", "1")
+                value = None if failed else 0.5 + int(seed) / 100 + int(fold) / 10
+                trained.add(value, *typed, identity=identity, status="failed" if failed else "complete")
+        return 0
+
+    monkeypatch.setattr(promote, "_run", run)
+    return commands
+
+
+def test_the_fold_is_no_part_of_an_experiment(folds: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    _promote()
+    cfg = config.compose("train", ["experiment=leaves"], config_dirs=["conf"])
+    assert (cfg.model.heads, cfg.data.fold, cfg.data.metadata) == (2, None, "table.csv")
+    about = "the sweep's were 0,1; data.fold is not set: the table's column split decides"
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "use it: python train.py --config-dir conf experiment=leaves",
+        f"folds: {about}",
+    ]
+    text = Path("conf/experiment/leaves.yaml").read_text()
+    assert f"# Folds:    {about}\n" in text and "#           its best job: 0.9100\n" in text and "\n  fold" not in text
+
+
+def test_a_table_that_validates_by_its_folds_alone_needs_one(
+    folds: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("table.csv").write_text(TABLE.replace("valid", "train"))
+    _promote()
+    command, about = capsys.readouterr().out.splitlines()[1:]
+    assert command == "use it: python train.py --config-dir conf experiment=leaves data.fold=0"
+    assert about.endswith("data.fold=<fold> is to be typed: the table's column split has no validation")
+    text = Path("conf/experiment/leaves.yaml").read_text()
+    assert "# Command:  python train.py --config-dir conf experiment=leaves data.fold=0\n" in text
+    assert "data.fold=<fold> is to be typed" in " ".join(text.replace("#", "").split())
+
+
+@pytest.mark.parametrize("table", [None, "path\n"])
+def test_a_table_that_cannot_be_read_decides_nothing(folds: list[list[str]], table: str | None) -> None:
+    Path("table.csv").unlink()
+    if table is not None:
+        Path("table.csv").write_text(table)
+    _promote()
+    assert "data.fold is not set" in Path("conf/experiment/leaves.yaml").read_text()
+
+
+def test_fresh_seeds_are_trained_on_the_folds_of_the_sweep(
+    folds: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0.51, 0.61, 0.52 and 0.62: mean 0.565. Both means are over the folds 0 and 1."""
+    _promote(seeds=2)
+    assert folds[0][-3:-1] == ["seed=1,2", "data.fold=0,1"]
+    text = " ".join(Path("conf/experiment/leaves.yaml").read_text().replace("#", "").split())
+    assert "Fresh: valid_acc 0.5650 ± 0.0580 (n = 4) on seeds that the sweep has not seen: 1, 2, each on the " in text
+    assert "each on the folds 0, 1 defaults" in text
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "0.9050 ± 0.0071 (n = 2), the best of 2, over 2 folds" in printed and "0.5650 ± 0.0580 (n = 4)" in printed
+
+
+def test_a_seed_without_one_of_the_folds_is_in_no_mean(folds: list[list[str]]) -> None:
+    with pytest.raises(TrainingError, match="5 of 6 trainings on fresh seeds are complete"):
+        _promote(seeds=3)
+    text = " ".join(Path("conf/experiment/leaves.yaml").read_text().replace("#", "").split())
+    assert "0.5650 ± 0.0580 (n = 4) on seeds that the sweep has not seen: 1, 2, each" in text
+
+
+def test_a_fold_that_the_whole_sweep_had_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = SweepFolder(Path("sweep"))
+    for heads in (2, 4):
+        sweep.add(heads / 10, f"model.heads={heads}", always=["data=metadata", "data.fold=1"])
+    _promote()
+    assert config.compose("train", ["experiment=leaves"], config_dirs=["conf"]).data.fold == 1
+    assert "# Folds:" not in Path("conf/experiment/leaves.yaml").read_text()

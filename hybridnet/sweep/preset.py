@@ -14,7 +14,7 @@ from hybridnet.files import read_json, shortened, write_text
 from hybridnet.sweep import wording
 from hybridnet.sweep.launcher import how_to_continue
 from hybridnet.sweep.outcome import Outcome
-from hybridnet.sweep.settings import is_setting
+from hybridnet.sweep.settings import is_setting, settings_of
 from hybridnet.sweep.statistics import Spread, figure
 from hybridnet.sweep.study import Study
 from hybridnet.wording import number_of
@@ -23,7 +23,7 @@ LATER = f"# {'':<9} "  # lines of a header's entry
 PACKAGE = "# @package _global_\n"
 
 
-def body(outcome: Outcome, *, config_dirs: Sequence[str]) -> str:
+def body(outcome: Outcome, *, config_dirs: Sequence[str], without: Sequence[str] = ()) -> str:
     """The yaml, without a header, that composes to what a job was trained with.
 
     Its overrides are choices and values in it. What the job's own configuration has besides, from a yaml of the sweep
@@ -32,14 +32,16 @@ def body(outcome: Outcome, *, config_dirs: Sequence[str]) -> str:
     Args:
         outcome: of the job.
         config_dirs: the user's own configuration folders.
+        without: keys that are left out.
 
     Raises:
         InputError: for an override that no yaml can hold.
     """
-    overrides = [text for text in outcome.job.overrides if is_setting(text)]
+    typed = [text for text in outcome.job.overrides if is_setting(text)]
+    overrides = [text for text in typed if not settings_of([text]).keys() & {*without}]
     choices, values = config.taken_apart(overrides, config_dirs=config_dirs)
     asked = config.saved(outcome.job.folder) or config.compose("train", overrides, config_dirs=config_dirs)
-    wanted = _settings(asked)
+    wanted = {key: value for key, value in _settings(asked).items() if key not in without}
     text = _defaults(choices) + config.nested_yaml(values)
     different = _different(wanted, _tried(text, config_dirs))
     if different:
@@ -85,7 +87,7 @@ def _defaults(choices: Sequence[tuple[str, object, bool]]) -> str:
     return "".join(["defaults:\n", *(f"  - {line}\n" for line in lines)]) if len(lines) > 1 else ""
 
 
-def header(study: Study, command: str, fresh: Spread | None, seeds: Sequence[int]) -> str:
+def header(study: Study, command: str, fresh: Spread | None, seeds: Sequence[int], *, folds: str = "") -> str:
     """Comments that say where the experiment comes from.
 
     Args:
@@ -93,6 +95,7 @@ def header(study: Study, command: str, fresh: Spread | None, seeds: Sequence[int
         command: that uses it.
         fresh: its results on seeds that the sweep has not seen, if it was trained on some.
         seeds: those.
+        folds: what is to be known about data.fold.
     """
     winner = study.winner
     assert winner is not None and winner.result is not None
@@ -105,13 +108,18 @@ def header(study: Study, command: str, fresh: Spread | None, seeds: Sequence[int
             f"job {best.label}{_ended(best)}",
         ],
         "Settings": [study.described(winner) or "those of all jobs"],
+        "Folds": [folds],
         "Hardware": [_hardware(best)],
         "Time": [_time(best)],
         "Result": [f"{study.monitor} {winner.result.text()} (n = {winner.result.n}), {rank}"],
     }
-    lines["Result"] += [f"this job: {figure(best.value)}", *map(_plain, wording.notes(study))]
+    lines["Result"] += [
+        f"{'this' if not study.folds else 'its best'} job: {figure(best.value)}",
+        *map(_plain, wording.notes(study)),
+    ]
     if fresh is not None:
         listed = ", ".join(map(str, seeds))
+        listed += f", each on the folds {', '.join(study.folds)}" if study.folds else ""
         lines["Fresh"] = [
             f"{study.monitor} {fresh.text()} (n = {fresh.n}) on seeds that the sweep has not seen: {listed}"
         ]

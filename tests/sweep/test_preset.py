@@ -98,6 +98,15 @@ def test_a_part_that_is_no_longer_made_like_that_is_refused(tmp_path: Path) -> N
         preset.body(_outcome(tmp_path, *overrides, saved=saved), config_dirs=[])
 
 
+def test_keys_can_be_left_out(tmp_path: Path) -> None:
+    """Also what the job's own configuration has of them."""
+    typed = ["data=metadata", "++data.fold=2", "data.metadata=a.csv", "seed=1"]
+    saved = OmegaConf.to_yaml(config.compose("train", typed))
+    text = preset.body(_outcome(tmp_path, *typed, saved=saved), config_dirs=[], without=["data.fold", "seed"])
+    wanted = {"defaults": ["_self_", {"override /data": "metadata"}], "data": {"metadata": "a.csv"}}
+    assert yaml.safe_load(text) == wanted
+
+
 def test_what_is_removed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="error: no value in ~data.mean: it removes a key"):
         preset.body(_outcome(tmp_path, "~data.mean"), config_dirs=[])
