@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +15,11 @@ from hybridnet.errors import Fault, InputError
 from hybridnet.files import write_text
 from hybridnet.settings import Natural, Rate, Seed, checked
 
+log = logging.getLogger(__name__)
+
 
 class Folder(Source):
-    """Pictures below one folder for each class. When a file in it has changed, the pictures are divided anew.
+    """Pictures below one folder for each class. New ones are added to the division of before, in a table of their own.
 
     Args:
         root: the folder of class folders.
@@ -25,6 +28,8 @@ class Folder(Source):
     Raises:
         InputError: if a split would be empty.
     """
+
+    content = "files"
 
     @checked
     def __init__(
@@ -40,6 +45,7 @@ class Folder(Source):
         seed: Seed,
     ) -> None:
         self.root = Path(root)
+        self.name = self.root.resolve().name or "pictures"
         self.division = Division(
             valid=valid, test=test, folds=folds, groups=groups, copies=copies, on_duplicates=on_duplicates, seed=seed
         )
@@ -62,6 +68,20 @@ class Folder(Source):
         return {"source": "folder", "root": root, **self.division._asdict(), "files": content.hexdigest()}
 
     def fill(self, folder: Path, *, track: Track) -> Table:
-        table, report = divide_pictures(self.root.resolve(), self.division, folder=folder, own=(), track=track)
+        return self._divided(folder, None, track=track)
+
+    def extend(self, earlier: Path, folder: Path, *, track: Track) -> Table:
+        if any(item.split for item in list_folder(self.root, own=())[0]):  # root's own division is kept
+            return self.fill(folder, track=track)
+        try:
+            return self._divided(folder, earlier, track=track)
+        except InputError as error:
+            log.warning(f"{earlier} cannot be extended, so all pictures are divided anew ({error.faults[0].cause})")
+            return self.fill(folder, track=track)
+
+    def _divided(self, folder: Path, earlier: Path | None, *, track: Track) -> Table:
+        table, report = divide_pictures(
+            self.root.resolve(), self.division, folder=folder, own=(), track=track, extend=earlier
+        )
         write_text(folder / REPORT, report.text(shortened=False))
         return table._replace(warnings=report.warnings())

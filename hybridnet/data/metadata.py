@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +17,7 @@ from hybridnet.data.augment import Augment, Size
 from hybridnet.data.batch import Batch, erased, mixed, rotated, shifted
 from hybridnet.data.decoded import Pictures
 from hybridnet.data.digests import fingerprint
+from hybridnet.data.editions import note_use
 from hybridnet.data.loader import Loader
 from hybridnet.data.order import Order
 from hybridnet.data.preprocessing import Preprocessing
@@ -135,28 +136,38 @@ class MetadataImages:
         self.augment = augment
         self.seed = seed
 
-    def setup(self, *, device: torch.device = CPU, track: Track = silently, rank: int = 0, num_ranks: int = 1) -> None:
+    def setup(
+        self,
+        *,
+        device: torch.device = CPU,
+        track: Track = silently,
+        rank: int = 0,
+        num_ranks: int = 1,
+        known: Mapping[str, str] | None = None,
+    ) -> None:
         """Read the table, decode every picture once if that was not done before, and make the loaders.
 
         Args:
             device: that will train.
             track: called with an iterable, a description and a length; shows the progress.
             rank, num_ranks: number of this process, and of those that share the batches.
+            known: `fingerprint` of the run that is continued, whose table may not be the latest of its source.
 
         Raises:
             InputError: if the table, the labels or a picture cannot be used, or validation pictures are trained on;
                 nothing was trained yet.
         """
         self._shard = Shard(rank, num_ranks)
-        self.read_tables(track=track)
+        self.read_tables(track=track, known=known)
         self.open_pictures(device=device, track=track)
         if self.sizes.early:
             log.info(f"training pictures of {self.sizes}")
 
-    def read_tables(self, *, track: Track) -> None:
+    def read_tables(self, *, track: Track, known: Mapping[str, str] | None = None) -> None:
         """Read the labels and the splits."""
         if self.source:
-            ensure(self.source, self.metadata, self.label2id_file, track=track)
+            pair = ensure(self.source, self.metadata, self.label2id_file, track=track, known=known)
+            self.metadata, self.label2id_file = pair
         table.require_file(self.metadata, "data.metadata")
         self.label2id = table.read_label2id(self.label2id_file)
         if len(self.label2id) == 1:
@@ -186,6 +197,8 @@ class MetadataImages:
         self.train, self.valid = selection.train, selection.valid
         self.left_out, self.num_leaked = selection.left_out, selection.num_leaked
         self._digests = selection.digests
+        if self.source and self.source.content:
+            note_use(self.metadata, self.fingerprint())
         self._make_loaders(*selection.pictures, device)
 
     @property

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hybridnet.data import editions
 from hybridnet.data.progress import Track
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, locked, read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
 
-RECORD = "source.json"
+RECORD = editions.RECORD
 REPORT = "report.txt"
 
 
@@ -37,9 +39,15 @@ class Source:
 
     Attributes:
         notice: what a user of these pictures must know, told at every use; or "".
+        content: the key of `state` that says which pictures there are, where they are the user's and grow: then a
+            table that was made stays for the runs that were trained with it, and further ones lie in folders below.
+            "" where the table is made anew in its place.
+        name: of these folders, without their number.
     """
 
     notice = ""
+    content = ""
+    name = "table"
 
     def state(self) -> dict[str, Any]:
         """What the table depends on, in plain types; when it has changed, the table is made anew."""
@@ -52,33 +60,82 @@ class Source:
         """
         raise NotImplementedError
 
+    def extend(self, earlier: Path, folder: Path, *, track: Track) -> Table:
+        """`fill`, where a table of the same settings was made from other pictures before."""
+        return self.fill(folder, track=track)
 
-def ensure(source: Source, metadata: Path, label2id: Path, *, track: Track) -> None:
+
+def ensure(
+    source: Source, metadata: Path, label2id: Path, *, track: Track, known: Mapping[str, str] | None = None
+) -> tuple[Path, Path]:
     """Make the pair, unless it is there and its source has not changed. A pair without a record of its source stays.
 
     When several processes need it at once, one makes it and the others wait.
+
+    Args:
+        source: of the pictures.
+        metadata, label2id: where the pair is, or the first of several, see `Source.content`.
+        track: shows the progress.
+        known: digest of each split of the run that is continued: the table that it began with is its own.
+
+    Returns:
+        Where the pair is.
 
     Raises:
         InputError: if the folder cannot be written, or holds files of somebody else.
     """
     folder = metadata.parent
     if label2id.parent != folder:
-        return  # two files of the user's; if they are missing, reading them says so
+        return metadata, label2id  # two files of the user's; if they are missing, reading them says so
     if source.notice:
         log.warning(source.notice)
+    pairs = _Pairs(source, metadata, label2id)
     state = json.loads(json.dumps(source.state()))
-    if _is_current(metadata, label2id, state):
-        return
+    if source.content and known and (own := editions.own_table(metadata, known, root=state.get("root"))):
+        log.info(f"the run goes on with the table that it began with: {own}")
+        return pairs.at(own)
+    if current := pairs.find(state):
+        return current
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         waiting = f"another process is making {metadata}; waiting for it"
         with locked(folder.parent / f".{folder.name}.lock", on_wait=lambda: log.info(waiting)):
-            if not _is_current(metadata, label2id, state):
-                _make(source, metadata, label2id, state, track=track)
+            return pairs.find(state) or pairs.make(state, track=track)
     except OSError as error:
         cause = f"the pictures' table cannot be written there ({error.strerror or error})"
         hint = "choose another folder with data.metadata=<folder>/metadata.csv data.label2id=<folder>/label2id.json"
         raise InputError(Fault("unusable folder", str(folder), cause, hint)) from error
+
+
+class _Pairs:
+    """The pairs of a source: one, or those that were made one after the other."""
+
+    def __init__(self, source: Source, metadata: Path, label2id: Path) -> None:
+        self.source = source
+        self.metadata, self.label2id = metadata, label2id
+
+    def at(self, metadata: Path) -> tuple[Path, Path]:
+        """The pair of a table."""
+        return metadata, metadata.with_name(self.label2id.name)
+
+    def find(self, state: dict[str, Any]) -> tuple[Path, Path] | None:
+        """The latest pair of this state."""
+        pairs = map(self.at, reversed(self._tables()))
+        return next((pair for pair in pairs if _is_current(*pair, state)), None)
+
+    def make(self, state: dict[str, Any], *, track: Track) -> tuple[Path, Path]:
+        """A new pair, or the latest of the same settings, if its table needs no change."""
+        tables, content = self._tables(), self.source.content
+        if not content or not all(file.exists() for file in self.at(self.metadata)):
+            return _make(self.source, self.at(self.metadata), state, earlier=None, track=track)
+        alike = {key: value for key, value in state.items() if key != content}
+        records = {table: editions.record_of(table) or {} for table in reversed(tables)}
+        same = (table for table, record in records.items() if {**record, content: None} == {**alike, content: None})
+        place = editions.next_place(self.metadata, name=self.source.name)
+        return _make(self.source, self.at(place), state, earlier=next(same, None), track=track)
+
+    def _tables(self) -> list[Path]:
+        return editions.tables(self.metadata) if self.source.content else [self.metadata]
 
 
 def _is_current(metadata: Path, label2id: Path, state: dict[str, Any]) -> bool:
@@ -92,23 +149,34 @@ def _is_current(metadata: Path, label2id: Path, state: dict[str, Any]) -> bool:
         return False
 
 
-def _make(source: Source, metadata: Path, label2id: Path, state: dict[str, Any], *, track: Track) -> None:
+def _make(
+    source: Source, pair: tuple[Path, Path], state: dict[str, Any], *, earlier: Path | None, track: Track
+) -> tuple[Path, Path]:
+    metadata, label2id = pair
     folder = metadata.parent
-    log.info(f"making {metadata}")
+    log.info(f"making {metadata}" if earlier is None else f"the pictures of {earlier} have changed; reading them")
     for unfinished in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     try:
         unfinished.chmod(0o755)
-        table = source.fill(unfinished, track=track)
+        fill = source.fill if earlier is None else functools.partial(source.extend, earlier)
+        table = fill(unfinished, track=track)
         write_json(unfinished / label2id.name, table.label2id)
         write_text(unfinished / metadata.name, csv_text([table.columns, *table.rows]))
         write_json(unfinished / RECORD, state)
-        _move(unfinished, folder, last=[label2id.name, metadata.name, RECORD])
+        last = [label2id.name, metadata.name, RECORD]
+        if earlier is not None:
+            changed = editions.change(earlier, unfinished / metadata.name)
+            if all((unfinished / name).read_bytes() == (earlier.parent / name).read_bytes() for name in last[:2]):
+                folder = earlier.parent  # the pictures are others, or other files lie beside them: it says the same
+            log.info(f"{changed}: {folder / metadata.name}")
+        _move(unfinished, folder, last=last)
         for line in table.warnings:
             log.warning(f"{line}; see {folder / REPORT}")
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+    return folder / metadata.name, folder / label2id.name
 
 
 def _move(unfinished: Path, folder: Path, *, last: list[str]) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hybridnet import config
+from hybridnet.data.editions import own_table
 from hybridnet.data.metadata import user_cache
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import read_if_whole
+
+TABLE = "data.metadata"
 
 
 def folders_of(run: str | Sequence[str] | None, *, key: str = "run") -> list[Path]:
@@ -51,12 +54,23 @@ class RunSettings:
         return None if self._cfg is None else config.select(self._cfg, key)
 
     def file(self, key: str) -> Path | None:
-        """A file that a setting names, relative to the training's working directory or this one; None if it is gone."""
+        """A file that a setting names, relative to the training's working directory or this one; None if it is gone.
+
+        Of the tables that were made of one folder of pictures it is the one that the training has used.
+        """
         name = self.get(key)
         if not isinstance(name, str):
             return None
         places = [Path(self._working_directory(), name), Path(name)]
-        return next((place for place in places if place.is_file()), None)
+        own = (self._own_table(place) for place in places) if key == TABLE else ()
+        return next((place for place in [*filter(None, own), *places] if place.is_file()), None)
+
+    def _own_table(self, first: Path) -> Path | None:
+        digests = {split: self.fingerprint(split) for split in ("train", "valid")}
+        root = self.get("data.source.root")
+        if None in digests.values() or not isinstance(root, str):
+            return None
+        return own_table(first, digests, root=str(Path(self._working_directory(), root).resolve()))
 
     def metrics(self) -> dict[str, Any]:
         """What the training has measured; empty where that is not known."""

@@ -32,11 +32,11 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
-def folder(photos: Path, *overrides: str) -> MetadataImages:
+def folder(photos: Path, *overrides: str, known: dict[str, str] | None = None) -> MetadataImages:
     made = photos.parent / "made"
     pair = [f"data.metadata={made / 'metadata.csv'}", f"data.label2id={made / 'label2id.json'}", f"data.root={photos}"]
     data = config.build(config.compose("train", ["data=folder", "data.image_size=16", *pair, *overrides]).data)
-    data.setup()
+    data.setup(known=known)
     return data
 
 
@@ -91,8 +91,9 @@ def test_picture_that_has_changed_is_noticed(what: str, photos: Path) -> None:
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + (what == "time")))
     if what == "name":
         file.rename(file.with_suffix(".bmp"))
-    folder(photos)
-    after = json.loads(record.read_text())
+    made = folder(photos).metadata.parent
+    assert (made == record.parent) == (what != "name"), "of the same paths the table is the same"
+    after = json.loads((made / "source.json").read_text())
     assert after.pop("files") != before.pop("files") and after == before
 
 
@@ -101,6 +102,68 @@ def test_other_settings_or_another_root_are_divided_anew(photos: Path) -> None:
     assert folder(photos, "data.split_seed=3").valid.paths != first
     copy = shutil.copytree(photos, photos.parent / "copy")
     assert all(file.is_relative_to(copy) for file in folder(copy, "data.split_seed=3").valid.files)
+
+
+def splits(data: MetadataImages) -> dict[str, str]:
+    return {path: name for name, split in (("train", data.train), ("valid", data.valid)) for path in split.paths}
+
+
+def test_other_options_or_another_root_get_a_table_of_their_own(photos: Path) -> None:
+    made, copy = photos.parent / "made", shutil.copytree(photos, photos.parent / "copy")
+    first = (folder(photos), (made / "metadata.csv").read_bytes())
+    assert folder(photos, "data.valid=0.3").metadata == made / "photos_2" / "metadata.csv"
+    assert folder(copy).metadata == made / "copy_3" / "metadata.csv"
+    assert folder(photos).metadata == first[0].metadata == made / "metadata.csv"
+    assert (made / "metadata.csv").read_bytes() == first[1]
+    assert folder(photos, "data.valid=0.3").metadata == made / "photos_2" / "metadata.csv"
+
+
+def test_earlier_pictures_stay_in_their_splits(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    first = folder(photos)
+    for number in range(20, 32):
+        pixels(number).save(photos / "leaf" / f"{number}.png")
+    (gone := Path(first.train.paths[0])).unlink()
+    second = folder(photos)
+    before, now = splits(first), splits(second)
+    assert now.items() >= {path: split for path, split in before.items() if path != str(gone)}.items()
+    assert len(now) == 31 and len(second.valid) > len(first.valid)
+    table = photos.parent / "made" / "photos_2" / "metadata.csv"
+    assert second.metadata == table and first.metadata.is_file()
+    assert f"12 new pictures, 1 gone; the 19 others stay in their splits: {table}" in caplog.messages
+    assert "extends" in table.with_name("report.txt").read_text()
+    assert folder(photos).metadata == table and caplog.text.count("; reading them") == 1, "it is made once"
+
+
+def test_what_is_no_picture_makes_no_further_table(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    folder(photos)
+    (photos / "leaf" / "notes.txt").write_text("more")
+    assert folder(photos).metadata == photos.parent / "made" / "metadata.csv"
+    assert (
+        "1 file left out" in "".join(caplog.messages)
+        and "leaf/notes.txt" in (photos.parent / "made" / "report.txt").read_text()
+    )
+    assert not list((photos.parent / "made").glob("photos_*"))
+
+
+def test_other_pictures_altogether_are_divided_anew(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder(photos)
+    for file in photos.rglob("*.png"):
+        file.rename(file.with_stem(f"{file.stem}b"))
+    assert len(folder(photos).train) == 16
+    assert "cannot be extended, so all pictures are divided anew (none of its 20 pictures is among" in caplog.text
+
+
+def test_a_run_that_is_continued_keeps_its_table(photos: Path) -> None:
+    first = folder(photos)
+    pixels(20).save(photos / "leaf" / "20.png")
+    later = folder(photos)
+    assert (first.fingerprint() != later.fingerprint()) and later.metadata != first.metadata
+    data = folder(photos, known=first.fingerprint())
+    assert data.metadata == first.metadata and data.fingerprint() == first.fingerprint()
+    assert folder(photos, known=later.fingerprint()).metadata == later.metadata
+    assert folder(photos, known={"train": "0", "valid": "1"}).metadata == later.metadata
 
 
 def test_report_has_every_file_that_is_left_out(photos: Path) -> None:
