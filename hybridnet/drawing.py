@@ -46,6 +46,18 @@ def fitted(text: str, width: float, size: float) -> str:
     return short(text, bisect_right(limits, width, key=lambda limit: fonts.width(short(text, limit), size)) or 1)
 
 
+def wrapped(text: str, width: float, size: float) -> list[str]:
+    """The text in lines that are no wider than `width` inches; a word that is wider is cut off."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if fonts.width(longer, size) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [fitted(line, width, size) for line in lines]
+
+
 def save(figure: Figure, path: Path) -> None:
     """Draw a figure and write it as PNG."""
     write(drawn(figure), path)

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from hybridnet import fonts
-from hybridnet.drawing import BEST, DPI, RATE, STYLE, TRAIN, VALID, drawn, fitted, short, short_inside
+from hybridnet.drawing import BEST, DPI, RATE, STYLE, TRAIN, VALID, drawn, fitted, short, short_inside, wrapped
 
 
 def plot_history(history: Sequence[dict[str, float]], *, best_epoch: int, title: str) -> Image.Image:
@@ -33,7 +33,8 @@ def plot_history(history: Sequence[dict[str, float]], *, best_epoch: int, title:
     rate.set_ylabel("Learning rate at the epoch's end", **STYLE)
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     loss.set_ylim(bottom=0)
-    accuracy.set_ylim(top=1)
+    lowest = min(min(row["train_acc"], row["valid_acc"]) for row in history)
+    accuracy.set_ylim(lowest - 0.08 * max(1 - lowest, 0.1), 1)  # no point on the axis itself
     best = f"best epoch, {history[best_epoch - 1]['valid_acc']:.2%}"
     for axes in (loss, accuracy, rate):
         line = axes.axvline(best_epoch, color=BEST, linewidth=1, linestyle=":", label=best)
@@ -137,20 +138,23 @@ def plot_samples(
     is_small = width < 100  # then every pixel becomes a square, all of one size
     cell_width = width * math.ceil(180 / width) if is_small else 268
     cell_height = round(cell_width * height / width)
-    gap, label_height, title_height = 12, 28 + 24 * lines, 64  # in pixels
-    size = (columns * (cell_width + gap) + gap, rows * (cell_height + label_height) + title_height + gap)
-    full_width, full_height = max(size[0], 3 * DPI), size[1]  # a title needs three inches
+    gap, label_height = 12, 28 + 24 * lines  # in pixels
+    width_of_rows = columns * (cell_width + gap) + gap
+    full_width = max(width_of_rows, 3 * DPI)  # of one picture, whose title would have a word in each line
+    heading = wrapped(title, 0.96 * full_width / DPI, 10)  # letters are drawn a little wider than they are
+    title_height = 30 + 34 * len(heading)
+    full_height = rows * (cell_height + label_height) + title_height + gap
     figure = Figure(figsize=(full_width / DPI, full_height / DPI))
     places = []
     for number, label in enumerate(labels):
         row, column = divmod(number, columns)
-        left = (full_width - size[0]) // 2 + gap + column * (cell_width + gap)
+        left = (full_width - width_of_rows) // 2 + gap + column * (cell_width + gap)
         top = title_height + label_height + row * (cell_height + label_height)
         places.append((left, top))
         centre, above = (left + cell_width / 2) / full_width, 1 - (top - 8) / full_height
         shown = "\n".join(fitted(line, cell_width / DPI, 7) for line in label.splitlines())
         figure.text(centre, above, shown, ha="center", va="bottom", fontsize=7)
-    figure.text(0.5, 1 - 20 / full_height, title, ha="center", va="top", fontsize=10)
+    figure.text(0.5, 1 - 20 / full_height, "\n".join(heading), ha="center", va="top", fontsize=10)
     picture = drawn(figure)
     resampling = Image.Resampling.NEAREST if is_small else Image.Resampling.BICUBIC
     for place, image in zip(places, images, strict=True):  # axes for each of them would take ten times as long

@@ -39,3 +39,10 @@ def test_a_figure_is_written_as_it_is_drawn(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.png") as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (2 * drawing.DPI, drawing.DPI))
         assert image.tobytes() == drawing.drawn(figure).tobytes()
+
+
+def test_a_text_in_lines_of_a_width() -> None:
+    lines = drawing.wrapped("some words, and anotheronethatislongerthanaline, in lines", 1.0, 10)
+    assert lines[0] == "some words," and lines[-1] == "in lines" and "…" in lines[-2]
+    assert all(fonts.width(line, 10) <= 1 for line in lines)
+    assert drawing.wrapped("", 1.0, 10) == [""] and drawing.wrapped("one", 9.0, 10) == ["one"]

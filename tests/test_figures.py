@@ -155,6 +155,30 @@ def test_captions_of_neighbours_keep_apart(side: int, name: str, monkeypatch: py
     assert min(place.width for place in places) > 150, "the room is used"
 
 
+@pytest.mark.parametrize("num_images", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    "title", ["The most confident mistakes of valid: label, and below it the prediction", "x" * 200]
+)
+def test_the_title_of_few_pictures_is_whole(num_images: int, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(figures, "drawn", lambda figure: drawn.append(figure) or drawing.drawn(figure))
+    images = np.zeros((num_images, 268, 268, 3), np.uint8)
+    figures.plot_samples(images, labels=["a\nb"] * num_images, title=title, lines=2)
+    *labels, heading = drawn[0].texts
+    box = heading.get_window_extent()
+    assert box.x0 > 0 and box.x1 < drawn[0].bbox.x1 and box.y1 < drawn[0].bbox.y1
+    assert box.y0 > max(label.get_window_extent().y1 for label in labels)
+    assert " " not in title or heading.get_text().split() == title.split()
+
+
+@pytest.mark.parametrize("accuracies", [(0.55, 0.75), (0.0, 0.3), (1.0, 1.0), (0.9, 0.9)])
+def test_no_accuracy_lies_on_the_axis_below(accuracies: tuple[float, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "drawn", lambda figure: figure)
+    row = _history(1)[0] | dict(zip(("train_acc", "valid_acc"), accuracies, strict=True))
+    bottom, top = figures.plot_history([row], best_epoch=1, title="x").axes[1].get_ylim()
+    assert top == 1 and min(accuracies) - bottom >= 0.045 * (top - bottom)
+
+
 def test_each_class_has_a_row_of_pictures(tmp_path: Path) -> None:
     path = tmp_path / "samples.png"
     red, blue = np.zeros((2, 64, 64, 3), dtype=np.uint8)
