@@ -224,14 +224,14 @@ def _against(trained: dict[str, Any], metrics: dict[str, Any]) -> str:
     return f"{told} (other pictures, processor, number of threads, precision or batch size?)"
 
 
-def _class_table(per_class: dict[str, dict[str, float]], classes: Sequence[str]) -> Table:
+def _class_table(per_class: dict[str, dict[str, float | None]], classes: Sequence[str]) -> Table:
     table = Table(title="Classes", title_justify="left", box=rich.box.SIMPLE)
     table.add_column("class", overflow="fold")
     for heading in ("precision", "recall", "F1", "pictures"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in classes[:MOST_CLASSES_LISTED]:
         row = per_class[name]
-        shares = [f"{row[key]:.4f}" for key in ("precision", "recall", "f1")]
+        shares = ["–" if row[key] is None else f"{row[key]:.4f}" for key in ("precision", "recall", "f1")]
         table.add_row(Text(name), *shares, f"{row['support']:,.0f}")
     if len(classes) > MOST_CLASSES_LISTED:
         table.add_row(f"… and {len(classes) - MOST_CLASSES_LISTED} more, see metrics.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -125,10 +126,12 @@ def prediction_rows(evaluation: Evaluation, *, paths: Sequence[str], classes: Se
         yield [path, classes[label], classes[prediction], *(f"{p:.6f}" for p in probabilities)]
 
 
-def by_class(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and support of each class, by its label."""
-    found = evaluation.per_class()
-    return {label: {name: values[i].item() for name, values in found.items()} for i, label in enumerate(classes)}
+def by_class(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Precision, recall, F1 and support of each class, by its label; None for what its pictures do not tell."""
+    found = {name: values.tolist() for name, values in evaluation.per_class().items()}
+    values = zip(*found.values(), strict=True)
+    rows = ([None if math.isnan(value) else value for value in of_class] for of_class in values)
+    return {label: dict(zip(found, row, strict=True)) for label, row in zip(classes, rows, strict=True)}
 
 
 def _pictures(state: State, evaluation: Evaluation, data: Any, *, title: str) -> Iterator[tuple[str, Any]]:

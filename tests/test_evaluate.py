@@ -11,6 +11,7 @@ from PIL import Image
 
 from hybridnet import config
 from hybridnet.errors import InputError
+from hybridnet.evaluate import _class_table
 from hybridnet.files import read_json, write_json
 from hybridnet.inference.runs import RunSettings
 
@@ -292,3 +293,10 @@ def test_the_command_line(command: object, run: Path) -> None:
     ended = command("-m", "hybridnet.evaluate", f"run={run}", OWN)
     assert ended.returncode == 0, ended.stderr
     assert "the same figures" in ended.stdout
+
+
+def test_a_class_without_pictures_has_no_recall() -> None:
+    of_class = {"precision": 0.5, "recall": None, "f1": 0.0, "support": 0.0}
+    table = _class_table({"leaf": of_class, "root": dict.fromkeys(of_class) | {"support": 0.0}}, ["leaf", "root"])
+    columns = [list(column.cells) for column in table.columns[1:]]
+    assert columns == [["0.5000", "–"], ["–", "–"], ["0.0000", "–"], ["0", "0"]]

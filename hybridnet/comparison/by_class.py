@@ -13,7 +13,7 @@ class ByClass(NamedTuple):
     """Of one group, float64 (num_classes,) each; from the counts of all its runs, every fold counted once.
 
     Attributes:
-        precision, recall, f1: 0 where nothing was predicted.
+        precision, recall, f1: NaN where there is nothing to divide by, as in `Evaluation.per_class`.
         support: pictures.
     """
 
@@ -32,5 +32,8 @@ def by_class(paired: Paired, group: int) -> ByClass:
         pairs = fold.labels * num_classes + predictions  # (R, N)
         counts += np.bincount(pairs.ravel(), minlength=num_classes**2).reshape(counts.shape) / len(predictions)
     hits, predicted, support = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
-    precision, recall = (hits / np.where(of > 0, of, 1) for of in (predicted, support))
-    return ByClass(precision, recall, 2 * hits / np.where(predicted + support > 0, predicted + support, 1), support)
+    precision, recall, f1 = (
+        np.divide(part, of, out=np.full(num_classes, np.nan), where=of > 0)
+        for part, of in ((hits, predicted), (hits, support), (2 * hits, predicted + support))
+    )
+    return ByClass(precision, recall, f1, support)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,7 +123,7 @@ def disputed_rows(findings: Findings) -> list[list[Any]]:
 
 def _number(value: float | None) -> float | str:
     """Without the digits that are rounding alone."""
-    return "" if value is None else round(float(value), 10)
+    return "" if value is None or math.isnan(value) else round(float(value), 10)
 
 
 def _whole(value: float | None) -> float | str:

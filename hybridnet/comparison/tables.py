@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import rich
@@ -145,18 +145,23 @@ def _class_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
     rows = []
     for place in _most_changed(findings):
         row = [findings.comparison.paired.classes[place], f"{base.support[place]:.0f}"]
-        row += [f"{base.recall[place]:.4f}", f"{base.f1[place]:.4f}"]
+        row += [_defined(values[place], "{:.4f}".format) for values in (base.recall, base.f1)]
         for other in others:
             own = findings.classes[other]
-            row += [wording.signed(getattr(own, name)[place] - getattr(base, name)[place]) for name in ("recall", "f1")]
+            changes = (getattr(own, name)[place] - getattr(base, name)[place] for name in ("recall", "f1"))
+            row += [_defined(change, wording.signed) for change in changes]
         rows.append(row)
     return heading, rows
+
+
+def _defined(value: float, write: Callable[[float], str]) -> str:
+    return "–" if np.isnan(value) else write(value)
 
 
 def _most_changed(findings: Findings) -> list[int]:
     """Classes in their order, only those that change most where there are many."""
     base = findings.classes[findings.comparison.baseline]
-    change = np.max([np.abs(own.f1 - base.f1) for own in findings.classes], axis=0)
+    change = np.max([np.nan_to_num(np.abs(own.f1 - base.f1)) for own in findings.classes], axis=0)
     return sorted(np.argsort(-change, kind="stable")[:MOST_CLASSES].tolist())
 
 

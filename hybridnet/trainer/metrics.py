@@ -123,13 +123,17 @@ class Evaluation:
         return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
     def per_class(self) -> dict[str, Tensor]:
-        """Precision, recall, F1 and support of every class, each (num_classes,); 0 where nothing was predicted."""
+        """Precision, recall, F1 and support of every class, each (num_classes,).
+
+        NaN where there is nothing to divide by: the precision of a class that was never predicted, the recall of one
+        without pictures, the F1 where both are so.
+        """
         counts = self.confusion().double()
         hits, predicted, support = counts.diagonal(), counts.sum(dim=0), counts.sum(dim=1)
         return {
-            "precision": hits / predicted.clamp(min=1),
-            "recall": hits / support.clamp(min=1),
-            "f1": 2 * hits / (predicted + support).clamp(min=1),
+            "precision": hits / predicted,
+            "recall": hits / support,
+            "f1": 2 * hits / (predicted + support),
             "support": support,
         }
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hybridnet.comparison import tables
 from hybridnet.comparison.findings import Findings, class_rows, csv_rows, disputed_rows, pair_rows, run_rows
-from tests.comparison.folders import CLASSES, find, write_study
+from tests.comparison.folders import CLASSES, find, write_run, write_study
 
 
 @pytest.fixture
@@ -41,3 +42,13 @@ def test_csv_of_pairs_runs_classes_and_pictures(findings: Findings) -> None:
     own = dict(zip(heading, rows[0], strict=True))
     assert own["right"] == "hybrid" and own["share_right"] > 0.5 >= own["share_wrong"]
     assert own["prediction_of_wrong"] != own["label"]
+
+
+def test_what_the_pictures_do_not_tell_is_left_empty(tmp_path: Path) -> None:
+    """A class that is neither there nor predicted."""
+    runs = [write_run(tmp_path / model, [0, 0, 1, 1], [0, 1, 1, 1], model=model) for model in ("plain", "ca")]
+    heading, *rows = class_rows(found := find(runs))
+    assert rows[2][heading.index("class")] == CLASSES[2] and rows[2][2:] == [0, *[""] * 6]
+    assert rows[1][2] == 2 and "" not in rows[1]
+    of_class = next(line for line in tables.markdown(found, {}).splitlines() if line.startswith(f"| {CLASSES[2]} "))
+    assert [cell.strip() for cell in of_class.strip("|").split("|")[1:]] == ["0", "–", "–", "–", "–"]

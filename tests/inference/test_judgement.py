@@ -19,6 +19,7 @@ def test_figures_by_hand() -> None:
     assert (found["num_test"], found["num_groups"]) == (4, 3)
     assert found["top_k_acc"] == {"2": 0.75}
     assert found["per_class"]["b"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2.0}
+    assert found["per_class"]["c"] == {"precision": None, "recall": 0.0, "f1": 0.0, "support": 1.0}, "never predicted"
     assert found["confusion_matrix"] == [[1, 0, 0], [1, 1, 0], [0, 1, 0]]
     gaps = [0.1, 0.2, -0.7, -0.7]  # accuracy minus confidence; the last two share a bin
     assert found["expected_calibration_error"] == pytest.approx((gaps[0] + gaps[1] + 1.4) / 4, abs=1e-6)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn import metrics as reference
@@ -81,12 +82,13 @@ def test_everything_agrees_with_scikit_learn() -> None:
     evaluation = _random()
     labels, predictions = evaluation.labels.numpy(), evaluation.predictions.numpy()
     precision, recall, f1, support = reference.precision_recall_fscore_support(
-        labels, predictions, labels=range(7), zero_division=0
+        labels, predictions, labels=range(7), zero_division=np.nan
     )
+    assert np.isnan([recall[5], precision[5], precision[6]]).all(), "undefined, not zero"
     per_class = evaluation.per_class()
-    assert per_class["precision"].tolist() == pytest.approx(precision.tolist())
-    assert per_class["recall"].tolist() == pytest.approx(recall.tolist())
-    assert per_class["f1"].tolist() == pytest.approx(f1.tolist())
+    assert per_class["precision"].tolist() == pytest.approx(precision.tolist(), nan_ok=True)
+    assert per_class["recall"].tolist() == pytest.approx(recall.tolist(), nan_ok=True)
+    assert per_class["f1"].tolist() == pytest.approx(f1.tolist(), nan_ok=True)
     assert per_class["support"].tolist() == support.tolist()
     summary = evaluation.summary()
     assert summary["valid_acc"] == pytest.approx(reference.accuracy_score(labels, predictions), abs=1e-15)
