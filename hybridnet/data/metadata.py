@@ -32,9 +32,11 @@ from hybridnet.data.store import open_store
 from hybridnet.data.table import Split
 from hybridnet.files import in_bytes
 from hybridnet.settings import Count, Natural, Positive, Probability, Range, Seed, checked
+from hybridnet.wording import listing, number_of
 
 log = logging.getLogger(__name__)
 
+FEW = 5  # examples in a warning
 CPU = torch.device("cpu")
 # A GPU answers small batches slowly, and keeps nothing of them for a backward pass.
 VALID_BATCH_SIZE, VALID_FACTOR = 256, 4  # up to so many pictures, and so many times the training's
@@ -175,6 +177,17 @@ class MetadataImages:
         splits = table.read_metadata(self.metadata, self.label2id, fold=self.fold)
         self.train = table.choose(splits["train"], self.train_limit, seed=self.seed)
         self.valid = table.choose(splits["valid"], self.valid_limit, seed=table.VALID_SEED)
+        self._warn_of_doubtful_rows()
+
+    def _warn_of_doubtful_rows(self) -> None:
+        for name, split in (("training", self.train), ("validation", self.valid)):
+            if again := table.repeated(split):
+                rows = f"{number_of(len(again), f'{name} row')} with the file of an earlier row"
+                log.warning(f"{rows}, which counts as often: {listing(again, limit=FEW)}")
+        trained = set(self.train.labels.tolist())
+        if without := [repr(name) for name, index in self.label2id.items() if index not in trained]:
+            names = listing(without, limit=FEW)
+            log.warning(f"data.train_limit={self.train_limit} leaves no training picture of {names}")
 
     def open_pictures(self, *, device: torch.device, track: Track) -> None:
         """Open or build the store of both splits, leave out what cannot be used, and make the loaders."""

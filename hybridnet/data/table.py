@@ -273,6 +273,16 @@ def missing_hint(entries: Iterable[tuple[int, str, str]], table: Path, num_pictu
     return "; ".join(hints)
 
 
+def repeated(split: Split) -> list[str]:
+    """Lines whose file an earlier line of the split has: `line 5 = line 2`."""
+    first: dict[str, int] = {}
+    found = []
+    for file, line in zip(file_keys(split.folder, split.paths), split.lines, strict=True):
+        if first.setdefault(file, line) != line:
+            found.append(f"line {line} = line {first[file]}")
+    return found
+
+
 def choose(split: Split, limit: int | None, *, seed: int) -> Split:
     """At most `limit` samples, drawn so that every class keeps its share; a larger limit adds to a smaller one."""
     if limit is None or limit >= len(split):

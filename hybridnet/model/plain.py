@@ -56,6 +56,11 @@ class PlainClassifier(nn.Module):
             raise ValueError(f"freeze_stages ({num}) must be at most {num_stages}; set trainer.freeze_stages=2")
         return self.backbone.first_stages(num) if num else []
 
+    @property
+    def has_initial_weights(self) -> bool:
+        """Whether the backbone begins with weights that were trained before."""
+        return self.backbone.has_initial_weights
+
     def pretrained_parameter_names(self) -> set[str]:
         """Names of the parameters that a pretrained backbone brings; the optimizer trains the others with head_lr."""
         return {f"backbone.{name}" for name in self.backbone.pretrained_parameter_names()}

@@ -37,6 +37,7 @@ class Gradients:
         self.num_parts = num_parts
         self.oom = oom
         self.label_smoothing = label_smoothing
+        self._has_looked = False
 
     def add(
         self, training: Training, inputs: Tensor, targets: Tensor, *, loss_weights: Tensor
@@ -56,6 +57,7 @@ class Gradients:
         while True:
             undo = _Undo(training.model, self.precision.device) if self.oom == "accumulate" else None
             size = self.part_size(len(inputs), num_splits=training.state.num_splits)
+            self._warn_of_single_pictures(training.model, len(inputs), size)
             try:
                 return self._add_parts(training, inputs.split(size), targets.split(size), loss_weights)
             except Exception as error:
@@ -69,6 +71,19 @@ class Gradients:
             log.warning(
                 f"the memory of {self.precision.device} is full: from here on a batch of {len(inputs)} pictures is "
                 f"trained in parts of {size}, whose gradients are added"
+            )
+
+    def _warn_of_single_pictures(self, model: nn.Module, num_images: int, size: int) -> None:
+        """In the first batch, which is a whole one: what is left over at an epoch's end is another matter."""
+        if self._has_looked:
+            return
+        self._has_looked = True
+        is_alone = 1 in (size, num_images % size)
+        if self.num_parts > 1 and num_images > 1 and is_alone and any(map(_uses_batch, model.modules())):
+            log.warning(
+                f"trainer.accumulate={self.num_parts} leaves parts of one picture in a batch of {num_images}, and "
+                "BatchNorm's statistics are those of that picture alone; fewer parts, or a larger data.batch_size, "
+                "avoid it"
             )
 
     def part_size(self, num_images: int, *, num_splits: int) -> int:
@@ -111,6 +126,10 @@ class Gradients:
 
     def _loss(self, logits: Tensor, targets: Tensor, loss_weights: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), targets, weight=loss_weights, label_smoothing=self.label_smoothing)
+
+
+def _uses_batch(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
 
 
 class _Undo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
@@ -62,6 +63,8 @@ class Recorder(CheckpointRecorder, Protocol):
     def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
         """Called after every reading of the device, as at the end of an epoch; `step` counts within the epoch."""
 
+
+log = logging.getLogger(__name__)
 
 # Between two readings of the device, at least: nobody reads faster, and at each a GPU has nothing to do for 1 ms.
 SECONDS_BETWEEN_READINGS = 0.25
@@ -185,6 +188,8 @@ class Trainer:
         Raises:
             TrainingError: if a loss is not finite, of which nothing is saved, or the memory is full.
         """
+        if checkpoint is None:
+            self._warn_of_frozen_noise(model)
         training = self.begin(model, optimizer=optimizer, scheduler=scheduler, checkpoint=checkpoint)
         checkpoints = Checkpoints(training, recorder, stop, minutes=self.checkpoint_minutes)
         try:
@@ -202,6 +207,14 @@ class Trainer:
             if explained := self.ranks.explained(error):
                 raise explained from error
             raise
+
+    def _warn_of_frozen_noise(self, model: nn.Module) -> None:
+        is_known = getattr(model, "has_initial_weights", True)  # a model of somebody's own need not say
+        if self.freeze_epochs and self.freeze_stages and not is_known:
+            log.warning(
+                f"trainer.freeze_epochs={self.freeze_epochs} freezes random weights at first: the backbone begins with "
+                "none from model.pretrained=true or model.backbone.weights"
+            )
 
     def begin(
         self,

@@ -152,6 +152,29 @@ def test_limits(make_folder: MakeFolder, build: Build) -> None:
     assert sorted(numbers(unlimited.train_batches(1), folder)) == list(range(30))
 
 
+def test_a_limit_that_leaves_classes_out_is_told(
+    make_folder: MakeFolder, build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_folder(train=30, valid=9)
+    build(folder, *UNCHANGED, "data.train_limit=3")
+    assert caplog.messages == []
+    data = build(folder, *UNCHANGED, "data.train_limit=1")
+    lost = [repr(name) for name in data.classes if data.label2id[name] != data.train.labels[0]]
+    assert caplog.messages == [f"data.train_limit=1 leaves no training picture of {', '.join(lost)}"]
+
+
+def test_a_file_in_several_rows_of_a_split_is_told(
+    write_pair: Callable[..., Path], noise: Callable, build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = ["0.png,leaf,train", "1.png,root,train", "./0.png,leaf,train", "2.png,leaf,valid", "0.png,leaf,train"]
+    folder = write_pair(rows, ["leaf", "root"])
+    for number in range(3):
+        Image.fromarray(noise(20, 30, seed=number)).save(folder / f"{number}.png")
+    build(folder, *UNCHANGED)
+    told = "2 training rows with the file of an earlier row, which counts as often: line 4 = line 2, line 6 = line 2"
+    assert caplog.messages == [told]
+
+
 def test_test_split_is_left_alone(write_pair: Callable[..., Path], noise: Callable, build: Build) -> None:
     rows = ["0.png,leaf,test", "1.png,leaf,train", "2.png,root,valid", "3.png,root,train"]
     folder = write_pair(rows, ["leaf", "root"])

@@ -369,3 +369,28 @@ def test_another_error_is_passed_on_and_nothing_is_tried_again(oom: str, fit: Ca
         fit(model, oom=oom)
     assert caught.value is error
     assert model.sizes == [5]
+
+
+@pytest.mark.parametrize(
+    ("size", "num_parts", "is_told"),
+    [(6, 6, True), (6, 9, True), (5, 2, False), (5, 3, True), (6, 3, False), (1, 1, False), (1, 4, False)],
+)
+def test_parts_of_one_picture_are_told_where_batches_are_normalised(
+    size: int,
+    num_parts: int,
+    is_told: bool,
+    make_training: Callable,
+    tiny_data: type,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with_norm = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Flatten(), nn.LazyLinear(3))
+    data = tiny_data()
+    batch = data.batch(slice(size))
+    with_norm.eval()(batch.images)
+    for model, is_training in ((with_norm, True), (with_norm, False)):
+        caplog.clear()
+        adding, training = gradients(num_parts), make_training(model.train(is_training))
+        for _ in range(2):
+            adding.add(training, batch.images, data.targets(batch), loss_weights=data.loss_weights())
+        start = f"trainer.accumulate={num_parts} leaves parts of one picture in a batch of {size}, and BatchNorm's"
+        assert [message.startswith(start) for message in caplog.messages] == [True] * (is_told and is_training)

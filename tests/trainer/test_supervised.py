@@ -616,3 +616,29 @@ def test_the_average_is_what_is_evaluated_and_kept(
     model.load_state_dict(best)
     valid_loss = nn.functional.cross_entropy(model.eval()(data.images), data.labels).item()
     assert state.history[0]["valid_loss"] == pytest.approx(valid_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("has_initial_weights", "settings", "is_told"),
+    [
+        (False, {"freeze_epochs": 1}, True),
+        (True, {"freeze_epochs": 1}, False),
+        (False, {"freeze_epochs": 0}, False),
+        (False, {"freeze_epochs": 1, "freeze_stages": 0}, False),
+    ],
+)
+def test_frozen_noise_is_told(
+    has_initial_weights: bool,
+    settings: dict[str, int],
+    is_told: bool,
+    fit: Callable,
+    model: nn.Module,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model.first_stages = lambda num: [model[0]][:num]
+    model.has_initial_weights = has_initial_weights
+    fitted = fit(model, epochs=1, **settings)
+    told = f"trainer.freeze_epochs={settings['freeze_epochs']} freezes random weights at first"
+    assert [message.startswith(told) for message in caplog.messages] == [True] * is_told
+    fit(model, epochs=2, **settings, checkpoint=fitted.recorder.checkpoints[-1])
+    assert len(caplog.messages) == is_told, "once: of a run that goes on it is known"

@@ -13,9 +13,11 @@ class Backbone(nn.Module):
     Attributes:
         channels: width of the feature map after each stage.
         hint_for_small_images: what else than larger images gives a larger map.
+        has_initial_weights: whether the settings name weights for `load_initial_weights`, or the random ones stay.
     """
 
     channels: tuple[int, ...]
+    has_initial_weights = True
     hint_for_small_images = "model.stem=small for pictures of 32 to 64 pixels"
 
     def forward(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:

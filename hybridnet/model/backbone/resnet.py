@@ -59,6 +59,7 @@ class ResNet(Backbone):
             raise ValueError("pretrained and weights both name initial weights; set model.pretrained=false")
         self.pretrained_url = pretrained_url if pretrained else None
         self.weights = weights
+        self.has_initial_weights = bool(pretrained or weights)
 
         imagenet = stem == "imagenet"
         self.conv1 = Conv(3, 64, 7, stride=2) if imagenet else Conv(3, 64, 3)

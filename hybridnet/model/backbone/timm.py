@@ -61,6 +61,7 @@ class Timm(Backbone):
             raise ValueError("pretrained and weights both name initial weights; set model.pretrained=false")
         self.name, self.output_stride = name, output_stride
         self.pretrained, self.weights = pretrained, weights
+        self.has_initial_weights = bool(pretrained or weights)
 
         self.network = create(name, output_stride)
         self._stages, self._is_rectified = survey(name, output_stride)

@@ -204,7 +204,8 @@ def test_stochastic_depth_is_for_training_only(randomise: Callable[..., nn.Modul
 
 
 def test_no_setting_loads_no_weights() -> None:
-    assert resnet().load_initial_weights() == []
+    assert resnet().load_initial_weights() == [] and not resnet().has_initial_weights
+    assert resnet(weights="a.pth").has_initial_weights and resnet(pretrained=True).has_initial_weights
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone."])

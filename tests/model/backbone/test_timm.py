@@ -307,7 +307,7 @@ def test_downloads_what_timm_has(monkeypatch: pytest.MonkeyPatch, randomise: Cal
 
 
 def test_says_what_is_frozen() -> None:
-    assert backbone().load_initial_weights() == []
+    assert backbone().load_initial_weights() == [] and not backbone().has_initial_weights
     (line,) = backbone("resnet18", freeze_batch_norm=True).load_initial_weights()
     assert line == "  model.backbone.freeze_batch_norm: 20 BatchNorms are frozen, with the statistics of a new network"
     (line,) = backbone("test_convnext", freeze_batch_norm=True).load_initial_weights()
