@@ -16,6 +16,7 @@ from hybridnet.config import DictConfig
 from hybridnet.errors import Fault, InputError
 
 SMALLEST_MAP = 2
+LARGEST_TRIED = 512  # pixels; no known network needs as many for its smallest map
 
 # Of this process: the identities of the configurations that it has checked, and the models without memory for their
 # weights, by their settings; a sweep's jobs have few.
@@ -151,16 +152,37 @@ def build_model(cfg: DictConfig, *, num_classes: int) -> nn.Module:
 
 def _size_faults(cfg: DictConfig, backbone: nn.Module, data: Any) -> list[Fault]:
     """Attention over a single row or column of positions does nothing, and neither does most of the last stage."""
+    stop = config.select(cfg, "model.stage")
     for key, size in [("image_size", data.image_size), *(("progressive", size) for size in data.sizes.early)]:
-        height, width = _map_size(backbone, size, stop=config.select(cfg, "model.stage"))
+        height, width = _map_size(backbone, size, stop=stop)
         if min(height, width) < SMALLEST_MAP:
-            hint = {"image_size": "set data.image_size=64 or larger", "progressive": "use sizes of 64 or larger"}[key]
+            smallest = _smallest_size(backbone, above=min(size), stop=stop)
+            hint = {"image_size": "set data.image_size={} or larger", "progressive": "use sizes of {} or larger"}[key]
+            hint = hint.format(smallest)
             if config.select(cfg, "model.stem") != "small":
                 hint += f", or {backbone.hint_for_small_images}"
             needed = f"at least {SMALLEST_MAP}×{SMALLEST_MAP} is needed"
             cause = f"at {size[0]}×{size[1]} pixels the backbone's map is {height}×{width}; {needed}"
             return [Fault("image too small", f"data.{key}={config.select(cfg, f'data.{key}')}", cause, hint)]
     return []
+
+
+def _smallest_size(backbone: nn.Module, *, above: int, stop: int | None) -> int:
+    """The least side of a square picture, larger than one that is too small, whose map is large enough."""
+
+    def is_enough(side: int) -> bool:
+        try:
+            return min(_map_size(backbone, (side, side), stop=stop)) >= SMALLEST_MAP
+        except Exception:  # somebody's network that takes multiples of 32 only
+            return False
+
+    low, high = above, 2 * above
+    while not is_enough(high) and high < LARGEST_TRIED:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from hybridnet import config, experiment
 from hybridnet.errors import Fault, InputError
@@ -71,13 +72,13 @@ def test_a_wrong_value_is_named_before_data_are_read(override: str, where: str, 
             "[64,32]",
             "[64, 32]",
             "at 32×32 pixels the backbone's map is 1×1; at least 2×2 is needed",
-            "use sizes of 64 or ",
+            "use sizes of 33 or ",
         ),
         (
             "[[96,64],[224,32]]",
             "[[96, 64], [224, 32]]",
             "at 224×32 pixels the backbone's map is 7×1",
-            "use sizes of 64 or ",
+            "use sizes of 33 or ",
         ),
         (
             "[160,256]",
@@ -149,8 +150,20 @@ def test_a_small_picture_fits_the_small_stem() -> None:
     assert "model.stem=small" in fault.hint
     assert _faults("data.image_size=32", "model.stem=small") == []
     assert _faults("data.image_size=32", "model.stage=3") == []
-    (fault,) = _faults("data.image_size=8", "model.stem=small")
-    assert fault.hint == "set data.image_size=64 or larger"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "smallest"), [([], 33), (["model.stem=small"], 9), (["model.stage=3"], 17), (["model=bot"], 33)]
+)
+def test_the_smallest_picture_is_named(overrides: list[str], smallest: int) -> None:
+    for size in (4, smallest - 1):
+        (fault,) = _faults(f"data.image_size={size}", *overrides)
+        assert fault.hint.startswith(f"set data.image_size={smallest} or larger")
+    assert _faults(f"data.image_size={smallest}", *overrides) == []
+    (fault,) = _faults(f"data.image_size=[{2 * smallest},4]", *overrides)
+    assert fault.hint.startswith(f"set data.image_size={smallest} or larger")
+    (fault,) = _faults("data.image_size=64", "data.progressive=[8]", *overrides)
+    assert fault.hint.startswith(f"use sizes of {smallest} or larger")
 
 
 @pytest.mark.parametrize("model", ["plain", "eca", "ca", "bot", "botlinear", "hybrid"])
@@ -355,3 +368,13 @@ def test_a_wrong_configuration_does_not_count_as_checked(monkeypatch: pytest.Mon
     for _ in range(2):
         with pytest.raises(InputError, match=r"channels \(512\) must be divisible by heads \(3\)"):
             experiment.blueprint(cfg)
+
+
+def test_the_smallest_picture_of_a_network_that_takes_some_sizes_only() -> None:
+    class Picky(nn.Module):
+        def forward(self, images: torch.Tensor, *, stop: int | None) -> torch.Tensor:
+            if images.shape[-1] % 32:
+                raise RuntimeError("a multiple of 32, please")
+            return images[..., ::32, ::32]
+
+    assert experiment._smallest_size(Picky(), above=32, stop=None) == 64
