@@ -20,6 +20,7 @@ from hybridnet.data.table import conflicts, file_keys, is_safe
 from hybridnet.errors import Fault, InputError
 from hybridnet.wording import listing
 
+MACOS = "__MACOSX"  # beside the pictures in archives that macOS made: what it knows of each file
 BLANK = "lies in a folder whose name is blank"
 
 # What the folders of downloaded data are called that is divided already.
@@ -91,6 +92,8 @@ def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list
         name = _shown("/".join(parts))
         if any(part.startswith(".") for part in parts):
             left_out.append(Fault("left out", name, "is hidden"))
+        elif MACOS in parts[:-1]:
+            left_out.append(Fault("left out", name, f"lies in {MACOS}, where macOS keeps what is no picture"))
         elif len(parts) == 1:
             left_out.append(Fault("left out", name, "lies in root itself, not in the folder of a class"))
         elif not is_safe(name):
@@ -140,7 +143,7 @@ def class_folders(root: Path, *, depth: int, own: Collection[Path]) -> set[str]:
     return {
         clean_label(_shown(path.name))
         for path in folders
-        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+        if not any(part.startswith(".") or part == MACOS for part in path.relative_to(root).parts)
         and not any(file.is_relative_to(path) for file in own)
     }
 

@@ -29,6 +29,8 @@ def test_the_class_is_the_folder_below_root(tmp_path: Path) -> None:
         "brown spot/a/b/3.txt",
         "4.png",
         "blast/.thumbs/5.jpg",
+        "__MACOSX/blast/7.jpg",
+        "blast/__MACOSX/8.jpg",
         "own.csv",
         r"blast/a\..\6.jpg",
     ):
@@ -43,7 +45,9 @@ def test_the_class_is_the_folder_below_root(tmp_path: Path) -> None:
     assert [n.file for n in named] == [tmp_path / n.name for n in named]
     assert [(fault.where, fault.cause) for fault in left_out] == [
         ("4.png", "lies in root itself, not in the folder of a class"),
+        ("__MACOSX/blast/7.jpg", "lies in __MACOSX, where macOS keeps what is no picture"),
         ("blast/.thumbs/5.jpg", "is hidden"),
+        ("blast/__MACOSX/8.jpg", "lies in __MACOSX, where macOS keeps what is no picture"),
         (r"blast/a\..\6.jpg", "has '..' between backslashes, which no path in a table may have"),
     ]
 
@@ -177,3 +181,10 @@ def test_table_that_is_refused(text: str | bytes, message: str, tmp_path: Path) 
 def test_missing_table_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing file in here=.*none\.csv: no such file\nhint: name a CSV table"):
         read_table(tmp_path / "none.csv", "here", ())
+
+
+def test_no_class_is_called_as_what_macos_adds(tmp_path: Path) -> None:
+    for name in ("blast", "__MACOSX", "__MACOSX/blast", ".git"):
+        (tmp_path / name).mkdir()
+    assert class_folders(tmp_path, depth=1, own=()) == {"blast"}
+    assert class_folders(tmp_path, depth=2, own=()) == set()
