@@ -23,6 +23,7 @@ from hybridnet.errors import InputError
 log = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 120.0
+FORM = "it came inside a form; send the file itself: curl --data-binary @leaf.jpg"
 DRAINED = 8  # times the limit is read of what is too large: only then does a browser see the answer
 
 # The page needs nothing but this server; its script and style are files, so no other text can act as one.
@@ -65,6 +66,8 @@ def make_app(
             return _refused(408, "it did not arrive in time")
         if upload is None:
             return _refused(413, f"it is larger than {max_bytes / 1e6:g} MB")
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            return _refused(415, FORM)
         async with one_at_a_time:
             try:
                 return JSONResponse(await run_in_threadpool(answer, upload))

@@ -91,6 +91,15 @@ def test_what_cannot_be_used_is_told_without_the_server_s_paths(port: int) -> No
     assert send(port, b"") == (400, {"error": "it is empty (0 bytes)"})
 
 
+def test_a_form_is_told_how_to_send_the_file(port: int, answerer: Answerer) -> None:
+    before = len(answerer.seen)
+    form = "multipart/form-data; boundary=x"
+    status, answer = send(port, b"--x\r\n\r\npicture\r\n--x--\r\n", content_type=form)
+    assert (status, answer["error"].partition("; ")[2]) == (415, "send the file itself: curl --data-binary @leaf.jpg")
+    assert len(answerer.seen) == before
+    assert send(port, b"a", content_type="application/x-www-form-urlencoded")[0] == 200, "as curl calls any data"
+
+
 def test_a_failure_does_not_end_the_server(port: int, caplog: pytest.LogCaptureFixture) -> None:
     status, answer = send(port, b"stumble")
     assert status == 500
