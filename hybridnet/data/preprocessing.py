@@ -35,6 +35,9 @@ class Preprocessing:
         self.reduction = Reduction(max(self.image_size), round(max(self.image_size) / center_crop))
         self.normalize = Normalize(self.mean, self.std)
 
+    def __repr__(self) -> str:
+        return f"Preprocessing({', '.join(f'{name}={value}' for name, value in self.plain().items())})"
+
     def plain(self) -> dict[str, Any]:
         """The arguments that make it again, in plain types."""
         return {

@@ -30,6 +30,11 @@ def test_pixels_are_those_of_validation(stripes: Path, center_crop: float) -> No
     assert torch.equal(same.normalized(batch.images), data.to_input(batch, torch.float32))
 
 
+def test_it_says_what_it_does() -> None:
+    told = "Preprocessing(image_size=[8, 16], center_crop=0.5, mean=[0.5, 0.25, 0.0], std=[0.5, 0.25, 1.0])"
+    assert repr(preprocessing(image_size=(8, 16), center_crop=0.5)) == told
+
+
 @pytest.mark.parametrize(
     ("size", "image_size", "center_crop", "box"),
     [
