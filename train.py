@@ -152,6 +152,7 @@ def train_in(
             recorder.restore(checkpoint)
         begins()
         results.write_left_out(data.left_out)
+        results.write_pictures(data.digests())
         described = environment.describe(
             device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=ranks.num
         )

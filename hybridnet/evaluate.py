@@ -17,7 +17,7 @@ from hybridnet.errors import Fault, InputError
 from hybridnet.files import output_folder, read_if_whole, shortened
 from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, Natural, checked
-from hybridnet.wording import lines_of
+from hybridnet.wording import lines_of, number_of
 
 if TYPE_CHECKING:
     from hybridnet.inference.members import Member
@@ -85,9 +85,9 @@ def evaluate(
     is_as_trained = is_own and len(members) == 1 and split == "valid" and tta == "none"
     trained = first.settings.metrics() if is_as_trained else {}
     if split == "train" and is_own:
-        copies = {"num_leaked": len(pictures), "num_compared": len(pictures), "not_compared": ""}
+        copies = {"num_leaked": len(pictures), "num_compared": len(pictures), "not_compared": "", "num_validated": 0}
     elif "num_leaked" in trained:  # the training has looked
-        copies = {"num_leaked": trained["num_leaked"], "num_compared": None, "not_compared": ""}
+        copies = {"num_leaked": trained["num_leaked"], "num_compared": None, "not_compared": "", "num_validated": 0}
     else:
         copies = _copies(members, pictures, table, on_leak="keep" if split == "train" else on_leak)
     predictors = make_predictors(members, device=device, precision=precision, batch_size=batch_size, tta=tta)
@@ -107,7 +107,13 @@ def evaluate(
         "left_out": [{"line": line, "path": path, "cause": cause} for line, path, cause in left_out],
     }
     write(folder, evaluation, pictures, first.model.classes, metrics)
-    _print(metrics, first.model.classes, folder, trained, is_expected=is_own or split == "test" or is_named)
+    _print(
+        metrics,
+        first.model.classes,
+        folder,
+        trained,
+        is_expected=is_own or is_named or (split == "test" and metrics["num_leaked"] is not None),
+    )
 
 
 def _is_own(members: Sequence[Member], pictures: Split, *, split: str, table: Path, is_named: bool) -> bool:
@@ -131,19 +137,22 @@ def _copies(
     """
     from hybridnet.inference.leaks import find_leaks
 
-    found: dict[int, str] = {}
-    num_compared, obstacle = 0, ""
-    for model, settings in members:
-        leaks = find_leaks(settings, pictures.files, model.classes, model.preprocessing.reduction, track=track)
-        found |= leaks.copies
-        num_compared = max(num_compared, leaks.num_train)
-        obstacle = obstacle or leaks.obstacle
+    all_leaks = [
+        find_leaks(settings, pictures.files, model.classes, model.preprocessing.reduction, track=track)
+        for model, settings in members
+    ]
+    found = {i: path for leaks in all_leaks for i, path in (leaks.copies or {}).items()}
     if found and (on_leak or members[0].settings.get("data.on_leak")) != "keep":
         lines = [f"line {pictures.lines[i]} '{pictures.paths[i]}' = '{found[i]}'" for i in sorted(found)]
         cause = f"{len(found):,} of {len(pictures):,} are copies of training pictures{lines_of(lines)}"
         hint = "remove their rows, or count them all the same with data.on_leak=keep"
         raise InputError(Fault("training pictures in the evaluation", f"data.metadata={table}", cause, hint))
-    return {"num_leaked": len(found), "num_compared": num_compared, "not_compared": obstacle}
+    return {
+        "num_leaked": None if all(leaks.copies is None for leaks in all_leaks) else len(found),
+        "num_compared": max(leaks.num_train for leaks in all_leaks),
+        "not_compared": next((leaks.obstacle for leaks in all_leaks if leaks.obstacle), ""),
+        "num_validated": max(leaks.num_validated for leaks in all_leaks),
+    }
 
 
 def _left_out(answers: Answers, pictures: Split, table: Path, on_bad_image: str | None) -> list[tuple[int, str, str]]:
@@ -199,6 +208,7 @@ def _print(
         "calibration error": f"{metrics['expected_calibration_error']:.4f} (Brier score {metrics['brier_score']:.4f})",
         "left out": f"{len(metrics['left_out']):,}, see metrics.json" if metrics["left_out"] else "",
         "copies in training": _words_of_copies(metrics),
+        "validated on": _words_of_validated(metrics),
         "compared to training": _against(trained, metrics) if trained else "",
         "not the training's": "" if is_expected else OTHER_PICTURES,
         "folder": str(shortened(folder.resolve())),
@@ -210,10 +220,16 @@ def _print(
 def _words_of_copies(metrics: dict[str, Any]) -> str:
     if metrics["split"] == "train" and metrics["is_of_training"]:
         return "they are the training's own pictures"
-    if metrics["num_compared"] == 0:
+    if metrics["num_leaked"] is None:
         return f"not looked for: {metrics['not_compared']}"
-    only = f", not looked for in every run: {metrics['not_compared']}" if metrics["not_compared"] else ""
+    only = f", as far as could be seen: {metrics['not_compared']}" if metrics["not_compared"] else ""
     return f"{metrics['num_leaked']:,}{only}"
+
+
+def _words_of_validated(metrics: dict[str, Any]) -> str:
+    if not metrics["num_validated"] or metrics["is_of_training"]:
+        return ""
+    return f"{number_of(metrics['num_validated'], 'picture')}, by which the run has chosen its best epoch"
 
 
 def _against(trained: dict[str, Any], metrics: dict[str, Any]) -> str:

@@ -74,7 +74,8 @@ def prepare(
 def _write(contents: dict[Path, str], *, overwrite: bool) -> None:
     for path, text in contents.items():
         if path.exists() and path.read_bytes() != text.encode("utf-8") and not overwrite:
-            hint = "choose another out=<folder>, or overwrite=true"
+            extend = f"; with extend={path} its pictures stay in their splits" if path.name == FILES[0] else ""
+            hint = f"choose another out=<folder>, or overwrite=true{extend}"
             raise InputError(Fault("file would be replaced", str(path), "it is there with another content", hint))
     for path, text in contents.items():
         try:

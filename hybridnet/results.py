@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,11 @@ class Results:
         (self.folder / "left_out.csv").unlink(missing_ok=True)  # of a run that failed here before its first results
         if rows:
             write_text(self.folder / "left_out.csv", csv_text([("line", "path", "split", "cause"), *rows]))
+
+    def write_pictures(self, digests: Mapping[str, Sequence[str]]) -> None:
+        """Write `pictures.csv`: of every split that is used, the digest of each picture's content."""
+        rows = [(split, digest) for split, of_split in digests.items() for digest in of_split]
+        write_text(self.folder / "pictures.csv", csv_text([("split", "digest"), *rows]))
 
     def write_predictions(self, evaluation: Evaluation, *, paths: list[str], classes: list[str]) -> None:
         """Write `predictions.csv`: path, label, prediction and the probability of each class."""

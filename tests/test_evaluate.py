@@ -95,14 +95,26 @@ def test_a_table_that_was_divided_anew_is_not_the_training_s(
     rows = [line.rpartition(",") for line in lines]
     lines = [f"{row},{swapped[split] if number in (2, 30) else split}" for number, (row, _, split) in enumerate(rows)]
     own_table.write_text("\n".join([header, *lines]) + "\n")
-    for split, word in (("valid", "not looked for"), ("train", "not looked for")):
-        evaluate(f"run={run}", f"split={split}")
+    with pytest.raises(InputError, match=r"1 of 9 are copies of training pictures\n  line 4 '2\.png' = '2\.png'\n"):
+        evaluate(f"run={run}")
+    for split, num_leaked in (("valid", 1), ("train", 23)):
+        evaluate(f"run={run}", f"split={split}", "data.on_leak=keep")
         printed = " ".join(capsys.readouterr().out.split())
-        assert f"copies in training {word}: the table has other training pictures now" in printed
+        assert (
+            f"copies in training {num_leaked} validated on {24 - num_leaked - 15 * (split == 'valid')} picture"
+            in printed
+        )
         assert "not the training's the run's table has changed: these are other pictures" in printed
         assert "compared to training" not in printed
         found = read_json(run / "evaluation" / split / "metrics.json")
-        assert not found["is_of_training"] and found["num_compared"] == 0
+        assert not found["is_of_training"] and found["num_compared"] == 24
+    (run / "pictures.csv").unlink()  # as former versions did not write it
+    own_table.write_text(own_table.read_text().replace(",valid", ",test"))
+    evaluate(f"run={run}", "split=test")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "copies in training not looked for: the table has other training pictures now" in printed
+    assert "not the training's the run's table has changed: these are other pictures" in printed
+    assert read_json(run / "evaluation" / "test" / "metrics.json")["num_leaked"] is None
 
 
 def test_a_run_that_has_not_noted_its_pictures_is_believed_about_its_own_table(
@@ -219,6 +231,7 @@ def test_training_pictures_are_refused_or_counted(run: Path, table: Path, capsys
     evaluate(f"run={run}", "split=train")
     assert "the training's own pictures" in capsys.readouterr().out
     (run / ".hydra" / "config.yaml").unlink()
+    (run / "pictures.csv").unlink()
     evaluate(*arguments)
     assert "not looked for: the training pictures are not there" in " ".join(capsys.readouterr().out.split())
 
@@ -228,11 +241,12 @@ def test_what_one_run_of_several_could_not_compare_is_told(
 ) -> None:
     other = Path(shutil.copytree(run, tmp_path / "other"))
     (other / ".hydra" / "config.yaml").unlink()
+    (other / "pictures.csv").unlink()
     evaluate(f"run=[{other},{run}]", "split=test", f"data.metadata={table}", f"out={tmp_path / 'both'}")
     found, obstacle = read_json(tmp_path / "both" / "metrics.json"), "the training pictures are not there"
     assert (found["num_leaked"], found["num_compared"], found["not_compared"]) == (0, 24, obstacle)
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"copies in training 0, not looked for in every run: {obstacle} " in printed
+    assert f"copies in training 0, as far as could be seen: {obstacle} " in printed
 
 
 def test_an_ensemble_of_a_run_with_itself_is_the_run(run: Path, tmp_path: Path) -> None:

@@ -221,7 +221,8 @@ def test_other_content_is_not_replaced(photos: Photos, tmp_path: Path) -> None:
             "file would be replaced",
             str(out / "metadata.csv"),
             "it is there with another content",
-            "choose another out=<folder>, or overwrite=true",
+            "choose another out=<folder>, or overwrite=true; "
+            f"with extend={out / 'metadata.csv'} its pictures stay in their splits",
         )
     ]
     assert contents(out) == first

@@ -49,6 +49,11 @@ def test_rows_that_are_left_out_are_listed(tmp_path: Path) -> None:
     assert found == [[str(line), *rest] for line, *rest in rows]
 
 
+def test_the_pictures_that_were_used_are_noted_by_their_content(tmp_path: Path) -> None:
+    Results(tmp_path).write_pictures({"train": ["aa", "bb"], "valid": ["cc"]})
+    assert (tmp_path / "pictures.csv").read_text() == "split,digest\ntrain,aa\ntrain,bb\nvalid,cc\n"
+
+
 def test_where_nothing_is_left_out_there_is_no_list(tmp_path: Path) -> None:
     (tmp_path / "left_out.csv").write_text("of a run that failed here before its first results")
     Results(tmp_path).write_left_out([])

@@ -275,10 +275,13 @@ class MetadataImages:
     def fingerprint(self) -> dict[str, str]:
         """A digest of the rows in use, in their order, of each split: contents of the files and labels, not paths."""
         splits = {"train": self.train, "valid": self.valid}
-        return {
-            name: fingerprint(self.classes, digests, split.labels)
-            for (name, split), digests in zip(splits.items(), self._digests, strict=True)
-        }
+        digests = self.digests()
+        return {name: fingerprint(self.classes, digests[name], split.labels) for name, split in splits.items()}
+
+    def digests(self) -> dict[str, list[str]]:
+        """Of the contents of the files in use, in their order, of each split."""
+        train, valid = self._digests
+        return {"train": train, "valid": valid}
 
     def _make_loaders(self, train: Pictures, valid: Pictures, device: torch.device) -> None:
         self._resident = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def read_labelled(
     limit = settings.get(LIMITS[split]) if metadata is None and LIMITS[split] else None
     seed = table.VALID_SEED if split == "valid" else settings.get("data.seed") or 0
     return path, table.choose(chosen, limit, seed=seed)
+
+
+def own_files(settings: RunSettings) -> tuple[Path, dict[str, str]]:
+    """The run's own table, and every file in it by its path there, whatever its split and label are now.
+
+    Raises:
+        InputError: if there is no table, or it has no such columns.
+    """
+    path = _own_table(settings)
+    rows, _, _ = table.examine(path, None)
+    return path, {row.path: os.path.join(path.parent, row.path) for row in rows}  # noqa: PTH118 - see Split.file_names
 
 
 def is_of_training(

@@ -14,6 +14,7 @@ from hybridnet.errors import Fault, InputError
 from hybridnet.files import read_if_whole
 
 TABLE = "data.metadata"
+PICTURES = "pictures.csv"  # split and content's digest of every picture that the training has used
 
 
 def folders_of(run: str | Sequence[str] | None, *, key: str = "run") -> list[Path]:
@@ -80,6 +81,14 @@ class RunSettings:
         """Of the rows of a split that the training has used; None where that is not known."""
         data = read_if_whole(self.folder / "environment.json").get("data")
         return data.get(split) if isinstance(data, dict) else None
+
+    def digests(self, split: str) -> frozenset[str] | None:
+        """Of the contents of the pictures of a split that the training has used; None where that is not known."""
+        try:
+            with (self.folder / PICTURES).open(encoding="utf-8", newline="") as stream:
+                return frozenset(row["digest"] for row in csv.DictReader(stream) if row["split"] == split)
+        except (OSError, ValueError, KeyError):
+            return None
 
     def cache_dir(self) -> Path:
         """Where the training has kept what it knows about its files."""
