@@ -132,6 +132,7 @@ def train_in(
     fingerprint = data.fingerprint()
     if checkpoint is not None:
         resume.require_same_data(checkpoint["data"], fingerprint, folder=run.folder, allow=cfg.resume_allow)
+    seen = seen_by_backbone(cfg, data, run, is_new=checkpoint is None)
     parts = build_parts(cfg, trainer, data, is_new=checkpoint is None)
     log.info(parts.described(HydraConfig.get().runtime.choices.model))
     display = Display(epochs=trainer.epochs, steps_per_epoch=data.steps_per_epoch)
@@ -152,7 +153,7 @@ def train_in(
             recorder.restore(checkpoint)
         begins()
         results.write_left_out(data.left_out)
-        results.write_pictures(data.digests())
+        results.write_pictures({**data.digests(), "backbone": sorted(seen)})
         described = environment.describe(
             device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=ranks.num
         )
@@ -224,6 +225,17 @@ def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track) -> Any:
     data = config.build(cfg.data)
     data.setup(device=trainer.device, track=track, rank=trainer.ranks.rank, num_ranks=trainer.ranks.num)
     return data
+
+
+def seen_by_backbone(cfg: DictConfig, data: Any, run: RunFolder, *, is_new: bool) -> frozenset[str]:
+    """Digests of the pictures that the first weights were trained with; none of them may be for validation."""
+    from hybridnet.inference.leaks import require_unseen
+    from hybridnet.inference.runs import digests_of
+
+    if not is_new:  # the run that they were of may be gone
+        return digests_of(run.folder, "backbone") or frozenset()
+    weights = config.select(cfg, "model.backbone.weights")
+    return require_unseen(data.digests()["valid"], weights, on_leak=cfg.data.on_leak) if weights else frozenset()
 
 
 def build_parts(cfg: DictConfig, trainer: Trainer, data: Any, *, is_new: bool) -> Parts:

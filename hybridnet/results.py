@@ -37,7 +37,7 @@ class Results:
             write_text(self.folder / "left_out.csv", csv_text([("line", "path", "split", "cause"), *rows]))
 
     def write_pictures(self, digests: Mapping[str, Sequence[str]]) -> None:
-        """Write `pictures.csv`: of every split that is used, the digest of each picture's content."""
+        """Write `pictures.csv`: the digest of each picture's content, of every split and of the backbone's training."""
         rows = [(split, digest) for split, of_split in digests.items() for digest in of_split]
         write_text(self.folder / "pictures.csv", csv_text([("split", "digest"), *rows]))
 

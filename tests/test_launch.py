@@ -26,6 +26,7 @@ from hybridnet.checkpoint import load_checkpoint, save_checkpoint
 from hybridnet.data import load_image
 from hybridnet.errors import InputError
 from hybridnet.files import in_bytes
+from hybridnet.inference.runs import digests_of
 from hybridnet.launch import _rare_collections, _report, call
 from tests.conftest import ROOT, Command, content, outcome, require_whole_files, wait_until, wait_until_saved
 
@@ -427,6 +428,12 @@ def test_weights_of_an_earlier_run_are_taken_and_told(command: RunProcess, tmp_p
     assert second.returncode == 0, second.stderr
     assert "backbone weights from first: loaded 120 of 120 tensors" in second.stdout
     assert "in the file, not used: fc.weight, fc.bias" in second.stdout
+    assert digests_of(tmp_path / "second", "backbone") == digests_of(tmp_path / "first", "train")
+    noted = tmp_path / "first" / "pictures.csv"
+    noted.write_text(noted.read_text().replace("valid,", "train,"))  # as if it were of another split
+    third = command("train.py", *one_epoch, "model.backbone.weights=first", "hydra.run.dir=third")
+    assert third.returncode == 2
+    assert "the backbone was trained with 9 of the 9 validation pictures" in third.stderr
 
 
 def test_showing_the_configuration_names_mistakes_too(command: RunProcess) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hybridnet.data.decoded import Reduction
 from hybridnet.data.digests import content_digests
 from hybridnet.data.progress import Track
 from hybridnet.data.store import Store, memory_of, open_store
-from hybridnet.errors import InputError
+from hybridnet.errors import Fault, InputError
 from hybridnet.inference.labelled import is_of_training, own_files, read_labelled, used
-from hybridnet.inference.runs import RunSettings
+from hybridnet.inference.runs import RunSettings, digests_of
+from hybridnet.wording import number_of
+
+log = logging.getLogger(__name__)
 
 
 class Leaks(NamedTuple):
@@ -57,7 +61,7 @@ def find_leaks(
         reduction: of the run's preprocessing.
         track: see `Predictor.answers`.
     """
-    known = settings.digests("train")
+    known = settings.digests("train", "backbone")
     train = _by_table(settings, classes) if known is None else _by_content(settings, known)
     if isinstance(train, str):
         return Leaks(None, 0, train)
@@ -71,10 +75,37 @@ def find_leaks(
         return Leaks(copies, len(there))
     digests = content_digests(files, memory=memory_of(train.table, cache_dir=cache_dir))
     copies |= {i: there.get(digest, str(files[i])) for i, digest in enumerate(digests) if digest in known}
-    gone = len(known - there.keys())
-    only = f"{gone:,} of the {len(known):,} training pictures are not there, and were compared by content alone"
-    validated = settings.digests("valid") or frozenset()
+    own, validated = (settings.digests(split) or frozenset() for split in ("train", "valid"))
+    gone = len(own - there.keys())
+    only = f"{gone:,} of the {len(own):,} training pictures are not there, and were compared by content alone"
     return Leaks(copies, len(there), only if gone else "", sum(digest in validated for digest in digests))
+
+
+def require_unseen(valid: Sequence[str], weights: str, *, on_leak: Literal["error", "skip", "keep"]) -> frozenset[str]:
+    """Refuse validation pictures that the run was trained with from which a backbone's first weights are.
+
+    Args:
+        valid: digests of the validation pictures' contents.
+        weights: file or run folder that they are from.
+        on_leak: `error`, or anything else to be warned.
+
+    Returns:
+        Digests of all that was trained with there, and before it; none where that is not known.
+
+    Raises:
+        InputError: if there are such pictures and on_leak is `error`.
+    """
+    folder = Path(weights) if Path(weights).is_dir() else Path(weights).parent
+    before = digests_of(folder, "train", "backbone") or frozenset()
+    if num_seen := sum(digest in before for digest in valid):
+        cause = f"the backbone was trained with {num_seen:,} of the {number_of(len(valid), 'validation picture')}"
+        if on_leak == "error":
+            hint = (
+                "take the run of the same split or fold, or data.on_leak=keep: the accuracy is then too good to be true"
+            )
+            raise InputError(Fault("validation pictures in training", f"model.backbone.weights={weights}", cause, hint))
+        log.warning(f"{cause}: the accuracy is too good to be true")
+    return before
 
 
 def _by_table(settings: RunSettings, classes: Sequence[str]) -> _Training | str:

@@ -39,6 +39,23 @@ def name_of(run: Path) -> str:
     return path.name if path.is_dir() else path.parent.name
 
 
+def digests_of(folder: Path, *splits: str) -> frozenset[str] | None:
+    """Of the contents of the pictures that a run has used.
+
+    Args:
+        folder: of the run.
+        splits: `train`, `valid`, or `backbone`: what the run was trained with from which its first weights are.
+
+    Returns:
+        None where it is not known, as of runs of former versions.
+    """
+    try:
+        with (folder / PICTURES).open(encoding="utf-8", newline="") as stream:
+            return frozenset(row["digest"] for row in csv.DictReader(stream) if row["split"] in splits)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 class RunSettings:
     """The settings that a run was trained with.
 
@@ -82,13 +99,9 @@ class RunSettings:
         data = read_if_whole(self.folder / "environment.json").get("data")
         return data.get(split) if isinstance(data, dict) else None
 
-    def digests(self, split: str) -> frozenset[str] | None:
-        """Of the contents of the pictures of a split that the training has used; None where that is not known."""
-        try:
-            with (self.folder / PICTURES).open(encoding="utf-8", newline="") as stream:
-                return frozenset(row["digest"] for row in csv.DictReader(stream) if row["split"] == split)
-        except (OSError, ValueError, KeyError):
-            return None
+    def digests(self, *splits: str) -> frozenset[str] | None:
+        """Of the contents of the pictures of these splits that the training has used; None where that is not known."""
+        return digests_of(self.folder, *splits)
 
     def cache_dir(self) -> Path:
         """Where the training has kept what it knows about its files."""

@@ -11,8 +11,9 @@ from PIL import Image
 
 from hybridnet.data.digests import file_digest
 from hybridnet.data.progress import silently
+from hybridnet.errors import InputError
 from hybridnet.files import csv_text
-from hybridnet.inference.leaks import Leaks, find_leaks
+from hybridnet.inference.leaks import Leaks, find_leaks, require_unseen
 from hybridnet.inference.runs import RunSettings
 from hybridnet.inference.trained import TrainedModel
 
@@ -110,3 +111,36 @@ def test_without_the_training_pictures_the_same_files_are_found(
     assert leaks(run, files, trained) == Leaks({1: str(files[1])}, 0, only, num_validated=1)
     (run / "pictures.csv").unlink()
     assert leaks(run, files, trained) == Leaks(None, 0, "the training pictures are not there")
+
+
+def test_pictures_that_the_backbone_was_trained_with_count_too(moved: Path, trained: TrainedModel) -> None:
+    photos = photos_of(moved)
+    Image.new("RGB", (16, 16), "red").save(photos / "new.png")
+    with (moved / "pictures.csv").open("a") as stream:
+        stream.write(f"backbone,{file_digest(photos / 'new.png').hex()}\nbackbone,{'0' * 32}\n")
+    assert leaks(moved, [photos / "new.png"], trained) == Leaks({0: str(photos / "new.png")}, 24)
+    with (photos / "metadata.csv").open("a") as stream:
+        stream.write("new.png,none,valid\n")
+    assert leaks(moved, [photos / "new.png"], trained) == Leaks({0: "new.png"}, 25)
+
+
+def test_a_backbone_must_not_have_seen_the_validation_pictures(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "pictures.csv").write_text("split,digest\ntrain,a\nvalid,b\nbackbone,c\n")
+    weights = str(tmp_path / "best_model.pt")
+    assert require_unseen(["b", "d"], weights, on_leak="error") == {"a", "c"}
+    assert require_unseen(["a"], str(tmp_path / "elsewhere" / "x.pt"), on_leak="error") == frozenset()
+    for source in (weights, str(tmp_path)):
+        with pytest.raises(InputError) as caught:
+            require_unseen(["a", "b", "c"], source, on_leak="error")
+        assert str(caught.value) == (
+            f"error: validation pictures in training in model.backbone.weights={source}: the backbone was trained with "
+            "2 of the 3 validation pictures\nhint: take the run of the same split or fold, or data.on_leak=keep: the "
+            "accuracy is then too good to be true"
+        )
+    assert caplog.messages == []
+    assert require_unseen(["a"], weights, on_leak="keep") == {"a", "c"}
+    assert caplog.messages == [
+        "the backbone was trained with 1 of the 1 validation picture: the accuracy is too good to be true"
+    ]
