@@ -105,6 +105,7 @@ def train_in(
     from hybridnet import environment, experiment, resume
     from hybridnet.checkpoint import load_weights
     from hybridnet.console import Display, track
+    from hybridnet.inference.runs import RunSettings
     from hybridnet.recorder import Recorder
     from hybridnet.results import Results
     from hybridnet.run import log
@@ -128,7 +129,8 @@ def train_in(
     if checkpoint is None:
         run.begin(hydra_files, trackers=trackers)
 
-    data = read_data(cfg, trainer, track=track)
+    own = None if checkpoint is None else RunSettings(run.folder).table
+    data = read_data(cfg, trainer, track=track, own=own)
     fingerprint = data.fingerprint()
     if checkpoint is not None:
         resume.require_same_data(checkpoint["data"], fingerprint, folder=run.folder, allow=cfg.resume_allow)
@@ -157,9 +159,9 @@ def train_in(
         described = environment.describe(
             device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=ranks.num
         )
-        run.write_environment({**described, "data": fingerprint})
+        run.write_environment({**described, "data": fingerprint, "table": str(data.metadata.absolute())})
         if ranks.num > 1:
-            ranks.of_first((config.resolved(cfg), checkpoint, fingerprint))
+            ranks.of_first((config.resolved(cfg), checkpoint, fingerprint, data.metadata.absolute()))
         is_hopeless = hopeless(cfg, run.folder)
         fitted = parts.fit(interruption, recorder=recorder, is_hopeless=is_hopeless, checkpoint=checkpoint)
         metrics = finish(run, cfg, parts, fitted, interruption=interruption, recorder=recorder, results=results)
@@ -217,13 +219,18 @@ def end_if_blocked(interruption: Interruption, trainer: Trainer) -> None:
         interruption.end_if_blocked(SECONDS_UNTIL_HANDLED)
 
 
-def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track) -> Any:
-    """The data, ready for this process's part of the training; from here on random numbers are the seed's."""
+def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track, own: Path | None) -> Any:
+    """The data, ready for this process's part of the training; from here on random numbers are the seed's.
+
+    Args:
+        own: table that the run has used already, if it was one of several.
+    """
     from hybridnet.trainer.randomness import seed_everything
 
     seed_everything(cfg.seed)
     data = config.build(cfg.data)
-    data.setup(device=trainer.device, track=track, rank=trainer.ranks.rank, num_ranks=trainer.ranks.num)
+    ranks = trainer.ranks
+    data.setup(device=trainer.device, track=track, rank=ranks.rank, num_ranks=ranks.num, own=own)
     return data
 
 
@@ -339,11 +346,11 @@ def follow() -> None:
     plan = ranks.of_first(None)
     if plan is None:  # nothing is left to do
         return
-    cfg, checkpoint, fingerprint = plan
+    cfg, checkpoint, fingerprint, table = plan
     with Interruption(of_several=True) as interruption:
         trainer = config.build(cfg.trainer)
         end_if_blocked(interruption, trainer)
-        data = read_data(cfg, trainer, track=silently)
+        data = read_data(cfg, trainer, track=silently, own=table)
         if data.fingerprint() != fingerprint:
             cause = f"its pictures or labels are not those of rank 0 ({cfg.data.metadata})"
             raise InputError(Fault("other data", f"rank {ranks.rank}", cause, "give every machine the same files"))

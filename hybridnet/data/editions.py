@@ -6,8 +6,6 @@ The first lies where `data.metadata` says, later ones in numbered folders below:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ from hybridnet.files import read_if_whole
 from hybridnet.wording import number_of
 
 RECORD = "source.json"
-USED = "used"  # folder of empty files, each named by what a run has used of the table: no two runs disturb each other
 
 
 def tables(metadata: Path) -> list[Path]:
@@ -37,32 +34,6 @@ def record_of(table: Path) -> dict[str, Any] | None:
     return read_if_whole(table.parent / RECORD) or None
 
 
-def note_use(table: Path, digests: Mapping[str, str]) -> None:
-    """Remember that a run has these pictures from the table.
-
-    Args:
-        table: that was read.
-        digests: of each split.
-    """
-    mark = _mark(table, digests)
-    with suppress(OSError):  # of a folder that cannot be written: then the first table counts as the run's
-        mark.parent.mkdir(exist_ok=True)
-        mark.touch()
-
-
-def own_table(metadata: Path, digests: Mapping[str, str], *, root: str | None) -> Path | None:
-    """The table that a run has its pictures from; None where that was not noted.
-
-    Args:
-        metadata: the first table.
-        digests: of each split, as noted.
-        root: where the run's pictures lie: the same ones may lie elsewhere too.
-    """
-    found = [table for table in tables(metadata) if table.is_file() and _mark(table, digests).exists()]
-    of_root = [table for table in found if (record_of(table) or {}).get("root") == root]
-    return next(iter(of_root or found), None)
-
-
 def change(earlier: Path, table: Path) -> str:
     """`3 new pictures, 1 gone; the 120 others stay in their splits`."""
     before, now = _places(earlier), _places(table)
@@ -80,10 +51,6 @@ def _places(table: Path) -> dict[Path, tuple[str, str | None]]:
     except InputError:
         return {}
     return {table.parent / row.path: (row.split, row.fold) for row in rows}
-
-
-def _mark(table: Path, digests: Mapping[str, str]) -> Path:
-    return table.parent / USED / "_".join(digests[name] for name in sorted(digests))
 
 
 def _number(table: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,6 @@ from hybridnet.data.augment import Augment, Size
 from hybridnet.data.batch import Batch, erased, mixed, rotated, shifted
 from hybridnet.data.decoded import Pictures
 from hybridnet.data.digests import fingerprint
-from hybridnet.data.editions import note_use
 from hybridnet.data.loader import Loader
 from hybridnet.data.order import Order
 from hybridnet.data.preprocessing import Preprocessing
@@ -145,7 +144,7 @@ class MetadataImages:
         track: Track = silently,
         rank: int = 0,
         num_ranks: int = 1,
-        known: Mapping[str, str] | None = None,
+        own: Path | None = None,
     ) -> None:
         """Read the table, decode every picture once if that was not done before, and make the loaders.
 
@@ -153,22 +152,22 @@ class MetadataImages:
             device: that will train.
             track: called with an iterable, a description and a length; shows the progress.
             rank, num_ranks: number of this process, and of those that share the batches.
-            known: `fingerprint` of the run that is continued, whose table may not be the latest of its source.
+            own: table of the run that is continued, or of the first process, which may not be the latest of its source.
 
         Raises:
             InputError: if the table, the labels or a picture cannot be used, or validation pictures are trained on;
                 nothing was trained yet.
         """
         self._shard = Shard(rank, num_ranks)
-        self.read_tables(track=track, known=known)
+        self.read_tables(track=track, own=own)
         self.open_pictures(device=device, track=track)
         if self.sizes.early:
             log.info(f"training pictures of {self.sizes}")
 
-    def read_tables(self, *, track: Track, known: Mapping[str, str] | None = None) -> None:
+    def read_tables(self, *, track: Track, own: Path | None = None) -> None:
         """Read the labels and the splits."""
         if self.source:
-            pair = ensure(self.source, self.metadata, self.label2id_file, track=track, known=known)
+            pair = ensure(self.source, self.metadata, self.label2id_file, track=track, own=own)
             self.metadata, self.label2id_file = pair
         table.require_file(self.metadata, "data.metadata")
         self.label2id = table.read_label2id(self.label2id_file)
@@ -210,8 +209,6 @@ class MetadataImages:
         self.train, self.valid = selection.train, selection.valid
         self.left_out, self.num_leaked = selection.left_out, selection.num_leaked
         self._digests = selection.digests
-        if self.source and self.source.content:
-            note_use(self.metadata, self.fingerprint())
         self._make_loaders(*selection.pictures, device)
 
     @property

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +66,7 @@ class Source:
 
 
 def ensure(
-    source: Source, metadata: Path, label2id: Path, *, track: Track, known: Mapping[str, str] | None = None
+    source: Source, metadata: Path, label2id: Path, *, track: Track, own: Path | None = None
 ) -> tuple[Path, Path]:
     """Make the pair, unless it is there and its source has not changed. A pair without a record of its source stays.
 
@@ -76,7 +76,7 @@ def ensure(
         source: of the pictures.
         metadata, label2id: where the pair is, or the first of several, see `Source.content`.
         track: shows the progress.
-        known: digest of each split of the run that is continued: the table that it began with is its own.
+        own: table of the run that is continued: if it is one of these, it stays the run's, however the source changed.
 
     Returns:
         Where the pair is.
@@ -91,10 +91,12 @@ def ensure(
         log.warning(source.notice)
     pairs = _Pairs(source, metadata, label2id)
     state = json.loads(json.dumps(source.state()))
-    if source.content and known and (own := editions.own_table(metadata, known, root=state.get("root"))):
-        log.info(f"the run goes on with the table that it began with: {own}")
-        return pairs.at(own)
-    if current := pairs.find(state):
+    current = pairs.find(state)
+    if own and (kept := pairs.among(own)):
+        if kept != current:
+            log.info(f"the run goes on with the table that it began with: {kept[0]}")
+        return kept
+    if current:
         return current
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +119,11 @@ class _Pairs:
     def at(self, metadata: Path) -> tuple[Path, Path]:
         """The pair of a table."""
         return metadata, metadata.with_name(self.label2id.name)
+
+    def among(self, table: Path) -> tuple[Path, Path] | None:
+        """The pair of a table, if it is one of several that stay."""
+        found = (one for one in self._tables() if one.absolute() == table.absolute() and one.is_file())
+        return next(map(self.at, found), None) if self.source.content else None
 
     def find(self, state: dict[str, Any]) -> tuple[Path, Path] | None:
         """The latest pair of this state."""

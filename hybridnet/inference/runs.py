@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hybridnet import config
-from hybridnet.data.editions import own_table
 from hybridnet.data.metadata import user_cache
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import read_if_whole
@@ -74,21 +73,20 @@ class RunSettings:
     def file(self, key: str) -> Path | None:
         """A file that a setting names, relative to the training's working directory or this one; None if it is gone.
 
-        Of the tables that were made of one folder of pictures it is the one that the training has used.
+        Of several tables that were made of one folder of pictures it is the one that the training has used.
         """
         name = self.get(key)
         if not isinstance(name, str):
             return None
-        places = [Path(self._working_directory(), name), Path(name)]
-        own = (self._own_table(place) for place in places) if key == TABLE else ()
-        return next((place for place in [*filter(None, own), *places] if place.is_file()), None)
+        noted = [self.table] if key == TABLE and self.table else []
+        places = [*noted, Path(self._working_directory(), name), Path(name)]
+        return next((place for place in places if place.is_file()), None)
 
-    def _own_table(self, first: Path) -> Path | None:
-        digests = {split: self.fingerprint(split) for split in ("train", "valid")}
-        root = self.get("data.source.root")
-        if None in digests.values() or not isinstance(root, str):
-            return None
-        return own_table(first, digests, root=str(Path(self._working_directory(), root).resolve()))
+    @property
+    def table(self) -> Path | None:
+        """Where the table was that the training has used; None where that is not known."""
+        table = read_if_whole(self.folder / "environment.json").get("table")
+        return Path(table) if isinstance(table, str) else None
 
     def metrics(self) -> dict[str, Any]:
         """What the training has measured; empty where that is not known."""

@@ -32,11 +32,11 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
-def folder(photos: Path, *overrides: str, known: dict[str, str] | None = None) -> MetadataImages:
+def folder(photos: Path, *overrides: str, own: Path | None = None) -> MetadataImages:
     made = photos.parent / "made"
     pair = [f"data.metadata={made / 'metadata.csv'}", f"data.label2id={made / 'label2id.json'}", f"data.root={photos}"]
     data = config.build(config.compose("train", ["data=folder", "data.image_size=16", *pair, *overrides]).data)
-    data.setup(known=known)
+    data.setup(own=own)
     return data
 
 
@@ -155,15 +155,19 @@ def test_other_pictures_altogether_are_divided_anew(photos: Path, caplog: pytest
     assert "cannot be extended, so all pictures are divided anew (none of its 20 pictures is among" in caplog.text
 
 
-def test_a_run_that_is_continued_keeps_its_table(photos: Path) -> None:
+def test_a_run_that_is_continued_keeps_its_table(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = folder(photos)
     pixels(20).save(photos / "leaf" / "20.png")
     later = folder(photos)
     assert (first.fingerprint() != later.fingerprint()) and later.metadata != first.metadata
-    data = folder(photos, known=first.fingerprint())
+    caplog.set_level("INFO")
+    data = folder(photos, own=first.metadata)
     assert data.metadata == first.metadata and data.fingerprint() == first.fingerprint()
-    assert folder(photos, known=later.fingerprint()).metadata == later.metadata
-    assert folder(photos, known={"train": "0", "valid": "1"}).metadata == later.metadata
+    line = f"the run goes on with the table that it began with: {first.metadata}"
+    assert caplog.messages.count(line) == 1
+    assert folder(photos, own=later.metadata).metadata == later.metadata
+    assert folder(photos, own=photos / "another.csv").metadata == later.metadata
+    assert caplog.messages.count(line) == 1
 
 
 def test_report_has_every_file_that_is_left_out(photos: Path) -> None:

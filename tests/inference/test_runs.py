@@ -6,10 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from hybridnet.checkpoint import load_checkpoint
-from hybridnet.data.editions import note_use
 from hybridnet.data.metadata import user_cache
 from hybridnet.errors import InputError
 from hybridnet.files import read_json, write_json
@@ -62,21 +60,16 @@ def test_a_file_is_relative_to_where_the_training_was(
 
 def test_of_several_tables_the_run_s_own(reference: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(reference, tmp_path / "run"))
-    config = folder / ".hydra" / "config.yaml"
-    saved = OmegaConf.load(config)
-    saved.data.metadata, saved.data.source = "made/metadata.csv", {"root": "photos"}
-    OmegaConf.save(saved, config)
-    digests = {"train": "a", "valid": "b"}
-    write_json(folder / "environment.json", {"working_directory": str(tmp_path), "data": digests})
-    for place in ("made", "made/photos_2", "made/photos_3"):
-        (tmp_path / place).mkdir()
-        (tmp_path / place / "metadata.csv").touch()
-        write_json(tmp_path / place / "source.json", {"root": str(tmp_path / "photos")})
-    assert RunSettings(folder).file("data.metadata") == tmp_path / "made" / "metadata.csv"
-    note_use(tmp_path / "made" / "photos_2" / "metadata.csv", digests)
-    assert RunSettings(folder).file("data.metadata") == tmp_path / "made" / "photos_2" / "metadata.csv"
-    (tmp_path / "made" / "metadata.csv").unlink()
-    assert RunSettings(folder).file("data.metadata") == tmp_path / "made" / "photos_2" / "metadata.csv"
+    first, own = RunSettings(reference).file("data.metadata"), tmp_path / "photos_2" / "metadata.csv"
+    assert RunSettings(reference).table == first and first.is_file()
+    write_json(folder / "environment.json", read_json(folder / "environment.json") | {"table": str(own)})
+    assert RunSettings(folder).file("data.metadata") == first, "it was there"
+    own.parent.mkdir()
+    own.touch()
+    assert RunSettings(folder).file("data.metadata") == own
+    assert RunSettings(folder).file("data.label2id") == first.with_name("label2id.json")
+    (folder / "environment.json").unlink()
+    assert RunSettings(folder).file("data.metadata") == first
 
 
 def test_what_the_training_has_used(reference: Path, tmp_path: Path) -> None:
