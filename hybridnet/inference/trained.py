@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from hybridnet import config
 from hybridnet.checkpoint import best_model_file, load_checkpoint, load_weights
 from hybridnet.data import preprocessing
 from hybridnet.data.image import to_rgb, upright
+from hybridnet.data.listed import ListedImages
 from hybridnet.data.preprocessing import Preprocessing
 from hybridnet.errors import Fault, InputError
 from hybridnet.inference.predictor import Predictor
@@ -51,7 +53,7 @@ class TrainedModel(nn.Module):
         preprocessing: of the pictures.
 
     Shape:
-        (B, 3, H, W) -> (B, num_classes); the input as `preprocessing` makes it, or of another size.
+        (B, 3, H, W) -> (B, num_classes); the input as `inputs` makes it, or of another size.
     """
 
     def __init__(
@@ -85,19 +87,35 @@ class TrainedModel(nn.Module):
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(Fault("wrong value", f"batch_size={batch_size!r}", "must be an integer >= 1"))
-        is_one = isinstance(pictures, str | Path) or not isinstance(pictures, Iterable)
-        is_one = is_one or (isinstance(pictures, np.ndarray) and pictures.ndim < 4)
-        pictures = [pictures] if is_one else list(pictures)  # a generator, a column of a table with its own index …
+        pictures = _several(pictures)
         device = str(next(self.parameters()).device)
         predictor = Predictor(
             self.network, self.preprocessing, device=device, precision=precision, batch_size=batch_size
         )
         answers = predictor.answers([readable(picture, number) for number, picture in enumerate(pictures)])
-        if answers.causes:
-            raise InputError(
-                *(Fault("unreadable image", str(pictures[i]), cause) for i, cause in sorted(answers.causes.items()))
-            )
+        _require_read(pictures, answers.causes)
         return [self.prediction(row) for row in answers.logits.softmax(dim=1)] if len(answers.logits) else []
+
+    def inputs(self, pictures: Picture | Iterable[Picture]) -> Tensor:
+        """What the model takes, of some pictures: all of them at once, on the device where it is.
+
+        Args:
+            pictures: as for `predict`.
+
+        Returns:
+            (B, 3, H, W), normalised, float32.
+
+        Raises:
+            InputError: as `predict`.
+        """
+        pictures = _several(pictures)
+        listed = ListedImages(
+            [readable(picture, number) for number, picture in enumerate(pictures)], self.preprocessing
+        )
+        images = [batch.images for batch in listed.batches(batch_size=max(1, len(listed)), device=torch.device("cpu"))]
+        _require_read(pictures, listed.causes)
+        pixels = torch.cat([torch.empty((0, *listed.size, 3), dtype=torch.uint8), *images])
+        return self.preprocessing.normalized(pixels.to(next(self.parameters()).device))
 
     def prediction(self, probabilities: Tensor) -> Prediction:
         """Of the probability of each class, (num_classes,)."""
@@ -105,6 +123,18 @@ class TrainedModel(nn.Module):
         by_label = {self.classes[index]: probabilities[index].item() for index in order}
         label = self.classes[order[0]]
         return Prediction(label, by_label[label], by_label)
+
+
+def _several(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    """Of a generator, a column of a table with its own index …, or of one picture by itself."""
+    is_one = isinstance(pictures, str | Path) or not isinstance(pictures, Iterable)
+    is_one = is_one or (isinstance(pictures, np.ndarray) and pictures.ndim < 4)
+    return [pictures] if is_one else list(pictures)
+
+
+def _require_read(pictures: Sequence[Picture], causes: Mapping[int, str]) -> None:
+    if causes:
+        raise InputError(*(Fault("unreadable image", str(pictures[i]), cause) for i, cause in sorted(causes.items())))
 
 
 def load_trained(run: str | Path, *, extra_targets: Sequence[str] = ()) -> TrainedModel:

@@ -47,6 +47,20 @@ def test_what_it_says_is_the_softmax_of_its_logits(trained: TrainedModel, pictur
     assert torch.allclose(found, wanted, atol=1e-6)
 
 
+def test_the_inputs_are_those_of_its_predictions(trained: TrainedModel, picture: Path, tmp_path: Path) -> None:
+    pictures = [picture, np.asarray(Image.open(picture).convert("RGB"))[::-1], Image.open(picture)]
+    inputs = trained.inputs(pictures)
+    assert inputs.shape == (3, 3, *trained.preprocessing.image_size) and inputs.dtype == torch.float32
+    with torch.no_grad():
+        probabilities = trained(inputs).softmax(dim=1)
+    predicted = trained.predict(pictures, precision="float32")
+    expected = [[one.probabilities[name] for name in trained.classes] for one in predicted]
+    torch.testing.assert_close(probabilities, torch.tensor(expected), rtol=1e-5, atol=1e-6)
+    assert trained.inputs(str(picture)).equal(inputs[:1]) and len(trained.inputs([])) == 0
+    with pytest.raises(InputError, match=r"unreadable image in .*nowhere\.png: no such file"):
+        trained.inputs([picture, tmp_path / "nowhere.png"])
+
+
 def test_pictures_stay_in_their_order(trained: TrainedModel) -> None:
     shown = list(np.random.default_rng(2).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8))
     alone = [trained.predict(picture, precision="float32")[0].probability for picture in shown]
