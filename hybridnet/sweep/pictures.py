@@ -209,9 +209,9 @@ def _limit(axes: Axes, study: Study) -> None:
     if study.direction > 0:
         return
     values = [value for outcome in study.outcomes for value in outcome.curve(study.monitor)[1]]
-    limit = 4 * float(np.median(values))
-    if max(values) > limit > min(values):
-        axes.set_ylim(top=limit)
+    least, limit = min(values), 4 * float(np.median(values))
+    if max(values) > limit > least:
+        axes.set_ylim(least - 0.05 * (limit - least), limit)  # the margin below is not the exploded one's either
 
 
 def _panel(x_label: str, y_label: str) -> tuple[Figure, Axes]:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from hybridnet.drawing import TRAIN, VALID
 from hybridnet.sweep.effect import effects
-from hybridnet.sweep.pictures import caption, pictures
+from hybridnet.sweep.pictures import _limit, caption, pictures
 from hybridnet.sweep.study import Study, read_study
 from tests.sweep.folders import SweepFolder
 
@@ -149,3 +150,13 @@ def test_captions_of_folds(tmp_path: Path, digest: str, said: str) -> None:
     (effect,) = effects(study)
     assert caption(study, effect) == f"heads: on average 0.5404 at 4, 0.5202 at 2{said}"
     assert [picture.name for picture in pictures(study)] == ["effect_0.png", "curves.png"]
+
+
+def test_a_loss_that_exploded_leaves_the_others_all_the_room(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep", monitor="valid_loss")
+    for number, curve in enumerate(([0.8, 0.5, 0.2], [0.9, 0.5, 0.3], [1e6, 0.6, 0.4])):
+        sweep.add(curve[-1], f"seed={number}", curve=curve)
+    axes = Figure().add_subplot()
+    axes.plot([1, 2, 3], [1e6, 0.6, 0.4])
+    _limit(axes, read_study([sweep.folder]))
+    assert axes.get_ylim() == pytest.approx((0.11, 2.0))
