@@ -129,8 +129,8 @@ def train_in(
     if checkpoint is None:
         run.begin(hydra_files, trackers=trackers)
 
-    own = None if checkpoint is None else RunSettings(run.folder).table
-    data = read_data(cfg, trainer, track=track, own=own)
+    edition = None if checkpoint is None else RunSettings(run.folder).edition
+    data = read_data(cfg, trainer, track=track, edition=edition)
     fingerprint = data.fingerprint()
     if checkpoint is not None:
         resume.require_same_data(checkpoint["data"], fingerprint, folder=run.folder, allow=cfg.resume_allow)
@@ -159,9 +159,9 @@ def train_in(
         described = environment.describe(
             device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=ranks.num
         )
-        run.write_environment({**described, "data": fingerprint, "table": str(data.metadata.absolute())})
+        run.write_environment({**described, "data": fingerprint, "edition": data.edition})
         if ranks.num > 1:
-            ranks.of_first((config.resolved(cfg), checkpoint, fingerprint, data.metadata.absolute()))
+            ranks.of_first((config.resolved(cfg), checkpoint, fingerprint, data.edition))
         is_hopeless = hopeless(cfg, run.folder)
         fitted = parts.fit(interruption, recorder=recorder, is_hopeless=is_hopeless, checkpoint=checkpoint)
         metrics = finish(run, cfg, parts, fitted, interruption=interruption, recorder=recorder, results=results)
@@ -219,18 +219,18 @@ def end_if_blocked(interruption: Interruption, trainer: Trainer) -> None:
         interruption.end_if_blocked(SECONDS_UNTIL_HANDLED)
 
 
-def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track, own: Path | None) -> Any:
+def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track, edition: str | None) -> Any:
     """The data, ready for this process's part of the training; from here on random numbers are the seed's.
 
     Args:
-        own: table that the run has used already, if it was one of several.
+        edition: of the table that the run has used already; None for the one that is current.
     """
     from hybridnet.trainer.randomness import seed_everything
 
     seed_everything(cfg.seed)
     data = config.build(cfg.data)
     ranks = trainer.ranks
-    data.setup(device=trainer.device, track=track, rank=ranks.rank, num_ranks=ranks.num, own=own)
+    data.setup(device=trainer.device, track=track, rank=ranks.rank, num_ranks=ranks.num, edition=edition)
     return data
 
 
@@ -346,11 +346,11 @@ def follow() -> None:
     plan = ranks.of_first(None)
     if plan is None:  # nothing is left to do
         return
-    cfg, checkpoint, fingerprint, table = plan
+    cfg, checkpoint, fingerprint, edition = plan
     with Interruption(of_several=True) as interruption:
         trainer = config.build(cfg.trainer)
         end_if_blocked(interruption, trainer)
-        data = read_data(cfg, trainer, track=silently, own=table)
+        data = read_data(cfg, trainer, track=silently, edition=edition)
         if data.fingerprint() != fingerprint:
             cause = f"its pictures or labels are not those of rank 0 ({cfg.data.metadata})"
             raise InputError(Fault("other data", f"rank {ranks.rank}", cause, "give every machine the same files"))

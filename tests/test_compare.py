@@ -112,7 +112,7 @@ def test_folds_of_one_setting_have_figures_and_nothing_to_compare_them_with(
     assert (row["setting"], row["n"], row["accuracy"], row["std"]) == ("plain", "3", "0.75", "0.25")
     assert 0 <= float(row["low"]) < 0.75 < float(row["high"]) <= 1
     assert _rows(out / "pairs.csv") == [] == _rows(out / "only_one.csv")
-    assert [row["recall"] for row in _rows(out / "classes.csv")] == ["1.0", "0.5", "0.0"]
+    assert [row["recall"] for row in _rows(out / "classes.csv")] == ["1.0", "0.5", ""]
     text = (out / "compare.md").read_text(encoding="utf-8")
     told = "All runs are of one group, which differ in seed and fold alone: there is nothing to compare it with."
     assert text.startswith("# Comparison: plain\n\n12 validation pictures in 3 folds, 3 runs.\n")

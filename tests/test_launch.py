@@ -39,6 +39,7 @@ FILES = {
     "history.json",
     "history.csv",
     "metrics.json",
+    "pictures.csv",
     "training_plot.png",
     "confusion_matrix.png",
     "samples.png",

@@ -76,6 +76,10 @@ class MetadataImages:
         augment: random changes of the training pictures.
         seed: of the order, the choice of train_limit and the random changes; that of valid_limit is always the same.
 
+    Attributes:
+        edition: "" where the table lies where `metadata` says, else its path from that folder: of a source that keeps
+            several.
+
     The constructor reads nothing: `setup` does.
 
     Raises:
@@ -118,6 +122,7 @@ class MetadataImages:
             )
         self.source = source
         self.metadata, self.label2id_file = Path(metadata), Path(label2id)
+        self.edition = ""
         self.fold = fold
         self.image_size = _height_and_width(image_size)
         self.sizes = Sizes(
@@ -144,7 +149,7 @@ class MetadataImages:
         track: Track = silently,
         rank: int = 0,
         num_ranks: int = 1,
-        own: Path | None = None,
+        edition: str | None = None,
     ) -> None:
         """Read the table, decode every picture once if that was not done before, and make the loaders.
 
@@ -152,23 +157,25 @@ class MetadataImages:
             device: that will train.
             track: called with an iterable, a description and a length; shows the progress.
             rank, num_ranks: number of this process, and of those that share the batches.
-            own: table of the run that is continued, or of the first process, which may not be the latest of its source.
+            edition: of the table that the run that is continued, or the first process, has used; None for the current.
 
         Raises:
             InputError: if the table, the labels or a picture cannot be used, or validation pictures are trained on;
                 nothing was trained yet.
         """
         self._shard = Shard(rank, num_ranks)
-        self.read_tables(track=track, own=own)
+        self.read_tables(track=track, edition=edition)
         self.open_pictures(device=device, track=track)
         if self.sizes.early:
             log.info(f"training pictures of {self.sizes}")
 
-    def read_tables(self, *, track: Track, own: Path | None = None) -> None:
+    def read_tables(self, *, track: Track, edition: str | None = None) -> None:
         """Read the labels and the splits."""
         if self.source:
-            pair = ensure(self.source, self.metadata, self.label2id_file, track=track, own=own)
+            first = self.metadata
+            pair = ensure(self.source, first, self.label2id_file, track=track, edition=edition)
             self.metadata, self.label2id_file = pair
+            self.edition = "" if self.metadata == first else self.metadata.relative_to(first.parent).as_posix()
         table.require_file(self.metadata, "data.metadata")
         self.label2id = table.read_label2id(self.label2id_file)
         if len(self.label2id) == 1:

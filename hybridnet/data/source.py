@@ -66,7 +66,7 @@ class Source:
 
 
 def ensure(
-    source: Source, metadata: Path, label2id: Path, *, track: Track, own: Path | None = None
+    source: Source, metadata: Path, label2id: Path, *, track: Track, edition: str | None = None
 ) -> tuple[Path, Path]:
     """Make the pair, unless it is there and its source has not changed. A pair without a record of its source stays.
 
@@ -76,7 +76,8 @@ def ensure(
         source: of the pictures.
         metadata, label2id: where the pair is, or the first of several, see `Source.content`.
         track: shows the progress.
-        own: table of the run that is continued: if it is one of these, it stays the run's, however the source changed.
+        edition: which of several tables a run has that is continued, by its path from the first one's folder, or "" for
+            the first: it stays the run's, however the source changed. None for the current one.
 
     Returns:
         Where the pair is.
@@ -92,7 +93,7 @@ def ensure(
     pairs = _Pairs(source, metadata, label2id)
     state = json.loads(json.dumps(source.state()))
     current = pairs.find(state)
-    if own and (kept := pairs.among(own)):
+    if edition is not None and (kept := pairs.named(edition)):
         if kept != current:
             log.info(f"the run goes on with the table that it began with: {kept[0]}")
         return kept
@@ -120,10 +121,10 @@ class _Pairs:
         """The pair of a table."""
         return metadata, metadata.with_name(self.label2id.name)
 
-    def among(self, table: Path) -> tuple[Path, Path] | None:
-        """The pair of a table, if it is one of several that stay."""
-        found = (one for one in self._tables() if one.absolute() == table.absolute() and one.is_file())
-        return next(map(self.at, found), None) if self.source.content else None
+    def named(self, edition: str) -> tuple[Path, Path] | None:
+        """The pair of an edition, where tables stay and it is there."""
+        table = self.metadata.parent / (edition or self.metadata.name)
+        return self.at(table) if self.source.content and table in self._tables() and table.is_file() else None
 
     def find(self, state: dict[str, Any]) -> tuple[Path, Path] | None:
         """The latest pair of this state."""

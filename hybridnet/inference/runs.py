@@ -78,15 +78,16 @@ class RunSettings:
         name = self.get(key)
         if not isinstance(name, str):
             return None
-        noted = [self.table] if key == TABLE and self.table else []
-        places = [*noted, Path(self._working_directory(), name), Path(name)]
+        places = [Path(self._working_directory(), name), Path(name)]
+        if key == TABLE and self.edition:
+            places = [*(place.parent / self.edition for place in places), *places]
         return next((place for place in places if place.is_file()), None)
 
     @property
-    def table(self) -> Path | None:
-        """Where the table was that the training has used; None where that is not known."""
-        table = read_if_whole(self.folder / "environment.json").get("table")
-        return Path(table) if isinstance(table, str) else None
+    def edition(self) -> str | None:
+        """Of the table that the training has used, see `MetadataImages.edition`; None where that is not known."""
+        edition = read_if_whole(self.folder / "environment.json").get("edition")
+        return edition if isinstance(edition, str) else None
 
     def metrics(self) -> dict[str, Any]:
         """What the training has measured; empty where that is not known."""

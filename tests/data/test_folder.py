@@ -32,11 +32,11 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
-def folder(photos: Path, *overrides: str, own: Path | None = None) -> MetadataImages:
+def folder(photos: Path, *overrides: str, edition: str | None = None) -> MetadataImages:
     made = photos.parent / "made"
     pair = [f"data.metadata={made / 'metadata.csv'}", f"data.label2id={made / 'label2id.json'}", f"data.root={photos}"]
     data = config.build(config.compose("train", ["data=folder", "data.image_size=16", *pair, *overrides]).data)
-    data.setup(own=own)
+    data.setup(edition=edition)
     return data
 
 
@@ -160,13 +160,14 @@ def test_a_run_that_is_continued_keeps_its_table(photos: Path, caplog: pytest.Lo
     pixels(20).save(photos / "leaf" / "20.png")
     later = folder(photos)
     assert (first.fingerprint() != later.fingerprint()) and later.metadata != first.metadata
+    assert (first.edition, later.edition) == ("", "photos_2/metadata.csv")
     caplog.set_level("INFO")
-    data = folder(photos, own=first.metadata)
+    data = folder(photos, edition=first.edition)
     assert data.metadata == first.metadata and data.fingerprint() == first.fingerprint()
     line = f"the run goes on with the table that it began with: {first.metadata}"
     assert caplog.messages.count(line) == 1
-    assert folder(photos, own=later.metadata).metadata == later.metadata
-    assert folder(photos, own=photos / "another.csv").metadata == later.metadata
+    assert folder(photos, edition=later.edition).metadata == later.metadata
+    assert folder(photos, edition="another/metadata.csv").metadata == later.metadata
     assert caplog.messages.count(line) == 1
 
 

@@ -60,16 +60,24 @@ def test_a_file_is_relative_to_where_the_training_was(
 
 def test_of_several_tables_the_run_s_own(reference: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(reference, tmp_path / "run"))
-    first, own = RunSettings(reference).file("data.metadata"), tmp_path / "photos_2" / "metadata.csv"
-    assert RunSettings(reference).table == first and first.is_file()
-    write_json(folder / "environment.json", read_json(folder / "environment.json") | {"table": str(own)})
+    photos = shutil.copytree(RunSettings(reference).file("data.metadata").parent, tmp_path / "photos")
+    settings = folder / ".hydra" / "config.yaml"
+    settings.write_text(
+        settings.read_text().replace(RunSettings(reference).get("data.metadata"), "photos/metadata.csv")
+    )
+    environment = read_json(folder / "environment.json") | {"working_directory": str(tmp_path)}
+    assert environment["edition"] == "", "the table that it names"
+    first, own = photos / "metadata.csv", photos / "photos_2" / "metadata.csv"
+    write_json(folder / "environment.json", environment)
+    assert RunSettings(folder).file("data.metadata") == first
+    write_json(folder / "environment.json", environment | {"edition": "photos_2/metadata.csv"})
     assert RunSettings(folder).file("data.metadata") == first, "it was there"
     own.parent.mkdir()
     own.touch()
     assert RunSettings(folder).file("data.metadata") == own
-    assert RunSettings(folder).file("data.label2id") == first.with_name("label2id.json")
+    assert RunSettings(folder).file("data.label2id") == RunSettings(reference).file("data.label2id")
     (folder / "environment.json").unlink()
-    assert RunSettings(folder).file("data.metadata") == first
+    assert RunSettings(folder).edition is None
 
 
 def test_what_the_training_has_used(reference: Path, tmp_path: Path) -> None:
