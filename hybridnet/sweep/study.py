@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,13 +126,18 @@ class Study:
         """What a job has at an axis, or at a key of `replication`."""
         return self._values[id(outcome)][key]
 
+    @property
+    def num_comparisons(self) -> int:
+        """Pairs of settings, of which that of the winner and any other might have been another one by chance."""
+        return math.comb(max(2, len(self.comparable)), 2)
+
     def is_within_noise(self, candidate: Candidate) -> bool | None:
         """Whether other seeds, or folds, might have made it the winner; None where that cannot be told."""
         if self.noise is None or self.winner is None or not self.is_comparable(candidate):
             return None
         assert self.winner.result is not None and candidate.result is not None
         inverse_n = self.design.inverse_n(self.winner.judged) + self.design.inverse_n(candidate.judged)
-        margin = self.noise.margin(inverse_n, num_comparisons=max(1, len(self.comparable) - 1))
+        margin = self.noise.margin(inverse_n, num_comparisons=self.num_comparisons)
         return abs(self.winner.result.mean - candidate.result.mean) <= margin
 
     def described(self, candidate: Candidate) -> str:

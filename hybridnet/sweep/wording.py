@@ -128,7 +128,7 @@ def _noise(study: Study) -> str:
         of_these = "" if len(others) == len(study.ranked) - 1 else " on these pictures"
         be = "is" if within == 1 else "are"
         said = f"{within or 'None'} of the other {len(others)} settings{of_these} {be} within"
-        test += f", corrected for {len(others)} comparisons"
+        test += f", corrected for {study.num_comparisons} comparisons"
     return (
         f"{_replicates(study)} have a standard deviation of {figure(study.noise.std)} (pooled, "
         f"{study.noise.degrees} degrees of freedom). {said} {noise_of(study)} of the best ({test})."

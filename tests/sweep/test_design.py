@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -56,8 +58,8 @@ def test_one_setting_has_nobody_to_share_its_folds_with() -> None:
 
 
 @pytest.mark.parametrize("fold_std", [0, 5])
-@pytest.mark.parametrize(("num_settings", "least", "most"), [(2, 0.02, 0.075), (6, 0, 0.03)])
-def test_without_a_difference_the_best_is_beyond_noise_in_5_of_100_at_most(
+@pytest.mark.parametrize(("num_settings", "least", "most"), [(2, 0.02, 0.075), (6, 0.01, 0.05)])
+def test_without_a_difference_any_setting_is_worse_than_the_best_in_5_of_100_at_most(
     num_settings: int, least: float, most: float, fold_std: float
 ) -> None:
     """Four folds of two seeds, 500 trials; the folds' own spread is up to five times that of the runs."""
@@ -68,9 +70,10 @@ def test_without_a_difference_the_best_is_beyond_noise_in_5_of_100_at_most(
         runs = [_runs(*of_setting.ravel(), folds="aabbccdd") for of_setting in values]
         design = designed(runs)
         assert design.noise is not None
-        margin = design.noise.margin(2 * design.inverse_n(runs[0]), num_comparisons=num_settings - 1)
-        second, best = np.sort(values.mean(axis=(1, 2)))[-2:]
-        found += best - second > margin
+        pairs = math.comb(num_settings, 2)
+        found += np.ptp(values.mean(axis=(1, 2))) > design.noise.margin(
+            2 * design.inverse_n(runs[0]), num_comparisons=pairs
+        )
     assert least <= found / 500 <= most
 
 

@@ -29,9 +29,9 @@ def test_jobs_that_differ_in_their_seed_alone_are_one_candidate(tmp_path: Path) 
 
 
 def test_what_another_seed_might_turn_round_is_within_noise(tmp_path: Path) -> None:
-    """Std 0.01414 with 3 degrees: one of two is off the best by chance up to 4.1765 · 0.01414 = 0.0591."""
+    """Std 0.01414 with 3 degrees: any of three is off another by chance up to 4.8567 · 0.01414 = 0.0687."""
     sweep = SweepFolder(tmp_path / "sweep")
-    for heads, mean in ((2, 0.9), (4, 0.842), (8, 0.840)):
+    for heads, mean in ((2, 0.9), (4, 0.832), (8, 0.830)):
         for seed, offset in enumerate((0.01, -0.01)):
             sweep.add(mean + offset, f"model.heads={heads}", f"seed={seed}")
     study = read_study([sweep.folder])

@@ -58,13 +58,13 @@ def _notes(folder: Path, *jobs: tuple[float | None, int, int, str]) -> str:
 
 def test_notes_tell_what_is_within_noise(tmp_path: Path) -> None:
     jobs = [(0.9 + seed / 100, 2, seed, "complete") for seed in (0, 1)] + [
-        (0.6, 4, 0, "complete"),
+        (0.4, 4, 0, "complete"),
         (0.9, 8, 0, "complete"),
     ]
     text = _notes(tmp_path, *jobs, (0.1, 16, 0, "pruned"))
     assert "a standard deviation of 0.0071 (pooled, 1 degrees of freedom)" in text
     assert "1 of the other 2 settings is within the seeds' noise of the best" in text
-    assert "(Student's t, 95 %, corrected for 2 comparisons)" in text
+    assert "(Student's t, 95 %, corrected for 3 comparisons)" in text
     assert "The best of 3 settings is likely to be a lucky one too" in text
     assert f"promote sweep={tmp_path}/sweep name=<name> seeds=5 shows by how much" in text
     assert "1 pruned job ended early and is in no mean." in text
