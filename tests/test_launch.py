@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import functools
 import gc
@@ -430,11 +431,36 @@ def test_weights_of_an_earlier_run_are_taken_and_told(command: RunProcess, tmp_p
     assert "backbone weights from first: loaded 120 of 120 tensors" in second.stdout
     assert "in the file, not used: fc.weight, fc.bias" in second.stdout
     assert digests_of(tmp_path / "second", "backbone") == digests_of(tmp_path / "first", "train")
+    seen = digests_of(tmp_path / "second", "backbone")
+    again = command("train.py", "resume=second", "trainer.epochs=2")
+    assert again.returncode == 0, again.stderr
+    assert digests_of(tmp_path / "second", "backbone") == seen, "told by the run itself"
     noted = tmp_path / "first" / "pictures.csv"
     noted.write_text(noted.read_text().replace("valid,", "train,"))  # as if it were of another split
     third = command("train.py", *one_epoch, "model.backbone.weights=first", "hydra.run.dir=third")
     assert third.returncode == 2
     assert "the backbone was trained with 9 of the 9 validation pictures" in third.stderr
+
+
+def test_a_run_keeps_its_table_when_pictures_are_added(
+    run: Run, tiny: list[str], stripes: Path, tmp_path: Path
+) -> None:
+    rows = list(csv.DictReader((stripes / "metadata.csv").read_text().splitlines()))
+    for number, row in enumerate(rows):
+        folder = tmp_path / "photos" / row["label"]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(stripes / row["path"], folder / f"{number}.png")
+    own = [text for text in tiny if not text.startswith(("data=", "data.metadata", "data.label2id"))]
+    words = [*own, "data=folder", "data.root=photos", "trainer.epochs=1"]
+    assert run(*words, "hydra.run.dir=first")[0] == 0
+    Image.new("RGB", (30, 40), "red").save(tmp_path / "photos" / rows[0]["label"] / "new.png")
+    code, output, _ = run(*words, "hydra.run.dir=second")
+    assert code == 0 and "1 new picture, 0 gone; the" in output
+    code, output, error = run("resume=first", "trainer.epochs=2")
+    assert code == 0, error
+    assert "the run goes on with the table that it began with: data/folder/metadata.csv" in output
+    editions = [_json(tmp_path / name / "environment.json")["edition"] for name in ("first", "second")]
+    assert editions == ["", "photos_2/metadata.csv"]
 
 
 def test_showing_the_configuration_names_mistakes_too(command: RunProcess) -> None:

@@ -140,7 +140,9 @@ def test_a_backbone_must_not_have_seen_the_validation_pictures(
             "accuracy is then too good to be true"
         )
     assert caplog.messages == []
-    assert require_unseen(["a"], weights, on_leak="keep") == {"a", "c"}
-    assert caplog.messages == [
-        "the backbone was trained with 1 of the 1 validation picture: the accuracy is too good to be true"
-    ]
+    for on_leak in ("skip", "keep"):
+        caplog.clear()
+        assert require_unseen(["a"], weights, on_leak=on_leak) == {"a", "c"}
+        assert caplog.messages == [
+            "the backbone was trained with 1 of the 1 validation picture: the accuracy is too good to be true"
+        ]
