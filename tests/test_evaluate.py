@@ -249,10 +249,13 @@ def test_what_one_run_of_several_could_not_compare_is_told(
     assert f"copies in training 0, as far as could be seen: {obstacle} " in printed
 
 
-def test_an_ensemble_of_a_run_with_itself_is_the_run(run: Path, tmp_path: Path) -> None:
+def test_an_ensemble_of_a_run_with_itself_is_the_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(InputError, match=r"missing value in out: several runs have no folder in common"):
         evaluate(f"run=[{run},{run}]")
     evaluate(f"run=[{run},{run}]", f"out={tmp_path / 'both'}")
+    assert "validated on" not in capsys.readouterr().out, "they are its validation pictures"
     found, trained = read_json(tmp_path / "both" / "metrics.json"), read_json(run / "metrics.json")
     assert found["valid_acc"] == trained["valid_acc"]
     assert found["valid_loss"] == pytest.approx(trained["valid_loss"], abs=1e-5)

@@ -124,7 +124,7 @@ class _Pairs:
     def named(self, edition: str) -> tuple[Path, Path] | None:
         """The pair of an edition, where tables stay and it is there."""
         table = self.metadata.parent / (edition or self.metadata.name)
-        return self.at(table) if self.source.content and table in self._tables() and table.is_file() else None
+        return self.at(table) if self.source.content and table.is_file() else None
 
     def find(self, state: dict[str, Any]) -> tuple[Path, Path] | None:
         """The latest pair of this state."""

@@ -62,9 +62,8 @@ def test_of_several_tables_the_run_s_own(reference: Path, tmp_path: Path) -> Non
     folder = Path(shutil.copytree(reference, tmp_path / "run"))
     photos = shutil.copytree(RunSettings(reference).file("data.metadata").parent, tmp_path / "photos")
     settings = folder / ".hydra" / "config.yaml"
-    settings.write_text(
-        settings.read_text().replace(RunSettings(reference).get("data.metadata"), "photos/metadata.csv")
-    )
+    before = str(RunSettings(reference).file("data.metadata").parent)
+    settings.write_text(settings.read_text().replace(before, "photos"))
     environment = read_json(folder / "environment.json") | {"working_directory": str(tmp_path)}
     assert environment["edition"] == "", "the table that it names"
     first, own = photos / "metadata.csv", photos / "photos_2" / "metadata.csv"
@@ -75,7 +74,7 @@ def test_of_several_tables_the_run_s_own(reference: Path, tmp_path: Path) -> Non
     own.parent.mkdir()
     own.touch()
     assert RunSettings(folder).file("data.metadata") == own
-    assert RunSettings(folder).file("data.label2id") == RunSettings(reference).file("data.label2id")
+    assert RunSettings(folder).file("data.label2id") == photos / "label2id.json"
     (folder / "environment.json").unlink()
     assert RunSettings(folder).edition is None
 
