@@ -49,8 +49,7 @@ class Outcome:
     @property
     def pictures(self) -> str | None:
         """The digest of its validation pictures and their labels; None where it was not recorded."""
-        data = self.environment.get("data")
-        return data.get("valid") if isinstance(data, Mapping) else None
+        return pictures_of(self.environment)
 
     @property
     def epochs(self) -> int:
@@ -73,6 +72,12 @@ def read_outcome(job: Job, *, label: str, monitor: str) -> Outcome:
     _, values = outcome.curve(monitor)
     best = [max(values, key=lambda value: direction(monitor) * value)] if values else []
     return replace(outcome, value=next((v for v in (job.value, metrics.get(monitor), *best) if is_finite(v)), None))
+
+
+def pictures_of(environment: Mapping[str, Any]) -> str | None:
+    """The digest of a run's validation pictures and their labels, of its `environment.json`; None if it has none."""
+    data = environment.get("data")
+    return data.get("valid") if isinstance(data, Mapping) else None
 
 
 def is_finite(value: object) -> bool:

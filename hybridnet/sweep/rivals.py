@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hybridnet.files import read_json
+from hybridnet.files import read_if_whole, read_json
 from hybridnet.monitor import direction
+from hybridnet.sweep.outcome import pictures_of
 from hybridnet.sweep.record import JOB
 
 
 def read_curves(folder: Path, *, monitor: str) -> list[list[float]]:
     """The monitored metric of every other job so far, by epoch; turned so that higher is better.
 
+    A job that validates on other pictures, such as those of another fold, is no rival: they may be easier or harder.
+
     Args:
         folder: of the job that asks.
         monitor: the metric.
     """
+    pictures = _pictures(folder)
     curves = []
     for record in sorted(folder.parent.glob(f"*/{JOB}")):
         history = record.with_name("history.json")
-        if record.parent.name == folder.name or not history.is_file():
+        if record.parent.name == folder.name or not history.is_file() or _pictures(record.parent) != pictures:
             continue
         try:
             curves.append(curve(read_json(history), monitor=monitor))
@@ -31,3 +35,7 @@ def read_curves(folder: Path, *, monitor: str) -> list[list[float]]:
 def curve(history: list[dict[str, float]], *, monitor: str) -> list[float]:
     """The monitored metric by epoch, turned so that higher is better."""
     return [direction(monitor) * row[monitor] for row in history]
+
+
+def _pictures(folder: Path) -> str | None:
+    return pictures_of(read_if_whole(folder / "environment.json"))

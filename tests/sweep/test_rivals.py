@@ -27,3 +27,12 @@ def test_the_other_jobs_of_a_sweep_are_read(tmp_path: Path) -> None:
     assert read_curves(asking, monitor="valid_acc") == [[0.5, 0.25], [0.5]]
     assert read_curves(asking, monitor="valid_loss") == [[-2.0, -3.0], [-2.0]]
     assert curve([], monitor="valid_loss") == []
+
+
+def test_jobs_that_validate_on_other_pictures_are_no_rivals(tmp_path: Path) -> None:
+    """A fold of hard pictures is no reason to end a job, nor an easy one to let it go on."""
+    folders = [_job(tmp_path, str(number), [{"valid_acc": number / 10}]) for number in range(5)]
+    for folder, digest in zip(folders, ["a", "b", "a", "b"], strict=False):
+        write_json(folder / "environment.json", {"data": {"valid": digest}})
+    assert read_curves(folders[0], monitor="valid_acc") == [[0.2]]
+    assert read_curves(folders[1], monitor="valid_acc") == [[0.3]]
