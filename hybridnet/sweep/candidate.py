@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from hybridnet.monitor import direction
-from hybridnet.sweep.design import Judged, editions, have_pictures_in_common
+from hybridnet.sweep.design import Judged, editions, have_pictures_in_common, mean, on_common_folds
 from hybridnet.sweep.outcome import Outcome
 from hybridnet.sweep.settings import FOLD, REPLICATION, UNKNOWN, by_size
 from hybridnet.sweep.statistics import Spread, spread
@@ -21,14 +22,16 @@ class Candidate:
         edition: 0; 1, 2, … for the same settings on other pictures, of a table that has changed.
         outcomes: of all its jobs.
         counted: those of them that enter the mean, the best one first.
-        judged: what these came to, and on which pictures.
-        result: their mean and spread; None where nothing counts.
+        left_out: those that have a result on a fold that not all compared settings have, or for which one is missing.
+        judged: what the counted ones came to, and on which pictures.
+        result: their mean, every fold counting alike, and their spread; None where nothing counts.
     """
 
     values: tuple[str, ...]
     edition: int
     outcomes: tuple[Outcome, ...]
     counted: tuple[Outcome, ...]
+    left_out: tuple[Outcome, ...]
     judged: tuple[Judged, ...]
     result: Spread | None
 
@@ -74,13 +77,16 @@ def candidates_of(
     distinct = {trainings[id(outcome)]: outcome for outcome in sorted(distinct, key=lambda o: -o.job.number)}.values()
     once = {id(outcome) for outcome in distinct}
     sign = direction(monitor)
+    with_result = [
+        sorted((o for o in members if id(o) in once), key=lambda o: -sign * o.value) for members in grouped.values()
+    ]
+    judged = [[Judged(o.value, folds[id(o)], o.pictures) for o in members] for members in with_result]
     found = []
-    for (place, edition), members in grouped.items():
-        counted = [outcome for outcome in members if id(outcome) in once]
-        counted.sort(key=lambda outcome: -sign * outcome.value)
-        judged = tuple(Judged(outcome.value, folds[id(outcome)], outcome.pictures) for outcome in counted)
-        result = spread([run.value for run in judged]) if judged else None
-        found.append(Candidate(place, edition, tuple(members), tuple(counted), judged, result))
+    for (place, edition), has, runs, chosen in zip(grouped, with_result, judged, on_common_folds(judged), strict=True):
+        counted, runs = tuple(compress(has, chosen)), tuple(compress(runs, chosen))
+        left_out = tuple(o for o, is_counted in zip(has, chosen, strict=True) if not is_counted)
+        result = spread([run.value for run in runs])._replace(mean=mean(runs)) if runs else None
+        found.append(Candidate(place, edition, tuple(grouped[place, edition]), counted, left_out, runs, result))
     found.sort(key=lambda c: (c.result is None, -sign * c.result.mean if c.result else 0.0))
     return tuple(found)
 

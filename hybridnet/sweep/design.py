@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from hybridnet.sweep.statistics import Noise, blocked, pooled
@@ -25,46 +28,80 @@ class Judged(NamedTuple):
 
 
 Setting = Sequence[Judged]  # the runs of one
+Folds = AbstractSet[str | None]  # digests of their pictures, or their names
 
 
 class Design(NamedTuple):
     """How settings that have pictures in common are compared: by their seeds, or by their folds.
 
-    Each fold has other pictures, easy ones or hard ones, for all settings alike. Where all settings have the same
-    folds, what a fold makes of all of them is in no difference and no noise (a block design). Of several seeds in a
-    fold the mean counts as one result: they share its pictures and are no independent witnesses of other ones.
+    Each fold has other pictures, easy ones or hard ones, for all settings alike. All settings have the same folds: what
+    a fold makes of all of them is in no difference and no noise (a block design). Of several seeds in a fold the mean
+    counts as one result: they share its pictures and are no independent witnesses of other ones.
 
     Attributes:
         noise: of runs (by seeds), or of the folds' means; None where none has two with different results.
         is_by_fold: whether a setting was judged on more than one set of pictures.
-        is_blocked: whether all have the same folds, with as many runs in each.
-        has_digests: whether the digest tells the pictures of every run.
     """
 
     noise: Noise | None
     is_by_fold: bool
-    is_blocked: bool
-    has_digests: bool
 
     def inverse_n(self, runs: Setting) -> float:
-        """1/n of a mean over runs, or what stands for it where the folds' means are added with different weights."""
-        counts = _counts(runs, self.has_digests).values() if self.is_by_fold else [1] * len(runs)
-        return sum(count**2 for count in counts) / len(runs) ** 2
+        """1/n of the mean of a setting."""
+        return 1 / (len(_means(runs, has_digests=_have_digests([runs]))) if self.is_by_fold else len(runs))
 
 
 def designed(settings: Sequence[Setting]) -> Design:
-    """The design of settings that are compared with each other."""
-    has_digests = all(run.pictures is not None for runs in settings for run in runs)
-    counts = [_counts(runs, has_digests) for runs in settings]
-    if all(len(found) < 2 for found in counts):
-        return Design(pooled([run.value for run in runs] for runs in settings), False, False, has_digests)
-    means = [_means(runs, has_digests) for runs in settings]
-    is_blocked = len(settings) > 1 and all(found == counts[0] for found in counts)
-    if is_blocked:
-        noise = blocked([[of_setting[fold] for fold in counts[0]] for of_setting in means])
-    else:
-        noise = pooled([*of_setting.values()] for of_setting in means)
-    return Design(noise, True, is_blocked, has_digests)
+    """The design of settings that are compared with each other, as `on_common_folds` leaves them."""
+    means = [_means(runs, has_digests=_have_digests(settings)) for runs in settings]
+    if any(of_setting.keys() != means[0].keys() for of_setting in means):  # left out were the runs without a digest
+        means = [_means(runs, has_digests=False) for runs in settings]
+    if all(len(of_setting) < 2 for of_setting in means):
+        return Design(pooled([run.value for run in runs] for runs in settings), False)
+    return Design(blocked([[of_setting[fold] for fold in means[0]] for of_setting in means]), True)
+
+
+def on_common_folds(settings: Sequence[Setting]) -> list[list[bool]]:
+    """Which runs of each setting are to be compared: all of the same folds; none of a setting that lacks one.
+
+    One whose job on a hard fold has failed would look better than it is. Either that fold is left out of all, or the
+    setting: whichever leaves the noise the most degrees of freedom; then whichever leaves the most results.
+    """
+    found = [[False] * len(runs) for runs in settings]
+    for places in _with_pictures_in_common(settings):
+        has_digests = _have_digests([settings[place] for place in places])
+        folds = {place: _means(settings[place], has_digests=has_digests).keys() for place in places}
+        chosen = _most_telling([*folds.values()])
+        for place in places:
+            if chosen <= folds[place]:
+                found[place] = [_block(run, has_digests) in chosen for run in settings[place]]
+    return found
+
+
+def _most_telling(folds: Sequence[Folds]) -> Folds:
+    """Those that all settings have that are compared, of the folds of each setting."""
+
+    def worth(chosen: Folds) -> tuple[int, int, int]:
+        num_settings = sum(chosen <= own for own in folds)
+        return (num_settings - 1) * (len(chosen) - 1), num_settings * len(chosen), num_settings
+
+    common = functools.reduce(operator.and_, folds)
+    return max([*folds, *([common] if common else [])], key=worth)
+
+
+def mean(runs: Setting) -> float:
+    """Of one run or more: every fold counts alike, however many of its seeds are complete."""
+    of_folds = _means(runs, has_digests=_have_digests([runs])).values()
+    return math.fsum(of_folds) / len(of_folds)
+
+
+def _with_pictures_in_common(settings: Sequence[Setting]) -> list[list[int]]:
+    """Places of settings that have pictures in common, or are connected by others that have."""
+    found: list[list[int]] = []
+    for place, runs in enumerate(settings):
+        near = [group for group in found if any(have_pictures_in_common(runs, settings[other]) for other in group)]
+        found = [group for group in found if group not in near] + [sorted([*itertools.chain(*near), place])]
+    return found
 
 
 def have_pictures_in_common(first: Setting, second: Setting) -> bool:
@@ -97,11 +134,12 @@ def editions(runs: Iterable[tuple[str, str | None]]) -> list[int]:
     return found
 
 
-def _counts(runs: Setting, has_digests: bool) -> Counter[str | None]:
-    return Counter(_block(run, has_digests) for run in runs)
+def _have_digests(settings: Sequence[Setting]) -> bool:
+    """Whether the digest tells the pictures of every run."""
+    return all(run.pictures is not None for runs in settings for run in runs)
 
 
-def _means(runs: Setting, has_digests: bool) -> Mapping[str | None, float]:
+def _means(runs: Setting, *, has_digests: bool) -> dict[str | None, float]:
     values: dict[str | None, list[float]] = {}
     for run in runs:
         values.setdefault(_block(run, has_digests), []).append(run.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hybridnet.files import shortened
 from hybridnet.sweep.candidate import Candidate
-from hybridnet.sweep.settings import FOLD, SEED, is_setting, settings_of, shown
+from hybridnet.sweep.settings import FOLD, SEED, by_size, is_setting, settings_of, shown
 from hybridnet.sweep.statistics import figure
 from hybridnet.sweep.study import Study
 from hybridnet.wording import number_of
@@ -83,6 +83,7 @@ def notes(study: Study) -> Iterator[str]:
     elif pruned := study.having("pruned"):
         be = "is" if len(pruned) == 1 else "are"
         yield f"{number_of(len(pruned), 'pruned job')} ended early and {be} in no mean."
+    yield from _left_out(study)
     if any(len(candidate.folds) > 1 for candidate in study.ranked):
         kinds = dict.fromkeys(averaged(study, candidate) for candidate in study.ranked)
         yield f"{'Each' if len(study.ranked) > 1 else 'The'} mean is over {', or '.join(kinds)}."
@@ -99,6 +100,31 @@ def notes(study: Study) -> Iterator[str]:
     sizes = {candidate.result.n for candidate in study.ranked}
     if len(sizes) > 1:
         yield f"Means are over {min(sizes)} to {max(sizes)} jobs; n says how many."
+
+
+def _left_out(study: Study) -> Iterator[str]:
+    """Which results are in no mean: on some folds alone a setting would look better than it is, or worse."""
+    if others := [outcome for candidate in study.ranked for outcome in candidate.left_out]:
+        folds = sorted({study.value(outcome, FOLD) for outcome in others}, key=by_size)
+        be = "is" if len(others) == 1 else "are"
+        yield (
+            f"Settings are compared on the folds that they have in common: {number_of(len(others), 'other result')} "
+            f"({FOLD}={','.join(folds)}) {be} in no mean."
+        )
+    if unranked := [candidate for candidate in study.candidates if candidate.left_out and not candidate.counted]:
+        be = "is" if len(unranked) == 1 else "are"
+        yield (
+            f"{number_of(len(unranked), 'setting')} {be} not ranked, as results are missing on folds that the others "
+            f"have: {'; '.join(_lacking(study, candidate) for candidate in unranked[:MOST_LISTED])}"
+            f"{'; …' * (len(unranked) > MOST_LISTED)}. Going on with the sweep makes them."
+        )
+
+
+def _lacking(study: Study, candidate: Candidate) -> str:
+    """`heads=4 (data.fold=2)`."""
+    own = {study.value(outcome, FOLD) for outcome in candidate.left_out}
+    lacking = [fold for fold in study.winner.folds if fold not in own] if study.winner else []
+    return study.described(candidate) + (f" ({FOLD}={','.join(lacking)})" if lacking else "")
 
 
 def _other_pictures(study: Study, number: int) -> str:
@@ -141,9 +167,7 @@ def _replicates(study: Study) -> str:
         return "Runs that differ in their seed alone"
     has_seeds = any(len(candidate.counted) > len(candidate.folds) for candidate in study.comparable)
     who = "the means over the seeds of a fold" if has_seeds else "runs that differ in their fold alone"
-    if study.design.is_blocked:
-        return f"All settings have the same folds. Beside what a fold makes of all of them alike, {who}"
-    return f"The folds are not the same for all settings, and what they make of a result is in the noise: {who}"
+    return f"All settings have the same folds. Beside what a fold makes of all of them alike, {who}"
 
 
 def reproduce(study: Study) -> str | None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hybridnet.sweep.design import Judged, designed, editions, have_pictures_in_common
+from hybridnet.sweep.design import Judged, designed, editions, have_pictures_in_common, mean, on_common_folds
 
 
 def _runs(*values: float, folds: str = "", digests: bool = False) -> list[Judged]:
@@ -19,7 +19,7 @@ def test_runs_of_the_same_pictures_are_compared_by_their_seeds() -> None:
     first, second = _runs(0.90, 0.92, 0.94), _runs(0.80, 0.81)
     design = designed([first, second])
     assert design.noise == pytest.approx((0.0168325, 3, 2), rel=1e-5)
-    assert (design.is_by_fold, design.is_blocked) == (False, False)
+    assert not design.is_by_fold
     assert (design.inverse_n(first), design.inverse_n(second)) == pytest.approx((1 / 3, 1 / 2))
 
 
@@ -29,7 +29,7 @@ def test_what_a_fold_makes_of_all_settings_is_no_noise(digests: bool) -> None:
     first = _runs(0.9, 0.6, 0.3, folds="abc", digests=digests)
     second = _runs(0.28, 0.57, 0.89, folds="cba", digests=digests)
     design = designed([first, second])
-    assert (design.is_by_fold, design.is_blocked) == (True, True)
+    assert design.is_by_fold
     assert design.noise == pytest.approx((np.sqrt(4 * 0.005**2 / 2), 2, 2))
     assert design.inverse_n(first) == pytest.approx(1 / 3)
 
@@ -38,22 +38,53 @@ def test_seeds_of_a_fold_are_one_witness_of_its_pictures() -> None:
     """Their means, 0.9 and 0.5 against 0.8 and 0.5, are what the folds differ in."""
     first, second = _runs(0.91, 0.89, 0.52, 0.48, folds="aabb"), _runs(0.82, 0.78, 0.49, 0.51, folds="aabb")
     design = designed([first, second])
-    assert design.is_blocked and design.noise == pytest.approx((0.05, 1, 2))
+    assert design.is_by_fold and design.noise == pytest.approx((0.05, 1, 2))
     assert design.inverse_n(first) == pytest.approx(1 / 2)
-    assert design.inverse_n(_runs(0.9, 0.9, 0.9, 0.5, folds="aaab")) == pytest.approx((9 + 1) / 16)
+    uneven = _runs(0.9, 0.91, 0.89, 0.5, folds="aaab")
+    assert (design.inverse_n(uneven), mean(uneven)) == pytest.approx((1 / 2, 0.7)), "a failed seed is no harder fold"
+    assert designed([uneven, second]).noise == pytest.approx((0.05, 1, 2))
 
 
-@pytest.mark.parametrize("folds", ["ab", "abd", "aabc"])
-def test_other_folds_stand_in_the_noise(folds: str) -> None:
-    first, second = _runs(0.9, 0.6, 0.3, folds="abc"), _runs(*(0.8, 0.5, 0.2, 0.2)[: len(folds)], folds=folds)
+@pytest.mark.parametrize("digests", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "counted"),
+    [
+        ("abc abc ab", "ab ab ab"),  # a job has failed: 2 degrees of freedom and 6 results either way
+        ("abc abc abc ab", "abc abc abc -"),  # 4 degrees of freedom against 3
+        ("abc ab ab", "ab ab ab"),  # the sweep was in its third round
+        ("abc ab", "ab ab"),
+        ("abc a", "abc -"),  # the second setting has just begun
+        ("ab ac bc", "ab - -"),
+        ("ab bc", "b b"),
+        ("aab ab aabb", "aab ab aabb"),  # seeds
+        ("ab ab cd c d", "ab ab c c -"),  # of two tables
+        ("a a b", "a a b"),
+        ("ab", "ab"),
+    ],
+)
+def test_settings_are_compared_on_folds_that_all_of_them_have(settings: str, counted: str, digests: bool) -> None:
+    runs = [_runs(*[0.5] * len(folds), folds=folds, digests=digests) for folds in settings.split()]
+    found = on_common_folds(runs)
+    chosen = [
+        "".join(run.fold for run, is_counted in zip(of_setting, own, strict=True) if is_counted) or "-"
+        for of_setting, own in zip(runs, found, strict=True)
+    ]
+    assert " ".join(chosen) == counted
+    assert on_common_folds([]) == []
+
+
+def test_runs_whose_pictures_are_not_known_are_compared_by_their_folds() -> None:
+    first, second = _runs(0.9, 0.6, folds="ab", digests=True), _runs(0.8, 0.7, folds="ab")
+    assert on_common_folds([first, second]) == [[True, True]] * 2
     design = designed([first, second])
-    assert (design.is_by_fold, design.is_blocked) == (True, False)
-    assert design.noise is not None and design.noise.std > 0.2
+    assert design.is_by_fold and design.noise == pytest.approx((0.1, 1, 2))
+    moved = [Judged(run.value, run.fold, f"other {run.fold}") for run in second]
+    assert designed([first, moved]).noise == design.noise, "left out was the run that told that they are the same"
 
 
 def test_one_setting_has_nobody_to_share_its_folds_with() -> None:
     design = designed([_runs(0.9, 0.6, folds="ab")])
-    assert design.is_by_fold and not design.is_blocked
+    assert design.is_by_fold and design.noise is None
     assert designed([]).noise is None
 
 

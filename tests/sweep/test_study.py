@@ -188,7 +188,7 @@ def test_folds_are_no_setting(tmp_path: Path) -> None:
     assert [axis.key for axis in study.axes] == ["model"]
     assert (study.replication, study.folds) == (("data.fold", "seed"), ("0", "1", "2"))
     assert study.value(study.outcomes[1], "data.fold") == "1"
-    assert study.design.is_blocked and [study.is_within_noise(candidate) for candidate in study.ranked] == [True, True]
+    assert study.design.is_by_fold and [study.is_within_noise(candidate) for candidate in study.ranked] == [True, True]
 
 
 def test_a_fold_that_all_jobs_have_is_as_any_other_setting(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_fold_that_all_jobs_have_is_as_any_other_setting(tmp_path: Path) -> No
 
 
 def test_the_folds_are_not_a_difference_between_settings(tmp_path: Path) -> None:
-    """0.1 apart in every fold, which the folds' own spread of 0.3 would hide: as it does without a common fold."""
+    """0.1 apart in every fold, which the folds' own spread of 0.3 would hide; what a fold has alone is in no mean."""
     sweep = SweepFolder(tmp_path / "sweep")
     for model, off in (("plain", 0.0), ("ca", 0.1)):
         for fold, easy in enumerate((0.9, 0.6, 0.3)):
@@ -208,8 +208,9 @@ def test_the_folds_are_not_a_difference_between_settings(tmp_path: Path) -> None
     study = read_study([sweep.folder])
     assert study.is_within_noise(study.ranked[1]) is False
     sweep.add(0.2, "model=ca", "data.fold=3")
-    study = read_study([sweep.folder])
-    assert not study.design.is_blocked and study.is_within_noise(study.ranked[1]) is True
+    after = read_study([sweep.folder])
+    assert (after.noise, after.is_within_noise(after.ranked[1])) == (study.noise, False)
+    assert [[outcome.value for outcome in candidate.left_out] for candidate in after.ranked] == [[], [0.2]]
 
 
 def test_what_was_judged_on_other_pictures_is_not_compared(tmp_path: Path) -> None:

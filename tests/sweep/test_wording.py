@@ -132,11 +132,21 @@ def test_folds_and_seeds_are_said_to_be_averaged(tmp_path: Path) -> None:
 
 
 def test_folds_that_are_not_the_same_are_said_so(tmp_path: Path) -> None:
-    """The other one has the two easier folds, 0.89 and 0.789: squares 0.02 and 0.0051 with 3 degrees."""
+    """Compared are the two that both have: 0.9 and 0.8 against 0.89 and 0.789, residuals 0.00025 with one degree."""
     text = " ".join(wording.notes(_folds(tmp_path, left=1)))
-    assert text.startswith("Each mean is over 2 folds, or 3 folds. The folds are not the same for all settings, and ")
-    assert "what they make of a result is in the noise: runs that differ in their fold alone have a standard " in text
-    assert "deviation of 0.0915 (pooled, 3 degrees of freedom). The other setting is within the folds' noise" in text
+    assert text.startswith(
+        "Settings are compared on the folds that they have in common: 1 other result (data.fold=2) is in no mean. "
+        "Each mean is over 2 folds. All settings have the same folds."
+    )
+    assert "a standard deviation of 0.0005 (pooled, 1 degrees of freedom)" in text.replace("5.00e-04", "0.0005")
+
+
+def test_settings_without_a_fold_of_the_others_are_said_to_be_unranked(tmp_path: Path) -> None:
+    study = _folds(tmp_path, left=2)
+    assert next(wording.notes(study)) == (
+        "1 setting is not ranked, as results are missing on folds that the others have: model=ca (data.fold=1,2). "
+        "Going on with the sweep makes them."
+    )
 
 
 def test_folds_that_agree_do_not_tell_what_is_noise(tmp_path: Path) -> None:
