@@ -35,7 +35,7 @@ def body(outcome: Outcome, *, config_dirs: Sequence[str], without: Sequence[str]
         without: keys that are left out.
 
     Raises:
-        InputError: for an override that no yaml can hold.
+        InputError: for an override that no yaml can hold, and a setting that there is no longer.
     """
     typed = [text for text in outcome.job.overrides if is_setting(text)]
     overrides = [text for text in typed if not settings_of([text]).keys() & {*without}]
@@ -43,25 +43,27 @@ def body(outcome: Outcome, *, config_dirs: Sequence[str], without: Sequence[str]
     asked = config.saved(outcome.job.folder) or config.compose("train", overrides, config_dirs=config_dirs)
     wanted = {key: value for key, value in _settings(asked).items() if key not in without}
     text = _defaults(choices) + config.nested_yaml(values)
-    different = _different(wanted, _tried(text, config_dirs))
+    refused = different = _different(wanted, _settings(_tried(text, config_dirs)))
     if different:
         values |= {key: wanted[key] for key in different if "[" not in key}
         text = _defaults(choices) + config.nested_yaml(values)
-        different = _different(wanted, _tried(text, config_dirs))
-    if different:
-        cause = f"no experiment can set {', '.join(different[:5])} as the job had it"
+        found = _tried(text, config_dirs)
+        faults = config.find_faults(found, defaults=_tried(_defaults(choices), config_dirs))
+        refused = _different(wanted, _settings(found)) or [key for key in different if key in faults]
+    if refused:
+        cause = f"no experiment can set {', '.join(refused[:5])} as the job had it"
         hint = "the configuration has changed since the sweep; the job's own is in its .hydra/config.yaml"
         raise InputError(Fault("settings that cannot be promoted", str(shortened(outcome.job.folder)), cause, hint))
     return text
 
 
-def _tried(text: str, config_dirs: Sequence[str]) -> dict[str, Any]:
+def _tried(text: str, config_dirs: Sequence[str]) -> Any:
     """What an experiment of this text composes to."""
     with tempfile.TemporaryDirectory() as folder:
         trial = path_of(Path(folder), "trial")
         trial.parent.mkdir()
         write_text(trial, PACKAGE + text)
-        return _settings(config.compose("train", ["experiment=trial"], config_dirs=[folder, *config_dirs]))
+        return config.compose("train", ["experiment=trial"], config_dirs=[folder, *config_dirs])
 
 
 def _settings(cfg: Any) -> dict[str, Any]:

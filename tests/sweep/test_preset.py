@@ -89,6 +89,12 @@ def test_a_value_of_none_is_written_out_too(tmp_path: Path) -> None:
     assert yaml.safe_load(text) == {"own": None}
 
 
+def test_a_setting_that_there_is_no_longer_is_refused(tmp_path: Path) -> None:
+    saved = OmegaConf.to_yaml(config.compose("train", [])).replace("  patience:", "  gone: 3\n  patience:")
+    with pytest.raises(InputError, match=r"cannot be promoted in .*: no experiment can set trainer.gone as the"):
+        preset.body(_outcome(tmp_path, saved=saved), config_dirs=[])
+
+
 def test_a_part_that_is_no_longer_made_like_that_is_refused(tmp_path: Path) -> None:
     overrides = ["model.heads=2"]
     saved = OmegaConf.to_yaml(config.compose("train", overrides)).replace("rotation: 0.0", "rotation: {a: [{b: 1}]}")
