@@ -139,10 +139,12 @@ def _other_pictures(study: Study, number: int) -> str:
 
 def _noise(study: Study) -> str:
     if study.noise is None:
-        kind = "folds" if study.design.is_by_fold else "seeds"
-        has_several = any(candidate.result.n > 1 for candidate in study.comparable)
-        cause = f"all {kind} of a setting agree by chance" if has_several else "no settings were trained with two seeds"
-        hint = f"More {kind} tell it." if has_several else f"{TELL_SEEDS} in the same command tells it."
+        if study.design.is_by_fold:
+            cause, hint = "all settings are equally far apart on every fold", "More folds tell it."
+        elif any(candidate.result.n > 1 for candidate in study.comparable):
+            cause, hint = "all seeds of a setting agree by chance", "More seeds tell it."
+        else:
+            cause, hint = "no settings were trained with two seeds", f"{TELL_SEEDS} in the same command tells it."
         return f"Which differences are more than chance cannot be told: {cause}. {hint}"
     others = [candidate for candidate in study.comparable if candidate is not study.winner]
     within = sum(bool(study.is_within_noise(candidate)) for candidate in others)

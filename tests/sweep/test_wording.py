@@ -149,13 +149,13 @@ def test_settings_without_a_fold_of_the_others_are_said_to_be_unranked(tmp_path:
     )
 
 
-def test_folds_that_agree_do_not_tell_what_is_noise(tmp_path: Path) -> None:
+def test_differences_that_all_folds_agree_on_do_not_tell_what_is_noise(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep")
     for heads in (2, 4):
         for fold in (0, 1):
             sweep.add((heads + fold) / 10, f"model.heads={heads}", f"data.fold={fold}")
     text = " ".join(wording.notes(read_study([sweep.folder])))
-    assert "cannot be told: all folds of a setting agree by chance. More folds tell it." in text
+    assert "cannot be told: all settings are equally far apart on every fold. More folds tell it." in text
 
 
 def test_one_setting_over_folds_has_a_mean(tmp_path: Path) -> None:
