@@ -153,7 +153,17 @@ def setting_faults(raw: Any, resolved: Any, *, unused: Set[str] = frozenset()) -
     found: dict[str, Fault] = {}
     for fault in _binding_faults(raw, resolved, "", sources=sources, is_partial=False):
         found.setdefault(fault.where.partition("=")[0], fault)
-    return found
+    known = [key for key in all_keys(resolved) if key not in found]
+    return {key: _meaning_another(fault, known) for key, fault in found.items()}
+
+
+def _meaning_another(fault: Fault, known: Sequence[str]) -> Fault:
+    """With a hint of a key of the same name elsewhere: by `+trainer.heads=8` somebody means `model.heads`."""
+    name = fault.where.rpartition(".")[2]
+    same = [key for key in known if key.rpartition(".")[2] == name]
+    if fault.what != "unknown key" or not same:
+        return fault
+    return fault._replace(hint=f"did you mean {min(same, key=lambda key: key.count('.'))}?")
 
 
 def references(raw: Any) -> Iterator[str]:

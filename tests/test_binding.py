@@ -128,6 +128,18 @@ def test_unknown_missing_and_wrong_keys_are_all_found() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "hint"),
+    [
+        ({"model": {"block": {"heads": 2}, "heads": 4}}, "did you mean model.heads?"),
+        ({"model": {"reduction": 4}}, "choose from channels, reduction, identity_init"),
+    ],
+)
+def test_an_unknown_key_may_mean_one_of_the_same_name_elsewhere(elsewhere: dict[str, Any], hint: str) -> None:
+    node = elsewhere | {"ca": CA | {"heads": 8}}
+    assert setting_faults(node, node)["ca.heads"].hint == hint
+
+
 def test_what_is_given_when_building_is_not_missing() -> None:
     assert "ca.channels" not in _faults()
 
