@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-EXIT_COMPLETE = 0
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
 

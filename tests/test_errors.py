@@ -6,7 +6,6 @@ import signal
 import pytest
 
 from hybridnet.errors import (
-    EXIT_COMPLETE,
     EXIT_FAILED,
     EXIT_WRONG_INPUT,
     Fault,
@@ -20,7 +19,7 @@ from hybridnet.errors import (
 
 
 def test_the_exit_codes_are_those_of_the_design() -> None:
-    assert (EXIT_COMPLETE, EXIT_FAILED, EXIT_WRONG_INPUT) == (0, 1, 2)
+    assert (EXIT_FAILED, EXIT_WRONG_INPUT) == (1, 2)
 
 
 def test_a_fault_is_one_line_and_a_hint() -> None:
