@@ -27,7 +27,9 @@ from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped, starts_proces
 from hybridnet.sweep.ledger import STOP, Ledger, Planned, write_sweep
 from hybridnet.sweep.plan import Jobs, impossible, is_of_optuna, is_search
 from hybridnet.sweep.record import Job, read_job
+from hybridnet.wording import listing, number_of
 
+MOST_NAMED = 5  # jobs
 Function = Callable[[DictConfig], float]  # trains; returns the best of the monitored metric
 
 
@@ -73,6 +75,8 @@ def run(
         else:
             what_follows = _what_follows(known, num_models=len(models))
         print(what_follows)
+        if grid and (left := _not_asked_for(ledger.jobs(), grid)):
+            print(left)
         if is_left:
             for line in _scarce_room(jobs, todo, num_jobs=num_jobs):
                 print(line)
@@ -106,6 +110,19 @@ def _what_follows(known: Sequence[Job], *, num_models: int) -> str:
         return f"{len(jobs)} jobs{twice}: all are done, nothing is left to do"
     return (
         f"{len(jobs)} jobs{twice}: {stand}; distinct models: {num_models}; the first job will tell how long they take"
+    )
+
+
+def _not_asked_for(jobs: Sequence[Job], grid: Sequence[Planned]) -> str:
+    """A line about jobs that an earlier, wider grid has left; or ""."""
+    asked = {planned.identity for planned in grid}
+    left = [job.name for job in jobs if not job.is_done and job.identity not in asked]
+    if not left:
+        return ""
+    be, it, its = ("is", "it stays as it is", "its") if len(left) == 1 else ("are", "they stay as they are", "their")
+    return (
+        f"{number_of(len(left), 'other job')} of this sweep {be} not done and not among these: job "
+        f"{listing(left, limit=MOST_NAMED)}; {it}, until {its} values are asked for again"
     )
 
 

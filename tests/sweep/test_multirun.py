@@ -20,10 +20,11 @@ from hybridnet.config import JobLoader, Multirun
 from hybridnet.files import read_json
 from hybridnet.sweep import multirun, study, wording
 from hybridnet.sweep.launcher import LedgerLauncher
-from hybridnet.sweep.ledger import Ledger
+from hybridnet.sweep.ledger import Ledger, Planned
 from hybridnet.sweep.plan import Jobs
 from hybridnet.sweep.record import Job
 from tests.conftest import Command, content, outcome
+from tests.sweep.folders import SweepFolder
 
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., Command]
@@ -47,6 +48,22 @@ def test_a_widened_grid_runs_only_the_new_jobs(run: Run, tiny: list[str], tmp_pa
     assert jobs[2].swept == ["model.dropout=0.3", "seed=1"]
     assert jobs[2].value == read_json(jobs[2].folder / "metrics.json")["valid_acc"]
     assert jobs[2].overrides[-2:] == ["model.dropout=0.3", "seed=1"] and "resume=auto" not in jobs[2].overrides
+
+
+def test_what_an_earlier_wider_grid_has_left_is_named(tmp_path: Path) -> None:
+    """The report tells to go on with the sweep, which would not do them."""
+    sweep = SweepFolder(tmp_path / "sweep")
+    for seed, status in enumerate(("complete", "failed", "pending")):
+        sweep.add(0.5 if status == "complete" else None, f"seed={seed}", status=status)
+    asked = [Planned(job.identity, job.overrides, job.swept, "") for job in sweep.jobs()]
+    assert multirun._not_asked_for(sweep.jobs(), asked) == ""
+    assert multirun._not_asked_for(sweep.jobs(), asked[:2]) == (
+        "1 other job of this sweep is not done and not among these: job 2 (seed=2); it stays as it is, until its "
+        "values are asked for again"
+    )
+    assert "2 other jobs of this sweep are not done and not among these: job 1 (seed=1), 2 (seed=2); they stay" in (
+        multirun._not_asked_for(sweep.jobs(), asked[:1])
+    )
 
 
 def test_a_preset_asks_for_many_runs_by_itself(starter: Any, run: Run, tiny: list[str], tmp_path: Path) -> None:
