@@ -32,7 +32,7 @@ def canonical(text: str) -> str:
     """The same text for what is the same value: `1e-3` and `0.0010`, `'a'` and `a`, `True` and `true`."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        return text[1:-1]
+        return text[1:-1].replace(f"\\{text[0]}", text[0])
     if text.lower() in ("true", "false", "null"):
         return text.lower()
     value = number(text)

@@ -51,6 +51,7 @@ def test_what_decides_nothing_is_left_out(override: str) -> None:
         ("0.10", "0.1"),
         ("2", "2"),
         ("'a'", "a"),
+        (r"'an \'a\' of \"b\"'", r"an 'a' of \"b\""),
         ("[1,2]", "[1,2]"),
         ("inf", "inf"),
         ("", ""),
