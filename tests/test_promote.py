@@ -325,7 +325,7 @@ def test_a_signal_is_handed_on(tmp_path: Path) -> None:
 
 
 TABLE = "path,label,split,fold\n0.png,a,valid,0\n1.png,a,train,1\n"
-SAVED = "data: {_target_: hybridnet.data.metadata.MetadataData, metadata: table.csv}\n"
+SAVED = "data: {_target_: hybridnet.data.metadata.MetadataImages, metadata: table.csv}\n"
 
 
 @pytest.fixture
