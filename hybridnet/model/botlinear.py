@@ -17,7 +17,8 @@ class LinearAttention(nn.Module):
     """Multi-head attention in O(N) time and memory, with 2-D sine-cosine positions and a local term.
 
     o_i = φ(q_i)·Σ_j φ(k_j) v_jᵀ / φ(q_i)·Σ_j φ(k_j), y = o + lepe(v). A fixed position table times a learned scalar is
-    added to q and to k. Tokens are row-major, head j owns channels [j·d, (j+1)·d). The core runs in float32.
+    added to q and to k. Tokens are row-major, head j owns channels [j·d, (j+1)·d). The core runs in float32, or in
+    float64 if the input is.
 
     Feature maps φ:
         elu: elu(u) + 1 (Katharopoulos et al., "Transformers are RNNs", arXiv:2006.16236).
@@ -62,8 +63,9 @@ class LinearAttention(nn.Module):
         local = self.lepe(to_map(v, height, width))
         with torch.autocast(x.device.type, enabled=False):
             q, k = self._located(q, k, x)
-            y = linear_attention(q, k, v.contiguous().float(), feature_map=self.feature_map)
-        return to_map(y, height, width) + local
+            y = linear_attention(q, k, v.contiguous().to(q.dtype), feature_map=self.feature_map)
+        # Of a model whose weights are 16 bits the next layer takes no float32.
+        return (to_map(y, height, width) + local).to(self.qkv.weight.dtype)
 
     def weights(self, x: Tensor, queries: Tensor) -> Tensor:
         """Where some positions look: the weights of v that the O(N) order never computes, without the local term.
@@ -75,21 +77,21 @@ class LinearAttention(nn.Module):
             queries: int64 (Q,), positions y·W + x.
 
         Returns:
-            float32 (B, heads, Q, N), N = H·W; each row sums to 1. With `inline` some may be negative; with
-            `relu` all are 0 where no product of a query and a key is positive.
+            float32, or float64 if x is, (B, heads, Q, N), N = H·W; each row sums to 1. With `inline` some may be
+            negative; with `relu` all are 0 where no product of a query and a key is positive.
         """
         q, k, _ = split_qkv(self.qkv(x), self.heads)
         with torch.autocast(x.device.type, enabled=False):
             q, k = self._located(q, k, x)
-            unit_vectors = torch.eye(k.shape[2], device=k.device).expand(*k.shape[:2], -1, -1)
+            unit_vectors = torch.eye(k.shape[2], dtype=k.dtype, device=k.device).expand(*k.shape[:2], -1, -1)
             return linear_attention(q[:, :, queries], k, unit_vectors, feature_map=self.feature_map)
 
     def _located(self, q: Tensor, k: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys with their positions in the map x, float32 (B, heads, N, d)."""
+        """Queries and keys with their positions in the map x, float32 or float64 (B, heads, N, d)."""
         position = self.position_scale * position_table(x)
         position = position.unflatten(0, (self.heads, -1)).flatten(2).transpose(1, 2).contiguous()  # (heads, N, d)
         # Tokens side by side, as the products want them: cheaper to copy while it is still bf16.
-        return q.contiguous().float() + position, k.contiguous().float() + position
+        return q.contiguous().to(position.dtype) + position, k.contiguous().to(position.dtype) + position
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor, *, feature_map: str) -> Tensor:
@@ -139,16 +141,16 @@ class _EluPlusOne(torch.autograd.Function):
 
 
 def position_table(x: Tensor) -> Tensor:
-    """2-D sine-cosine positions for a map x (B, C, H, W) -> (C, H, W), float32.
+    """2-D sine-cosine positions for a map x (B, C, H, W) -> (C, H, W), float32, or float64 if x is.
 
     The first C / 2 channels encode y, the others x, each as [sin | cos] of C / 4 frequencies 10000^(-i / (C/4)).
     """
     channels, height, width = x.shape[1:]
-    quarter = channels // 4
-    frequencies = 10000.0 ** (-torch.arange(quarter, device=x.device, dtype=torch.float32) / quarter)
+    quarter, dtype = channels // 4, torch.promote_types(x.dtype, torch.float32)
+    frequencies = 10000.0 ** (-torch.arange(quarter, device=x.device, dtype=dtype) / quarter)
 
     def encode(size: int) -> Tensor:
-        angles = frequencies[:, None] * torch.arange(size, device=x.device, dtype=torch.float32)
+        angles = frequencies[:, None] * torch.arange(size, device=x.device, dtype=dtype)
         return torch.cat([angles.sin(), angles.cos()])  # (C/2, size)
 
     rows = encode(height)[:, :, None].expand(-1, -1, width)

@@ -70,6 +70,8 @@ def is_faster(x: Tensor, weight: Tensor, *, stride: int) -> bool:
     """
     if torch.compiler.is_compiling() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
+    if x.dim() != 4 or not x.numel():  # not a batch of maps, or an empty one: conv2d knows what to say
+        return False
     if not x.dtype == weight.dtype == torch.float32 or stride != 1 or weight.shape[2:] != (3, 3):
         return False
     height, width = x.shape[2:]

@@ -96,7 +96,7 @@ def test_equals_the_loops(
 ) -> None:
     layer, x = randomise(layer_of(feature_map=feature_map), seed=0), random_map(2, 24, *size)
     expected = torch.from_numpy(reference(layer, x.numpy(), 3, feature_map, conv1x1))
-    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-5)  # the core is float32
+    torch.testing.assert_close(layer(x), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("num_tokens", [35, 8, 7])  # 7 is fewer than the width: the other order
@@ -123,7 +123,7 @@ def test_the_implied_weights_are_those_of_the_layer_but_for_its_local_term(
     weights = layer.weights(x, torch.arange(size[0] * size[1]))
     v = split_qkv(layer.qkv(x), 3)[2]
     attended = layer(x) - layer.lepe(to_map(v, *size))
-    torch.testing.assert_close(to_map(weights.double() @ v, *size), attended, rtol=0, atol=1e-5)  # the core is float32
+    torch.testing.assert_close(to_map(weights @ v, *size), attended, rtol=1e-9, atol=1e-9)
     some = torch.tensor([3, 0])
     torch.testing.assert_close(layer.weights(x, some), weights[:, :, some])
 

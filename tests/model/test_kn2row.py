@@ -113,6 +113,8 @@ def test_where_it_is_not_faster() -> None:
     x, weight = torch.zeros(2, 256, 4, 4), last(torch.zeros(256, 256, 3, 3))
     assert not is_faster(x, weight.contiguous(), stride=1)
     assert not is_faster(x.to("meta"), weight, stride=1)
+    assert not is_faster(x[:0], weight, stride=1)
+    assert not is_faster(x[0], weight, stride=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not is_faster(x, weight, stride=1)  # half the bytes
         large = last(torch.zeros(512, 256, 3, 3))

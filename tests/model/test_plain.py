@@ -107,6 +107,24 @@ def test_memory_format_and_bfloat16_give_nearly_the_same_logits(random_model: nn
     torch.testing.assert_close(half.float(), logits, rtol=0, atol=0.03 * scale)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_every_model_may_have_weights_of_another_format(random_model: nn.Module, dtype: torch.dtype) -> None:
+    images = random_images(2, 3, 64, 96)
+    with torch.no_grad():
+        logits, found = random_model(images), deepcopy(random_model).to(dtype)(images.to(dtype))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), logits, rtol=0, atol=0.03 * logits.abs().amax().item())
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_no_picture_has_no_logits(random_model: nn.Module, memory_format: torch.memory_format) -> None:
+    model = deepcopy(random_model).to(memory_format=memory_format)
+    for size in (64, 32):
+        assert model(torch.empty(0, 3, size, size)).shape == (0, 7)
+    with pytest.raises(ValueError, match="expected 4D input"):
+        model(torch.zeros(3, 64, 64))
+
+
 def test_refuses_wrong_settings(tiny_backbone: Backbone) -> None:
     with pytest.raises(ValueError, match=r"dropout: must be >= 0 and < 1, got 1\.0"):
         PlainClassifier(tiny_backbone, 4, dropout=1.0)

@@ -131,6 +131,8 @@ def test_where_it_cannot_take_the_place(monkeypatch: pytest.MonkeyPatch) -> None
     assert not is_faster(x, last(torch.zeros(128, 128, 5, 5)), stride=1)
     assert not is_faster(x, weight.contiguous(), stride=1)
     assert not is_faster(x.to("meta"), weight, stride=1)
+    assert not is_faster(x[:0], weight, stride=1)
+    assert not is_faster(x[0], weight, stride=1)
     assert not is_faster(x.double(), weight.double(), stride=1)
     assert not is_faster(x.bfloat16(), weight.bfloat16(), stride=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
