@@ -147,7 +147,7 @@ def test_a_prefix_is_a_name_and_not_its_letters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": [1, 2]}, r"unusable checkpoint in .*a\.pt: 'list' object has no attribute"),
+        ({"model": [1, 2]}, r"unusable checkpoint in .*a\.pt: AttributeError: 'list' object has no attribute"),
         ({"num_classes": "five"}, r"unusable checkpoint in .*a\.pt: it has 'five' classes, and label2id names 3"),
         ({"label2id": {"a": 0, "b": 2}}, r"unusable checkpoint in .*a\.pt: label2id has the indices \[0, 2\]"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from io import IOBase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from hybridnet.data.listed import ListedImages
 from hybridnet.data.preprocessing import Preprocessing
 from hybridnet.errors import Fault, InputError
 from hybridnet.inference.predictor import Predictor
+
+RUNTIMES = {".onnx": "onnxruntime", ".pt2": "torch.export.load"}  # of files that were exported, and hold no model
 
 Picture = str | Path | np.ndarray | Image.Image
 
@@ -87,6 +90,7 @@ class TrainedModel(nn.Module):
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(Fault("wrong value", f"batch_size={batch_size!r}", "must be an integer >= 1"))
+        self.eval()
         pictures = _several(pictures)
         device = str(next(self.parameters()).device)
         predictor = Predictor(
@@ -127,7 +131,7 @@ class TrainedModel(nn.Module):
 
 def _several(pictures: Picture | Iterable[Picture]) -> list[Picture]:
     """Of a generator, a column of a table with its own index …, or of one picture by itself."""
-    is_one = isinstance(pictures, str | Path) or not isinstance(pictures, Iterable)
+    is_one = isinstance(pictures, str | Path | bytes | IOBase) or not isinstance(pictures, Iterable)
     is_one = is_one or (isinstance(pictures, np.ndarray) and pictures.ndim < 4)
     return [pictures] if is_one else list(pictures)
 
@@ -150,6 +154,9 @@ def load_trained(run: str | Path, *, extra_targets: Sequence[str] = ()) -> Train
     """
     extra_targets = _prefixes(extra_targets)
     path = best_model_file(Path(run))
+    if path.is_file() and (runtime := RUNTIMES.get(path.suffix)):
+        hint = "name the run folder, its best_model.pt, or a .safetensors that was exported from it"
+        raise InputError(Fault("unusable checkpoint", str(path), f"it is a graph for {runtime}", hint))
     if path.suffix == ".safetensors":
         from hybridnet.inference.formats.safetensors import load_safetensors  # needs an extra
 
@@ -194,7 +201,8 @@ def trained_of(content: Mapping[str, Any], *, source: str, extra_targets: Sequen
     except InputError:
         raise
     except Exception as error:  # what a constructor makes of content that does not fit
-        cause = " ".join(str(error).split())[:300]
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        cause = kind + " ".join(str(error).split())[:300]
         raise InputError(Fault("unusable checkpoint", source, cause)) from error
     return model.eval()
 
@@ -221,10 +229,10 @@ def readable(picture: Picture, number: int) -> Path | np.ndarray:
     """
     if isinstance(picture, str | Path):
         return Path(picture)
-    if isinstance(picture, Image.Image):
+    if isinstance(picture, Image.Image) and picture.width and picture.height:
         try:
             return np.asarray(to_rgb(upright(picture)))
-        except ValueError as error:
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow decodes it only now
             raise InputError(Fault("unusable picture", f"picture {number}", str(error))) from error
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size:
         if picture.ndim == 2:

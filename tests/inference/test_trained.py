@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,37 @@ def test_everything_that_is_no_picture_is_named(trained: TrainedModel, tmp_path:
         (np.zeros((0, 9, 3), np.uint8), r"got uint8 \(0, 9, 3\)"),
         ([7], "got int"),
         (Image.new("F", (9, 9)), "floating-point pixels"),
+        (Image.new("RGB", (0, 9)), "got Image"),
+        (b"a photo's bytes", "got bytes"),
+        (BytesIO(b"a\nfile"), "got BytesIO"),
     ],
 )
 def test_another_kind_of_thing_is_told(trained: TrainedModel, wrong: object, told: str) -> None:
     with pytest.raises(InputError, match=told):
         trained.predict(wrong)
+
+
+def test_a_damaged_image_of_pillow_is_told(trained: TrainedModel, picture: Path, tmp_path: Path) -> None:
+    """It is decoded only when it is asked for its pixels."""
+    Image.open(picture).convert("RGB").resize((90, 90)).save(tmp_path / "torn.jpg")
+    content = (tmp_path / "torn.jpg").read_bytes()
+    (tmp_path / "torn.jpg").write_bytes(content[: len(content) // 2])
+    with Image.open(tmp_path / "torn.jpg") as torn, pytest.raises(InputError, match="picture 0: image file is trunc"):
+        trained.predict(torn)
+
+
+def test_prediction_puts_the_whole_model_into_eval_mode(trained: TrainedModel, picture: Path) -> None:
+    trained.train().predict(picture)
+    assert not any(module.training for module in trained.modules())
+
+
+@pytest.mark.parametrize(("name", "runtime"), [("model.onnx", "onnxruntime"), ("model.pt2", "torch.export.load")])
+def test_a_graph_is_no_model(name: str, runtime: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"missing checkpoint in .*{name}: no such file"):
+        load_trained(tmp_path / name)
+    (tmp_path / name).write_bytes(b"graph")
+    with pytest.raises(InputError, match=rf"{name}: it is a graph for {runtime}\nhint: name the run folder, its best_"):
+        load_trained(tmp_path / name)
 
 
 def test_what_a_checkpoint_says_of_a_setting_counts() -> None:
