@@ -16,6 +16,7 @@ from torch import Tensor
 from hybridnet.checkpoint import best_model_file
 from hybridnet.console import show, track
 from hybridnet.data.listed import ListedImages
+from hybridnet.data.preprocessing import Preprocessing
 from hybridnet.errors import Fault, FaultsError, InputError, TrainingError, attempt
 from hybridnet.files import in_bytes, replacing, shortened, writable_folder
 from hybridnet.inference.formats import Format, format_of, package_faults
@@ -49,7 +50,8 @@ def export(
         run: a run folder, or its best_model.pt.
         format: `onnx`, `torch_export` or `safetensors`.
         out: the file; null is `model` with the format's suffix in the run's folder.
-        images: files, folders or globs of pictures to compare on; null is the validation pictures of the run's table.
+        images: files, folders or globs of pictures to compare on, and to calibrate int8 on; null is the validation
+            pictures of the run's table, and its training pictures.
         num_images: compare on at most so many.
         int8: of `onnx`: write a quantised file beside it, whose accuracy is told and not judged.
         tolerance: largest difference of a probability.
@@ -79,12 +81,13 @@ def export(
         stream.flush()
         program = form.load(stream.name, extra_targets=extra_targets)
         trial = tried(program, model, pictures.items, smallest=smallest, tolerance=tolerance, track=track)
-    trials = {path: trial}
+    trials, num_calibration = {path: trial}, 0
     if int8:
         quantised = path.with_suffix(f".int8{path.suffix}")
-        trials[quantised] = _quantised(quantised, path, model, pictures, about={**known, "smallest_size": smallest})
+        known["smallest_size"] = smallest
+        trials[quantised], num_calibration = _quantised(quantised, path, model, pictures, about=known)
     seconds = seconds_of(model, [trial.program for trial in trials.values()])
-    show(_table(trials, pictures, seconds), *_lines(trials, pictures, seconds))
+    show(_table(trials, pictures, seconds), *_lines(trials, pictures, seconds, num_calibration=num_calibration))
 
 
 def _free_path(folder: Path, out: str | None, form: Format) -> Path:
@@ -145,26 +148,33 @@ def _explained(format: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _quantised(path: Path, graph: Path, model: TrainedModel, pictures: Pictures, *, about: dict[str, Any]) -> Trial:
-    """Write the int8 form of an ONNX graph, and try it."""
+def _quantised(
+    path: Path, graph: Path, model: TrainedModel, pictures: Pictures, *, about: dict[str, Any]
+) -> tuple[Trial, int]:
+    """Write the int8 form of an ONNX graph, and try it; also how many pictures it was calibrated on."""
     from hybridnet.inference.formats import int8, onnx
 
-    places = np.random.default_rng(0).permutation(len(pictures.calibration))[:NUM_CALIBRATION]
-    chosen = [pictures.calibration[place] for place in places]
+    images = ListedImages(_calibration(pictures.calibration), model.preprocessing)
     with _explained("onnx, int8=true", path), replacing(path) as stream:
-        int8.write(stream, graph, _inputs(chosen, model), about=about)
+        int8.write(stream, graph, _inputs(images, model.preprocessing), about=about)
         stream.flush()
         program = onnx.load(stream.name)
-        return tried(program, model, pictures.items, smallest=about["smallest_size"], tolerance=1.0, track=track)
+        trial = tried(program, model, pictures.items, smallest=about["smallest_size"], tolerance=1.0, track=track)
+    return trial, len(images) - len(images.causes)
 
 
-def _inputs(pictures: Sequence[Path | np.ndarray], model: TrainedModel) -> Iterator[Tensor]:
-    """Batches of the model's input."""
-    images = ListedImages(pictures, model.preprocessing)
+def _calibration(pictures: Sequence[Path | np.ndarray]) -> list[Path | np.ndarray]:
+    """Some of them, of all parts of the list: a table may have its classes one after the other."""
+    places = np.random.default_rng(0).permutation(len(pictures))[:NUM_CALIBRATION]
+    return [pictures[place] for place in places]
+
+
+def _inputs(images: ListedImages, preprocessing: Preprocessing) -> Iterator[Tensor]:
+    """Batches of the model's input, without what cannot be decoded."""
     batches = images.batches(batch_size=BATCH_SIZES[0], device=torch.device("cpu"))
     for batch in track(batches, "calibrating", -(-len(images) // BATCH_SIZES[0])):
         if len(batch):
-            yield model.preprocessing.normalized(batch.images).contiguous()
+            yield preprocessing.normalized(batch.images).contiguous()
 
 
 def _table(trials: Mapping[Path, Trial], pictures: Pictures, seconds: Sequence[float]) -> Table:
@@ -189,7 +199,9 @@ def _accuracies(trial: Trial, pictures: Pictures) -> tuple[str, str]:
     return f"{ours:.4f}", f"{theirs:.4f}"
 
 
-def _lines(trials: Mapping[Path, Trial], pictures: Pictures, seconds: Sequence[float]) -> Iterator[str]:
+def _lines(
+    trials: Mapping[Path, Trial], pictures: Pictures, seconds: Sequence[float], *, num_calibration: int = 0
+) -> Iterator[str]:
     """What the table does not say."""
     paths, first = list(trials), next(iter(trials.values()))
     sizes = list(dict.fromkeys(_size(agreement.image_size) for agreement in first.agreements))
@@ -204,7 +216,7 @@ def _lines(trials: Mapping[Path, Trial], pictures: Pictures, seconds: Sequence[f
         yield f"left out: {num_more} more"
     if len(paths) > 1:
         smaller = paths[0].stat().st_size / paths[1].stat().st_size
-        calibration = f"{min(NUM_CALIBRATION, len(pictures.calibration))} {pictures.calibration_words}"
+        calibration = f"{num_calibration} {pictures.calibration_words}"
         faster = f"{seconds[1] / seconds[2]:.1f} times as fast"
         yield f"int8: {faster}, {smaller:.1f} times as small; calibrated on {calibration}"
     for path in paths:

@@ -11,12 +11,14 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 import hybridnet
 from hybridnet import config, export
 from hybridnet.checkpoint import save_checkpoint
+from hybridnet.data.listed import ListedImages
 from hybridnet.errors import InputError, TrainingError
 from hybridnet.files import read_json, write_text
 from hybridnet.inference.formats import onnx, torch_export, trial
@@ -171,9 +173,53 @@ def test_int8_is_compared_with_the_plain_graph() -> None:
     for name, size in (("a.onnx", 300), ("a.int8.onnx", 100)):
         Path(name).write_bytes(b"x" * size)
     tried = SimpleNamespace(agreements=[SimpleNamespace(image_size=(40, 48), causes={})], smallest=None)
-    pictures = SimpleNamespace(words="", calibration=range(500), calibration_words="training pictures")
-    _, line, *_ = export._lines({Path("a.onnx"): tried, Path("a.int8.onnx"): tried}, pictures, [9.0, 4.0, 2.0])
+    pictures = SimpleNamespace(words="", calibration_words="training pictures")
+    files = {Path("a.onnx"): tried, Path("a.int8.onnx"): tried}
+    _, line, *_ = export._lines(files, pictures, [9.0, 4.0, 2.0], num_calibration=128)
     assert line == "int8: 2.0 times as fast, 3.0 times as small; calibrated on 128 training pictures"
+
+
+def test_calibration_takes_some_pictures_of_all_parts_of_the_list() -> None:
+    listed = [Path(f"{number}.png") for number in range(4000)]
+    chosen = export._calibration(listed)
+    assert len(set(chosen)) == len(chosen) == 128 and chosen == export._calibration(listed)
+    parts = [listed.index(file) // 1000 for file in chosen]
+    assert all(20 <= parts.count(part) <= 44 for part in range(4))
+    assert sorted(export._calibration(listed[:9])) == listed[:9]
+
+
+def test_a_batch_of_which_nothing_can_be_decoded_calibrates_nothing(run: Path) -> None:
+    preprocessing = hybridnet.load_model(run).preprocessing
+    grey = np.full((50, 60, 3), 128, np.uint8)
+    images = ListedImages(
+        [*(Path(f"gone{number}.png") for number in range(16)), grey, Path("gone.png"), grey], preprocessing
+    )
+    (batch,) = export._inputs(images, preprocessing)
+    assert batch.shape == (2, 3, 40, 48) and batch.is_contiguous() and len(images.causes) == 17
+    torch.testing.assert_close(batch, torch.full_like(batch, (128 / 255 - 0.5) / 0.25))
+
+
+@needs_onnx
+def test_only_pictures_that_calibrate_are_counted(run: Path, original: Path) -> None:
+    (run / "photos").mkdir()
+    for number in (24, 25):
+        shutil.copy(original / "stripes" / f"{number}.png", run / "photos")
+    content = (run / "photos" / "24.png").read_bytes()
+    (run / "photos" / "torn.png").write_bytes(content[: len(content) // 2])
+    lines = start("run=run", "int8=true", "images=run/photos")
+    assert lines[-3].startswith("int8: ") and lines[-3].endswith("; calibrated on 2 of them")
+
+
+def test_modules_of_your_own_are_built_again_from_the_file(reference: Path) -> None:
+    pytest.importorskip("safetensors")
+    shutil.copytree(reference, "own")
+    with pytest.raises(InputError, match=r"hint: if you trust it: extra_targets=\[own_parts\.\]"):
+        start("run=own", "format=safetensors")
+    start("run=own", "format=safetensors", "extra_targets=[own_parts.]", "num_images=2")
+    model = hybridnet.load_model("own/model.safetensors", extra_targets=["own_parts."])
+    images = torch.randn(2, 3, 24, 40)
+    with torch.no_grad():
+        assert model(images).equal(hybridnet.load_model("own", extra_targets="own_parts.")(images))
 
 
 @pytest.mark.parametrize(("limit", "num"), [(None, 32), (100, 32), (5, 5)])
