@@ -17,7 +17,7 @@ from hybridnet.errors import Fault, InputError
 from hybridnet.files import common_folder, csv_text, shortened, writable_folder, write_text
 from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, checked
-from hybridnet.wording import lines_of, listing
+from hybridnet.wording import lines_of, listing, number_of
 
 if TYPE_CHECKING:
     from hybridnet.inference.predictor import Answers
@@ -64,7 +64,7 @@ def predict(
     answers = answers_of(predictors, files, track=track)
     if not len(answers.indices):
         listed = lines_of([f"'{files[number]}': {cause}" for number, cause in sorted(answers.causes.items())])
-        raise InputError(Fault("no usable picture", "images", f"none of {len(files):,} files{listed}"))
+        raise InputError(Fault("no usable picture", "images", f"none of {number_of(len(files), 'file')}{listed}"))
     classes = members[0].model.classes
     rows = list(table_rows(files, answers, classes, top_k=min(top_k, len(classes))))
     write_text(Path(out), csv_text(rows))
@@ -125,7 +125,7 @@ def _print(rows: Sequence[Sequence[str]], answers: Answers, files: Sequence[Path
         told = [f"{len(names):,} × {cause}: {listing(names, limit=FEW)}" for cause, names in by_cause.items()]
         lines.append(f"left out, as the column cause tells:{lines_of(told)}")
     lines.append(f"wrote {shortened(out.resolve())}")
-    show(f"{len(good):,} pictures{place}", shown, *lines)
+    show(f"{number_of(len(good), 'picture')}{place}", shown, *lines)
 
 
 if __name__ == "__main__":

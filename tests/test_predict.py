@@ -107,6 +107,8 @@ def test_names_may_be_relative_and_absolute(
     ]
     printed = capsys.readouterr().out
     assert printed.startswith("2 pictures in photos\n") and " deep/b.JPG " in printed
+    predict(f"run={reference}", "images=photos/a.png")
+    assert capsys.readouterr().out.startswith("1 picture in photos\n")
 
 
 @pytest.mark.usefixtures("two_drives")
@@ -122,7 +124,7 @@ def test_pictures_on_two_drives_are_shown_with_their_whole_paths(
 
 
 def test_no_usable_picture_is_a_wrong_input(reference: Path, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none of 1 files\n  '.*notes\.txt': is none of JPEG"):
+    with pytest.raises(InputError, match=r"none of 1 file\n  '.*notes\.txt': is none of JPEG"):
         predict(f"run={reference}", f"images={photos / 'notes.txt'}", f"out={tmp_path / 'out.csv'}")
     assert not (tmp_path / "out.csv").exists()
     with pytest.raises(InputError, match="missing value in images"):
