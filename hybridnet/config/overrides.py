@@ -195,7 +195,7 @@ def _key_faults(override: Override, keys: Sequence[str], left_out: Mapping[str, 
     if key in keys:
         return []
     group, name = [*key.split("."), ""][:2]
-    is_left_out = name in options_of(group)  # such as logger.mlflow.uri without logger=mlflow
+    is_left_out = group in keys and name in options_of(group)  # such as logger.mlflow.uri without logger=mlflow
     return _unknown_key(override, keys, group_hint=f"choose {group}={name} too" if is_left_out else "")
 
 

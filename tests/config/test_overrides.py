@@ -79,6 +79,13 @@ def test_a_misspelt_override_names_the_nearest(override: str, message: str) -> N
     assert message in str(caught.value)
 
 
+def test_a_group_that_a_command_does_not_have_is_not_recommended() -> None:
+    with pytest.raises(InputError) as caught:
+        config.compose("export", ["data.metadata=a.csv"])
+    (fault,) = caught.value.faults
+    assert (fault.where, fault.cause, fault.hint) == ("data.metadata", "data has no 'metadata'", "")
+
+
 @pytest.mark.parametrize(
     "override",
     ["hydra.run.dir=x", "hydra.sweeper.max_batch_size=2", "++hydra.job.env_set.A=1", "+hydra.job.env_set.A=1"],
