@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from hybridnet.optimizer import Classifier, parameter_groups
 from hybridnet.settings import NonNegative, Rate, checked
@@ -27,4 +30,21 @@ def sgd(
         ValueError: if a setting is out of range.
     """
     groups = parameter_groups(model, base_lr=base_lr, head_lr=head_lr, weight_decay=weight_decay)
-    return torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0, fused=True)
+    return _FromZero(groups, momentum=momentum, nesterov=momentum > 0, fused=True)
+
+
+class _FromZero(torch.optim.SGD):
+    """Begins every momentum at zero, which gives the same first step.
+
+    PyTorch has none before a weight's first step, and its fused kernel fails where some of a group have one: when
+    frozen stages are trained in the end.
+    """
+
+    def _init_group(
+        self, group: dict[str, Any], params: Any, grads: list[Tensor], momenta: list[Tensor | None]
+    ) -> bool:
+        has_sparse = super()._init_group(group, params, grads, momenta)
+        for place, momentum in enumerate(momenta):
+            if momentum is None:
+                momenta[place] = torch.zeros_like(grads[place])
+        return has_sparse

@@ -37,6 +37,19 @@ def test_without_momentum_and_with_decay() -> None:
     assert model.weight.item() == pytest.approx(2 - 0.1 * (1 + 0.1 * 2), abs=1e-6)
 
 
+def test_weights_that_are_trained_later_begin_without_momentum() -> None:
+    model = nn.Linear(2, 2, bias=False)
+    model.late = nn.Parameter(torch.full((1, 1), 2.0), requires_grad=False)
+    model.pretrained_parameter_names = lambda: {"weight", "late"}
+    optimizer = sgd(model, base_lr=0.01, head_lr=0.1, weight_decay=0.0, momentum=0.5)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (model.weight.sum() + model.late.sum()).backward()
+        optimizer.step()
+        model.late.requires_grad_(True)
+    assert model.late.item() == pytest.approx(2 - 0.01 * 1.5, abs=1e-6)
+
+
 def test_wrong_momentum_is_refused() -> None:
     with pytest.raises(ValueError, match="momentum: must be >= 0 and < 1, got 1.0"):
         sgd(_Scalar(), base_lr=0.01, head_lr=0.1, weight_decay=0.0, momentum=1.0)
