@@ -63,7 +63,8 @@ def evaluate(
         device: as in training.
         precision: as in training; null for the run's own.
         tta: test-time augmentation, see Predictor.
-        out: folder for the results; null for `<run>/evaluation/<split>`.
+        out: folder for the results; null for `<run>/evaluation/<split>`, whose name also has the folder of another
+            table, the fold and tta.
         extra_targets: see `load_trained`.
 
     Raises:
