@@ -251,4 +251,6 @@ def _wrong_configuration(error: Exception, *, is_training: bool = True) -> Input
     hint, cause = next(
         ((match.expand(advice), said.partition(". To ")[0]) for match, advice in found if match), ("", said)
     )
+    if hint.startswith("+") and not is_training:  # it would be taken, and its keys refused
+        hint = f"leave out {hint[1:]}"
     return InputError(Fault("wrong configuration", "the command line", cause, hint))

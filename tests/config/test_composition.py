@@ -149,6 +149,12 @@ def test_what_hydra_refuses_is_answered_with_what_to_type(override: str, cause: 
     assert caught.value.faults == (Fault("wrong configuration", "the command line", cause, hint),)
 
 
+def test_a_group_of_training_is_not_recommended_to_another_command() -> None:
+    with pytest.raises(InputError) as caught:
+        config.compose("predict", ["model=ca"])
+    assert caught.value.faults[0].hint == "leave out model=ca"
+
+
 def test_a_multirun_is_expanded_in_order() -> None:
     jobs = config.expand("train", ["model.heads=2,4", "model.dropout=0.1,0.2", "trainer.epochs=1"])
     assert jobs == [
