@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 import rich
@@ -39,9 +40,19 @@ class ConsoleHandler(logging.Handler):
 def show(*parts: str | Table, console: Console | None = None) -> None:
     """Print tables, and texts as they are: a path is not broken into lines, and brackets are no markup."""
     console = console or rich.get_console()
-    for part in parts:
-        as_it_is = {"soft_wrap": True, "highlight": False, "markup": False} if isinstance(part, str) else {}
-        console.print(part, **as_it_is)
+    with _even_unread(console):
+        for part in parts:
+            as_it_is = {"soft_wrap": True, "highlight": False, "markup": False} if isinstance(part, str) else {}
+            console.print(part, **as_it_is)
+
+
+@contextmanager
+def _even_unread(console: Console) -> Iterator[None]:
+    """What is said behind a terminal or a pipe that was closed is lost, and nothing else: a training goes on."""
+    try:
+        yield
+    except (OSError, SystemExit):  # of a pipe rich makes the latter
+        console.quiet = True
 
 
 def wide_console() -> Console:
@@ -50,9 +61,23 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=WIDTH_OF_FILES)
 
 
-def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """The items, with a bar on a terminal that shows how many there were."""
-    return progress.track(items, description, total=total, transient=True, disable=not rich.get_console().is_terminal)
+    console = rich.get_console()
+    if not console.is_terminal:
+        yield from items
+        return
+    bar = progress.Progress(console=console, transient=True)
+    task = bar.add_task(description, total=total)
+    with _even_unread(console):
+        bar.start()
+    try:
+        for item in items:
+            yield item
+            bar.advance(task)
+    finally:
+        with _even_unread(console):
+            bar.stop()
 
 
 class Display:
@@ -69,16 +94,19 @@ class Display:
         self.started = time.monotonic()
         self.last_line = self.started
         self.first_step: tuple[float, float] | None = None  # its time, and the part of the training that was done then
-        self.live = Live(console=rich.get_console(), transient=True, refresh_per_second=4)
-        self.is_terminal = rich.get_console().is_terminal
+        self.console = rich.get_console()
+        self.live = Live(console=self.console, transient=True, refresh_per_second=4)
+        self.is_terminal = self.console.is_terminal
 
     def __enter__(self) -> Display:
         if self.is_terminal:
-            self.live.start()
+            with _even_unread(self.console):
+                self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.live.stop()
+        with _even_unread(self.console):
+            self.live.stop()
 
     def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
         """Show the epoch's means after `step` of its steps."""

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hybridnet import console as console_module
-from hybridnet.console import ConsoleHandler, Display, duration, print_table, show, wide_console
+from hybridnet.console import ConsoleHandler, Display, duration, print_table, show, track, wide_console
 
 ROW = {
     "epoch": 1,
@@ -162,3 +166,51 @@ def test_a_file_is_wide_enough_for_tables(console: Console, monkeypatch: pytest.
     assert wide_console().width == 120
     monkeypatch.setattr(Console, "is_terminal", True)
     assert wide_console() is console
+
+
+class Closed(io.StringIO):
+    """A terminal whose window was closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_terminal_that_is_closed_ends_no_training(console: Console, is_terminal: bool) -> None:
+    console._force_terminal = is_terminal
+    with Display(epochs=1, steps_per_epoch=1) as display:
+        display.step(1, 1, 0.5, 0.25, 100.0)
+        console.file = Closed()
+        display.epoch(ROW, is_best=True)
+    print_table("Result", {"best epoch": "1 of 1"})
+
+
+def test_a_terminal_that_is_closed_ends_no_work(console: Console) -> None:
+    console._force_terminal = True
+    items = iter(track(iter("ab"), "Reading", 2))
+    first = next(items)
+    console.file = Closed()
+    assert [first, *items] == ["a", "b"]
+
+
+def test_work_whose_progress_is_shown_may_still_fail(console: Console) -> None:
+    console._force_terminal = True
+
+    def work() -> None:
+        yield 1
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        list(track(work(), "Reading", 2))
+
+
+def test_a_pipe_that_nobody_reads_ends_no_training() -> None:
+    """In a process of its own, for rich redirects its output."""
+    script = "from hybridnet.console import show\nfor _ in range(3):\n    show('a' * 100_000)\nprint('lost')"
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run([sys.executable, "-c", script], stdout=write, stderr=subprocess.PIPE, timeout=60)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -110,6 +111,16 @@ def test_the_handlers_before_it_come_back() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_terminal_that_was_closed_keeps_nobody_from_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(descriptor: int, text: bytes) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(Stopped), Interruption() as interruption, interruption.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.pending()
 
 
 def test_in_another_thread_it_does_nothing() -> None:
