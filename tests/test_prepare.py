@@ -230,6 +230,19 @@ def test_other_content_is_not_replaced(photos: Photos, tmp_path: Path) -> None:
     assert contents(out)[0] != first[0]
 
 
+@pytest.mark.parametrize("out", ["photos", "photos/tables"])
+def test_own_files_below_root_are_no_news(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    """However they are named: the same command may be given again."""
+    photos(cat=10, dog=10)
+    monkeypatch.chdir(tmp_path)
+    first = contents(call("photos", out))
+    assert contents(call("photos", tmp_path / out)) == first
+    table, labels, report = contents(call(tmp_path / "photos", out, overwrite=True))
+    assert [table, labels] == first[:2] and b"0 files left out" in report
+
+
 def test_nothing_is_written_where_one_file_would_be_replaced(photos: Photos, tmp_path: Path) -> None:
     (tmp_path / "label2id.json").write_text("{}")
     with pytest.raises(InputError, match=r"label2id\.json: it is there with another content"):

@@ -90,7 +90,7 @@ def divide_pictures(
         raise InputError(Fault("missing folder", f"root={root}", "no such folder or table", ROOT))
     division.check()
     table = root if root.is_file() else None
-    everything, left_out, unusable = _read(root, own=own, track=track)
+    everything, left_out, unusable = _read(root, own=_below(root, own), track=track)
     thumbnails = np.stack([picture.thumbnail for picture in everything])
     digests = [picture.digest for picture in everything]
     copies = find_copies(thumbnails, digests, similar=division.copies == "similar")
@@ -156,6 +156,12 @@ def _read(root: Path, *, own: Collection[Path], track: Track) -> tuple[list[Pict
     unusable = _unusable_classes(root, named, pictures, left_out, own)
     _require_two_classes(pictures, root, unusable)
     return pictures, left_out, unusable
+
+
+def _below(root: Path, files: Collection[Path]) -> list[Path]:
+    """Those of the files that lie below root, as a walk through it names them; one may be absolute, the other not."""
+    top, *others = (Path(os.path.abspath(path)) for path in (root, *files))  # noqa: PTH100 - as in `_path`
+    return [root / file.relative_to(top) for file in others if file.is_relative_to(top)]
 
 
 def _path(name: str, top: Path, folder: Path) -> str:
