@@ -34,6 +34,7 @@ class Step:
         self.gradients = gradients
         self.clip_norm = clip_norm
         self.compilation = compilation
+        self._trained = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
         self._frozen: list[nn.Parameter] | None = None
         self._update: Update = self.eager
         if compilation.records:
@@ -49,7 +50,8 @@ class Step:
         if self._frozen is not None and [*map(id, parameters)] == [*map(id, self._frozen)]:
             return
         # What is trained has changed: nothing that was compiled or recorded for it holds any longer.
-        model.requires_grad_(True)
+        for parameter in self._trained:
+            parameter.requires_grad_(True)
         for parameter in parameters:
             parameter.requires_grad_(False)
         self._frozen = parameters

@@ -174,6 +174,14 @@ def test_after_the_frozen_epochs_all_is_trained(fit: Callable) -> None:
     assert model[1][1].num_batches_tracked == 15
 
 
+def test_what_a_model_has_frozen_itself_stays_so(fit: Callable) -> None:
+    model, before = Staged(), Staged()
+    model[1].requires_grad_(False)
+    fit(model, make_optimizer=adamw, epochs=2, freeze_stages=2, freeze_epochs=1)
+    assert torch.equal(model[1][0].weight, before[1][0].weight)
+    assert not torch.equal(model[0][0].weight, before[0][0].weight)
+
+
 def test_no_gradient_is_computed_for_frozen_stages(make_training: Callable) -> None:
     training = make_training(Staged(), make_optimizer=adamw)
     step = Step(training, gradients(), clip_norm=math.inf, compilation=OFF)
