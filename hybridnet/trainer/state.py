@@ -119,7 +119,7 @@ class Training:
 
     def describe_rates(self) -> str:
         """`learning rates: backbone 0.0001, head 0.001`."""
-        names = [group["name"] for group in self.optimizer.param_groups]
+        names = [group.get("name", f"group {number}") for number, group in enumerate(self.optimizer.param_groups, 1)]
         rates = [f"{name} {rate:.3g}" for name, rate in zip(names, self.state.rates, strict=True)]
         return f"learning rates: {', '.join(rates)}"
 

@@ -325,6 +325,13 @@ def test_a_bad_loss_is_reported_with_the_rates_of_the_last_step(noisy_model: Cal
     )
 
 
+def test_rates_of_an_optimizer_without_names(noisy_model: Callable, make_training: Callable) -> None:
+    """Of somebody's own."""
+    training = make_training(noisy_model(), make_optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=0.5))
+    training.state.rates = [0.5]
+    assert training.describe_rates() == "learning rates: group 1 0.5"
+
+
 def test_fewer_ranks_take_over_what_the_others_had(
     noisy_model: Callable, make_training: Callable, tmp_path: Path
 ) -> None:
