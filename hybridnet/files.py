@@ -172,7 +172,11 @@ def locked(path: Path, *, on_wait: Callable[[], None]) -> Iterator[bool]:
 
 def shortened(path: Path) -> Path:
     """Relative to the working directory where it lies below, as a person would type it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # somebody has removed it
+        return path
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def common_folder(files: Iterable[Path]) -> Path | None:

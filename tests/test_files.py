@@ -384,6 +384,14 @@ def test_a_path_below_the_working_directory_is_shortened(tmp_path: Path, monkeyp
     assert shortened(tmp_path / "c.pt") == tmp_path / "c.pt"
 
 
+def test_without_a_working_directory_paths_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    assert shortened(tmp_path / "here" / "a") == tmp_path / "here" / "a"
+
+
 def test_files_have_a_folder_in_common(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert common_folder([Path("a/b/1.png"), tmp_path / "a" / "c" / "1.png"]) == tmp_path / "a"
