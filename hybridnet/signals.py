@@ -126,8 +126,9 @@ class Interruption:
             raise self._pending
         hint = b"" if self.of_several else b"; a second signal ends the run at once"
         # Not by logging or printing: the code that was interrupted may be in the middle of that.
-        with suppress(OSError):  # the terminal was closed
-            os.write(2, b"\nstopping after this step, once it is saved" + hint + b"\n")
+        if sys.__stderr__ is not None:  # else one of the run's files has its number
+            with suppress(OSError):  # the terminal was closed
+                os.write(2, b"\nstopping after this step, once it is saved" + hint + b"\n")
 
     def end_if_blocked(self, seconds: float) -> None:
         """From here on a signal ends the process if no Python code has run so many seconds after it.

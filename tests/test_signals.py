@@ -123,6 +123,17 @@ def test_a_terminal_that_was_closed_keeps_nobody_from_stopping(monkeypatch: pyte
         assert interruption.pending()
 
 
+def test_without_an_error_output_nothing_is_written(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As after `2>&-`: the number 2 then belongs to the first file that was opened."""
+    monkeypatch.setattr(sys, "__stderr__", None)
+    with pytest.raises(Stopped), Interruption() as interruption, interruption.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.pending()
+    assert capfd.readouterr().err == ""
+
+
 def test_in_another_thread_it_does_nothing() -> None:
     before = signal.getsignal(signal.SIGTERM)
     found = []
