@@ -14,7 +14,6 @@ import numpy as np
 from hybridnet.data.image import MISSING
 from hybridnet.data.labels import folded
 from hybridnet.data.labels import read_label2id as read_label2id
-from hybridnet.data.rows import COLUMNS as COLUMNS
 from hybridnet.data.rows import PREPARE, Row, read_rows
 from hybridnet.data.rows import require_file as require_file
 from hybridnet.errors import Fault, InputError
