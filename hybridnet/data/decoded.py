@@ -135,8 +135,8 @@ class LivePictures:
 
 
 def map_pixels(file: Path) -> np.ndarray:
-    """The whole file as uint8; what is written to it stays in memory."""
+    """The whole file as uint8, not to be written to: as a copy in the making, none larger than the memory could be."""
     if not file.stat().st_size:  # no picture is usable; an empty file cannot be mapped
         return np.empty(0, dtype=np.uint8)
     with file.open("rb") as stream:
-        return np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY), dtype=np.uint8)
+        return np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)

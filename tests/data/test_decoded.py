@@ -46,10 +46,18 @@ def test_pictures_of_the_file(stored: StoredPictures, arrays: list[np.ndarray]) 
         np.testing.assert_array_equal(stored[index], expected)
 
 
-def test_changes_of_a_picture_do_not_reach_the_file(stored: StoredPictures, arrays: list[np.ndarray]) -> None:
-    content = stored.file.read_bytes()
-    stored[0][:] = 7
-    assert stored.file.read_bytes() == content
+def test_a_picture_cannot_be_changed(stored: StoredPictures, arrays: list[np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        stored[0][:] = 7
+    np.testing.assert_array_equal(stored[0], arrays[-1])
+
+
+def test_the_file_may_be_larger_than_the_memory(tmp_path: Path) -> None:
+    """Two terabytes, of which the disk has none."""
+    file = tmp_path / "pixels.bin"
+    file.touch()
+    os.truncate(file, 2**41)
+    assert map_pixels(file)[-1] == 0
 
 
 def test_a_worker_opens_the_file_itself(stored: StoredPictures, tmp_path: Path) -> None:

@@ -53,13 +53,6 @@ def test_names_may_be_odd(open_in: Open, tmp_path: Path, files: list[Path]) -> N
     assert_right(open_in(odd), odd)
 
 
-def test_pictures_may_be_changed_without_changing_the_store(open_in: Open, files: list[Path]) -> None:
-    opened = open_in(files)
-    picture = pictures_of(opened, files)[0]
-    picture[:] = 0  # torch warns of arrays that it must not write into
-    assert_right(open_in(files), files)
-
-
 def test_one_content_is_stored_once(open_in: Open, files: list[Path], cache: Path, loads: list[Path]) -> None:
     twice = [*files, *(shutil.copy(file, file.with_name(f"copy of {file.name}")) for file in files)]
     opened = open_in(twice)
