@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hybridnet.data.progress import Track
+from hybridnet.data.rows import read_rows
 from hybridnet.data.source import Source, Table
 from hybridnet.data.split import split_groups
 from hybridnet.errors import Fault, InputError
@@ -33,6 +34,9 @@ class Cifar10(Source):
             pictures are the validation: choosing an epoch by them is common, and flatters.
     """
 
+    name = "cifar10"
+    content = "valid"
+
     @checked
     def __init__(self, *, root: str | None, valid: Rate) -> None:
         self.root = Path(root) if root else None
@@ -43,11 +47,25 @@ class Cifar10(Source):
         return {"source": "cifar10", "root": root, "valid": self.valid}
 
     def fill(self, folder: Path, *, track: Track) -> Table:
-        if self.root and (self.root / "train").is_dir() and (self.root / "test").is_dir():
-            found = list(_in_folders(self.root))
-        else:
-            found = list(track(self._written(folder), "Writing CIFAR-10", 60_000))
-            shutil.rmtree(folder / DOWNLOAD, ignore_errors=True)
+        if self._has_folders:
+            return self._divided(list(_in_folders(self.root)))
+        found = list(track(self._written(folder), "Writing CIFAR-10", 60_000))
+        shutil.rmtree(folder / DOWNLOAD, ignore_errors=True)
+        return self._divided(found)
+
+    def extend(self, earlier: Path, folder: Path, *, track: Track) -> Table:
+        if self._has_folders:
+            return self.fill(folder, track=track)
+        home = earlier.parent.resolve()
+        return self._divided(
+            [(str(home / row.path), row.label, Path(row.path).parts[-3]) for row in read_rows(earlier)[0]]
+        )
+
+    @property
+    def _has_folders(self) -> bool:
+        return self.root is not None and (self.root / "train").is_dir() and (self.root / "test").is_dir()
+
+    def _divided(self, found: Sequence[tuple[str, str, str]]) -> Table:
         classes = sorted({label for _, label, _ in found})
         if len(classes) != 10:
             cause = f"{len(classes)} classes with pictures, expected 10"

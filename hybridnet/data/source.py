@@ -39,9 +39,9 @@ class Source:
 
     Attributes:
         notice: what a user of these pictures must know, told at every use; or "".
-        content: the key of `state` that says which pictures there are, where they are the user's and grow: then a
-            table that was made stays for the runs that were trained with it, and further ones lie in folders below.
-            "" where the table is made anew in its place.
+        content: the key of `state` that may change from one training to the next, such as which pictures there are: a
+            table that was made stays for the runs that were trained with it, and further ones, made by `extend` where
+            only this key is another, lie in folders below. "" where the table is made anew in its place.
         name: of these folders, without their number.
     """
 
@@ -61,7 +61,7 @@ class Source:
         raise NotImplementedError
 
     def extend(self, earlier: Path, folder: Path, *, track: Track) -> Table:
-        """`fill`, where a table of the same settings was made from other pictures before."""
+        """`fill`, where a table was made before whose state differs in `content` alone."""
         return self.fill(folder, track=track)
 
 
@@ -162,7 +162,7 @@ def _make(
 ) -> tuple[Path, Path]:
     metadata, label2id = pair
     folder = metadata.parent
-    log.info(f"making {metadata}" if earlier is None else f"the pictures of {earlier} have changed; reading them")
+    log.info(f"making {metadata}" if earlier is None else f"making another table beside {earlier}")
     for unfinished in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))

@@ -101,6 +101,30 @@ def test_archive(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert file.parent.name == CLASSES[int(file.stem) % 10]
 
 
+@pytest.mark.parametrize("root", ["archive", "copy"])
+def test_another_validation_share_has_its_own_table(
+    root: str, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of earlier runs stays, nothing is downloaded twice, and the division is that of a first table."""
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", Archive)
+    monkeypatch.setattr(Archive, "calls", [])
+    chosen = "data.root=null" if root == "archive" else f"data.root={copy}"
+    cifar10(tmp_path / "c", chosen, "data.valid=0.2").setup()
+    first = (tmp_path / "c" / "metadata.csv").read_bytes()
+    for valid in (0, 0.4, 0.2):  # 0.4 extends the table in which the test pictures are the validation
+        data, fresh = (cifar10(tmp_path / name, chosen, f"data.valid={valid}") for name in ("c", f"fresh_{valid}"))
+        data.setup()
+        num_calls = len(Archive.calls)
+        fresh.setup()
+        del Archive.calls[num_calls:]
+        assert data.fingerprint() == fresh.fingerprint()
+        assert [file.name for file in data.train.files] == [file.name for file in fresh.train.files]
+    assert (tmp_path / "c" / "metadata.csv").read_bytes() == first
+    assert sorted(path.name for path in (tmp_path / "c").glob("c*_*")) == ["cifar10_2", "cifar10_3"]
+    assert len(Archive.calls) == (2 if root == "archive" else 0)
+    assert len(list((tmp_path / "c").rglob("*.png"))) == (70 if root == "archive" else 0)
+
+
 def test_no_archive_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("Dataset not found or corrupted.")

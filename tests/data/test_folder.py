@@ -132,7 +132,7 @@ def test_earlier_pictures_stay_in_their_splits(photos: Path, caplog: pytest.LogC
     assert second.metadata == table and first.metadata.is_file()
     assert f"12 new pictures, 1 gone; the 19 others stay in their splits: {table}" in caplog.messages
     assert "extends" in table.with_name("report.txt").read_text()
-    assert folder(photos).metadata == table and caplog.text.count("; reading them") == 1, "it is made once"
+    assert folder(photos).metadata == table and caplog.text.count("making another table") == 1, "it is made once"
 
 
 def test_what_is_no_picture_makes_no_further_table(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
