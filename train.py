@@ -40,8 +40,13 @@ SECONDS_UNTIL_HANDLED = 5.0  # of a signal; a step of a GPU keeps its host for m
 # torch, the data packages and matplotlib are imported inside the functions: a misspelt key is answered before.
 
 
-def check(cfg: DictConfig, *, defaults: DictConfig) -> nn.Module:
+def check(cfg: DictConfig, *, defaults: DictConfig, is_new: bool) -> nn.Module:
     """Find the faults of one job's configuration; returns its model, without memory for the weights.
+
+    Args:
+        cfg: of the job.
+        defaults: the same without the user's values.
+        is_new: whether it begins, and on this machine: its files must be there.
 
     Raises:
         InputError: with all of them.
@@ -49,7 +54,10 @@ def check(cfg: DictConfig, *, defaults: DictConfig) -> nn.Module:
     from hybridnet import experiment
 
     packages.require("matplotlib")  # which draws the results, after hours
-    return experiment.check(cfg, defaults=defaults)
+    model = experiment.check(cfg, defaults=defaults)
+    if is_new:
+        experiment.require_files(cfg)
+    return model
 
 
 def train(cfg: DictConfig) -> float:

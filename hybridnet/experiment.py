@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hybridnet import config, settings
 from hybridnet.config import DictConfig
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import Fault, InputError, collected
 
 SMALLEST_MAP = 2
 LARGEST_TRIED = 512  # pixels; no known network needs as many for its smallest map
@@ -59,6 +59,22 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
     assert model is not None, "a model that could not be built is a fault"
     _checked.add(_identity(cfg))
     return model
+
+
+def require_files(cfg: DictConfig) -> None:
+    """Find what a new run would miss when it begins to read: the tables, or their source, and the first weights.
+
+    Raises:
+        InputError: with all that is missing.
+    """
+    data, faults = config.build(cfg.data), []
+    with collected(faults):
+        if hasattr(data, "require_files"):  # somebody's own data may have none
+            data.require_files()
+    with collected(faults):
+        _blueprint_of(cfg).backbone.require_weights()
+    if faults:
+        raise InputError(*faults)
 
 
 def blueprint(cfg: DictConfig) -> nn.Module:

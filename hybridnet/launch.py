@@ -39,8 +39,8 @@ def launch(function: Function, config_name: str, *, check: Check, follow: Callab
     Args:
         function: one job; returns the monitored metric to the sweeper.
         config_name: of the yaml in conf/.
-        check: called with the composed configuration of each job and, as `defaults`, the same without the user's
-            values; raises InputError.
+        check: called with the composed configuration of each job, as `defaults` the same without the user's values,
+            and `is_new`, whether the job begins, on this machine; raises InputError.
         follow: what the other processes do, where `torchrun` has started several.
     """
     if of_several_processes() and int(os.environ.get("RANK", 0)):
@@ -194,7 +194,8 @@ def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check)
     config_dirs = command_line.config_dirs(arguments)
     compose = functools.partial(config.compose, config_name, config_dirs=config_dirs, known={})
     cfg = compose(arguments.overrides)
-    check(cfg, defaults=compose(config.group_choices(arguments.overrides, config_dirs=config_dirs)))
+    defaults = compose(config.group_choices(arguments.overrides, config_dirs=config_dirs))
+    check(cfg, defaults=defaults, is_new=cfg.resume is None)
 
 
 def _sweep(function: Function, config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:

@@ -241,6 +241,12 @@ def test_before_the_first_step_only_what_it_needs_is_imported(process: RunProces
     ("overrides", "error"),
     [
         (["data.metadata=nowhere.csv"], "error: missing file in data.metadata=nowhere.csv: no such file"),
+        (["data=folder", "data.root=nowhere"], "error: missing folder in data.root=nowhere: no such folder"),
+        (
+            ["data=cifar10", "model.stem=small", "data.root=nowhere"],
+            "error: no CIFAR-10 in data.root=nowhere: no such folder",
+        ),
+        (["-m", "seed=1,2", "data.metadata=nowhere.csv"], "error: impossible job in seed=1: no job was started"),
         (["trainer.device=cuda"], "error: wrong value in trainer: device 'cuda' is not available"),
         (["model.pretrained=true", "model.backbone.weights=x.pt"], "error: wrong value in model: pretrained and"),
         (
@@ -249,13 +255,38 @@ def test_before_the_first_step_only_what_it_needs_is_imported(process: RunProces
         ),
     ],
 )
-def test_wrong_input_found_later_is_also_code_2(run: Run, overrides: list[str], error: str) -> None:
+def test_what_a_new_run_lacks_is_found_before_there_is_a_folder(
+    run: Run, overrides: list[str], error: str, tmp_path: Path
+) -> None:
     if torch.cuda.is_available() and overrides == ["trainer.device=cuda"]:
         pytest.skip("there is a GPU")
     code, _, said = run(*overrides)
     assert code == 2
     assert said.splitlines()[0].startswith(error)
     assert "Traceback" not in said and "Error executing" not in said
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_all_that_a_new_run_lacks_is_told_at_once(run: Run) -> None:
+    given = ("data=metadata", "data.metadata=nowhere.csv", "data.label2id=no.json", "model.backbone.weights=x.pt")
+    lines = run(*given)[2].splitlines()
+    assert [line for line in lines if line.startswith("error")] == [
+        "error: missing file in data.metadata=nowhere.csv: no such file",
+        "error: missing file in data.label2id=no.json: no such file",
+        "error: missing weights in model.backbone.weights=x.pt: no such file or run folder",
+    ]
+
+
+def test_what_is_complete_needs_no_files(run: Run, small: list[str], tmp_path: Path) -> None:
+    """A run, and a sweep, whose pictures are gone: nothing is left to do."""
+    places = {"run": ["hydra.run.dir=run"], "sweep": ["-m", "seed=1,2", "hydra.sweep.dir=sweep"]}
+    for place in places.values():
+        assert run(*small, "trainer.epochs=1", *place)[0] == 0
+    (tmp_path / "stripes").rename(tmp_path / "gone")
+    assert "holds a complete run" in run(*small, "trainer.epochs=1", *places["run"], "resume=auto")[1]
+    for again in ([*small, "trainer.epochs=1", *places["sweep"]], ["resume=sweep"]):
+        code, said, error = run(*again)
+        assert (code, error) == (0, "") and "2 jobs: all are done" in said
 
 
 def test_one_run_leaves_a_complete_folder(process: RunProcess, tmp_path: Path, small: list[str]) -> None:

@@ -42,6 +42,10 @@ class Cifar10(Source):
         self.root = Path(root) if root else None
         self.valid = valid
 
+    def require_files(self) -> None:
+        if self.root and not self.root.is_dir():
+            raise InputError(Fault("no CIFAR-10", f"data.root={self.root}", "no such folder", _HINT))
+
     def state(self) -> dict[str, Any]:
         root = str(self.root.resolve()) if self.root else None
         return {"source": "cifar10", "root": root, "valid": self.valid}

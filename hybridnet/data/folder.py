@@ -51,10 +51,13 @@ class Folder(Source):
         )
         self.division.check()
 
-    def state(self) -> dict[str, Any]:
+    def require_files(self) -> None:
         if not self.root.is_dir():
             hint = "data.root=<folder of class folders>"
             raise InputError(Fault("missing folder", f"data.root={self.root}", "no such folder", hint))
+
+    def state(self) -> dict[str, Any]:
+        self.require_files()
         content = hashlib.blake2b(digest_size=16)
         for file, name, _, split in list_folder(self.root, own=())[0]:
             try:

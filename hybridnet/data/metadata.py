@@ -26,9 +26,10 @@ from hybridnet.data.samples import ImageSamples
 from hybridnet.data.selection import select
 from hybridnet.data.shard import Shard
 from hybridnet.data.sizes import Sizes
-from hybridnet.data.source import Source, ensure
+from hybridnet.data.source import Source, ensure, is_made
 from hybridnet.data.store import open_store
 from hybridnet.data.table import Split
+from hybridnet.errors import Fault, InputError, collected
 from hybridnet.files import in_bytes
 from hybridnet.settings import Count, Natural, Positive, Probability, Range, Seed, checked
 from hybridnet.wording import listing, number_of
@@ -168,6 +169,18 @@ class MetadataImages:
         self.open_pictures(device=device, track=track)
         if self.sizes.early:
             log.info(f"training pictures of {self.sizes}")
+
+    def require_files(self) -> None:
+        """Raises InputError if the table and the labels, or what they are made from, are not there; reads nothing."""
+        if self.source and is_made(self.metadata, self.label2id_file):
+            return self.source.require_files()
+        faults: list[Fault] = []
+        for file, option in ((self.metadata, "data.metadata"), (self.label2id_file, "data.label2id")):
+            with collected(faults):
+                table.require_file(file, option)
+        if faults:
+            raise InputError(*faults)
+        return None
 
     def read_tables(self, *, track: Track, edition: str | None = None) -> None:
         """Read the labels and the splits."""

@@ -49,6 +49,9 @@ class Source:
     content = ""
     name = "table"
 
+    def require_files(self) -> None:
+        """Raises InputError if what the table is made from is not there; reads nothing."""
+
     def state(self) -> dict[str, Any]:
         """What the table depends on, in plain types; when it has changed, the table is made anew."""
         raise NotImplementedError
@@ -86,8 +89,8 @@ def ensure(
         InputError: if the folder cannot be written, or holds files of somebody else.
     """
     folder = metadata.parent
-    if label2id.parent != folder:
-        return metadata, label2id  # two files of the user's; if they are missing, reading them says so
+    if not is_made(metadata, label2id):
+        return metadata, label2id  # if they are missing, reading them says so
     if source.notice:
         log.warning(source.notice)
     pairs = _Pairs(source, metadata, label2id)
@@ -108,6 +111,11 @@ def ensure(
         cause = f"the pictures' table cannot be written there ({error.strerror or error})"
         hint = "choose another folder with data.metadata=<folder>/metadata.csv data.label2id=<folder>/label2id.json"
         raise InputError(Fault("unusable folder", str(folder), cause, hint)) from error
+
+
+def is_made(metadata: Path, label2id: Path) -> bool:
+    """Whether a source makes the pair; files in two folders are the user's own."""
+    return metadata.parent == label2id.parent
 
 
 class _Pairs:

@@ -25,6 +25,11 @@ def starts_processes(launcher: Mapping[str, Any]) -> bool:
     return not launcher["_target_"].endswith(".BasicLauncher")
 
 
+def stays_here(launcher: Mapping[str, Any]) -> bool:
+    """Whether the jobs run on this machine, whose files can be looked at beforehand."""
+    return not starts_processes(launcher) or "joblib" in launcher["_target_"]
+
+
 class Planner(Protocol):
     """What tells the jobs of a sweep apart."""
 

@@ -12,7 +12,8 @@ from hybridnet import config
 from hybridnet.config import DictConfig, Multirun
 from hybridnet.errors import Fault, InputError
 from hybridnet.sweep import search
-from hybridnet.sweep.ledger import Planned
+from hybridnet.sweep.launcher import stays_here
+from hybridnet.sweep.ledger import Planned, is_sweep
 
 Check = Callable[..., Any]
 
@@ -123,7 +124,8 @@ def plan(
     if "monitor" in multirun.swept:
         cause = "values of different metrics cannot be compared"
         raise InputError(Fault("wrong sweep", "monitor", cause, "choose one; every run's metrics.json has all of them"))
-    jobs = Jobs(config_name, multirun, config_dirs=config_dirs, check=check)
+    is_new = not is_sweep(multirun.folder) and stays_here(multirun.launcher)
+    jobs = Jobs(config_name, multirun, config_dirs=config_dirs, check=functools.partial(check, is_new=is_new))
     if is_search(multirun):
         for sample in config.sample_values(multirun.overrides):
             jobs.require_possible(sample)

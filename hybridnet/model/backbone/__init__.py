@@ -58,6 +58,9 @@ class Backbone(nn.Module):
         """Names of the parameters that belong to the published architecture, without inserted attention."""
         raise NotImplementedError(f"{type(self).__name__} has no pretrained_parameter_names()")
 
+    def require_weights(self) -> None:
+        """Raises InputError if a file that `load_initial_weights` reads is not there."""
+
     def load_initial_weights(self) -> list[str]:
         """Load the weights that the settings ask for and say, line by line, what was and was not loaded."""
         raise NotImplementedError(f"{type(self).__name__} has no load_initial_weights()")

@@ -102,6 +102,10 @@ class ResNet(Backbone):
     def pretrained_parameter_names(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if ".attention." not in name}
 
+    def require_weights(self) -> None:
+        if self.weights:
+            weights.require_file(self.weights)
+
     def load_initial_weights(self) -> list[str]:
         if self.pretrained_url:
             return weights.load_into(self, weights.download(self.pretrained_url), source=self.pretrained_url)

@@ -140,6 +140,10 @@ class Timm(Backbone):
     def pretrained_parameter_names(self) -> set[str]:
         return {name for name, _ in self.named_parameters() if name in self._published}
 
+    def require_weights(self) -> None:
+        if self.weights:
+            weights.require_file(self.weights)
+
     def load_initial_weights(self) -> list[str]:
         if self.pretrained:
             state, source = download(self.name, self.output_stride), f"timm, {self.name}"

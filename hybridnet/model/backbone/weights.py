@@ -32,6 +32,15 @@ def download(url: str) -> dict[str, Tensor]:
         raise InputError(Fault("missing weights", "model.pretrained=true", cause, hint)) from error
 
 
+def require_file(source: str) -> None:
+    """Raises InputError if there is no such file or run folder."""
+    if not Path(source).exists():
+        hint = "model.backbone.weights=<file of a state dict, or run folder>"
+        raise InputError(
+            Fault("missing weights", f"model.backbone.weights={source}", "no such file or run folder", hint)
+        )
+
+
 def read(source: str) -> dict[str, Tensor]:
     """Read a state dict, from a file or the best model of a run folder, with the backbone's names as torchvision's.
 
@@ -40,11 +49,7 @@ def read(source: str) -> dict[str, Tensor]:
     Raises:
         InputError: if the file is missing or damaged, or no state dict is found in it.
     """
-    if not Path(source).exists():
-        hint = "model.backbone.weights=<file of a state dict, or run folder>"
-        raise InputError(
-            Fault("missing weights", f"model.backbone.weights={source}", "no such file or run folder", hint)
-        )
+    require_file(source)
     content = load_checkpoint(best_model_file(Path(source)))
     places = [*(content.get(key) for key in ("model", "state_dict", "model_state_dict")), content]
     state = next(filter(None, map(_tensors, places)), None)
