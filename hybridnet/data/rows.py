@@ -17,7 +17,8 @@ COLUMNS = ("path", "label", "split")
 OPTIONAL_COLUMNS = ("fold", "group")
 PREPARE = "python -m hybridnet.prepare root=<folder of class folders> out=<folder> makes both files"
 SAVE = "save it as UTF-8; in Excel: Save As, type 'CSV UTF-8 (Comma delimited)'"
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+DELIMITERS = (",", ";", "\t", "|")  # Excel writes semicolons where a comma is the decimal sign
+HEADER_LENGTH = 100_000  # characters; longer fields are an error of `csv`
 UTF16_OR_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-32-LE begins like UTF-16-LE
 
 
@@ -99,6 +100,8 @@ def read_records(
 ) -> tuple[list[str], list[tuple[int, list[str]]], list[Fault]]:
     """The header of a CSV table, and its records with the line of each, without blank lines.
 
+    The fields are separated by the one of `DELIMITERS` that divides the header into most columns.
+
     Args:
         path: of the table.
         option: that names it, for messages.
@@ -113,7 +116,8 @@ def read_records(
     """
     where = f"{option}={path}"
     text = read_text(path, option, missing=hint)
-    records = [record for record in _records(text, where) if any(map(str.strip, record[1]))]
+    delimiter = _delimiter(text)
+    records = [record for record in _records(text, delimiter, where) if any(map(str.strip, record[1]))]
     if not records:
         raise InputError(Fault("no rows", where, "all its lines are blank", hint))
     _, header = records.pop(0)
@@ -121,18 +125,23 @@ def read_records(
     if not records:
         raise InputError(Fault("no rows", where, "the table ends after its first line", hint))
     wrong = [f"line {line} has {len(fields)}" for line, fields in records if len(fields) != len(header)]
-    quote = 'put a path or label with a comma into quotes: "a, b.jpg"'
+    quote = f'put a path or label with {delimiter!r} into quotes: "a{delimiter} b.jpg"'
     cause = f"expected {len(header)} fields: {listing(wrong)}"
     faults = [Fault("wrong rows", where, cause, quote)] if wrong else []
     return header, [record for record in records if len(record[1]) == len(header)], faults
 
 
-def _records(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
+def _delimiter(text: str) -> str:
+    header = next(io.StringIO(text.lstrip(" \r\n"), newline=""))[:HEADER_LENGTH]
+    return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter))))
+
+
+def _records(text: str, delimiter: str, where: str) -> Iterator[tuple[int, list[str]]]:
     """Every record with the line where it begins."""
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(Fault("unreadable file", where, f"is not text: a zero byte in line {line}"))
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
         for fields in reader:
@@ -160,10 +169,6 @@ def _require_columns(header: Sequence[str], columns: Sequence[str], where: str) 
     meant = {found.strip().casefold(): found for found in header}
     if all(name in meant for name in missing):
         hint = "rename " + ", ".join(f"{meant[name]!r} to '{name}'" for name in missing)
-    for sign, word in SEPARATORS.items():
-        if any(sign in name for name in header):
-            cause = f"no {', '.join(missing)}: the columns are separated by {word}"
-            hint = f"separate the columns with commas: replace every {sign!r} by ',' in a text editor"
     raise InputError(Fault("missing columns", where, cause, hint))
 
 

@@ -159,10 +159,7 @@ def test_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "path;label\na;b\n",
-            "no path, label: the columns are separated by semicolons\nhint: separate the columns",
-        ),
+        ("path;class\na;b\n", "no label; found 'path', 'class'\nhint: the first line must be: path,label"),
         ("file,label\na,b\n", "no path; found 'file', 'label'\nhint: the first line must be: path,label"),
         ("path,label\n../a,b\nc,\nhttp://x/y,z\n,b\n", r"contains '..': line 2 '../a', line 4 'http://x/y', line 5 ''"),
         ("path,label\nc,\nd, \n", "no label: line 2 'c', line 3 'd'"),

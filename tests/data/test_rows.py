@@ -41,6 +41,14 @@ def fault_in(path: Path) -> Fault:
         pytest.param('"path","label","split"\n"a.png","leaf","train"\nb.png,root,valid\n', id="quotes"),
         pytest.param("split,width,path,label\ntrain,3,a.png,leaf\nvalid,4,b.png,root\n", id="other columns"),
         pytest.param("path,label,split,,\na.png,leaf,train,,\nb.png,root,valid,,\n", id="empty columns"),
+        pytest.param(SEMICOLONS, id="semicolons, as Excel writes where a comma is the decimal sign"),
+        pytest.param("\r\n" + SEMICOLONS.replace("\n", "\r"), id="semicolons of old Macs"),
+        pytest.param('"path";"label";"split"\n"a.png";"leaf";"train"\nb.png;root;valid\n', id="semicolons and quotes"),
+        pytest.param(SEMICOLONS.replace(";", "\t"), id="tabs"),
+        pytest.param(SEMICOLONS.replace(";", "|"), id="vertical bars"),
+        pytest.param(
+            '"wide, high; deep",path,label,split\n3,a.png,leaf,train\n,b.png,root,valid\n', id="several signs"
+        ),
         pytest.param("\n \n" + HEADING + "\n" + GOOD + "\n,,\n   \n", id="blank lines"),
     ],
 )
@@ -102,9 +110,12 @@ def test_fold_and_group_are_text(tmp_path: Path) -> None:
         ("Path,class,split\n" + GOOD, "missing columns", "no path, label; found 'Path'", "must be: path,label,split"),
         ("path,path,label,split\n", "doubled columns", "path is there more than once; found 'path', 'path'", "remove"),
         ("path,label,split,fold,fold\n", "doubled columns", "fold is there more than once", "remove"),
-        (SEMICOLONS, "missing columns", "the columns are separated by semicolons", "replace every ';' by ','"),
-        (SEMICOLONS.replace(";", "\t"), "missing columns", "separated by tabs", r"replace every '\t' by ','"),
-        (SEMICOLONS.replace(";", "|"), "missing columns", "separated by vertical bars", "commas"),
+        (
+            "path;class;split\n" + SEMICOLONS,
+            "missing columns",
+            "no label; found 'path', 'class', 'split'",
+            "must be: path",
+        ),
         ((HEADING + GOOD).encode("utf-16"), "unreadable file", "is not UTF-8 but UTF-16", "CSV UTF-8"),
         ((HEADING + GOOD).encode("utf-16-le"), "unreadable file", "is not UTF-8 but UTF-16", "CSV UTF-8"),
         ((HEADING + GOOD).encode("utf-16-be"), "unreadable file", "is not UTF-8 but UTF-16", "CSV UTF-8"),
@@ -138,7 +149,9 @@ def test_rows_with_another_number_of_fields_are_told_and_the_others_are_read(tmp
     rows, (fault,) = read_rows(path)
     assert [row.line for row in rows] == [2, 3, 7, 8]
     assert (fault.what, fault.cause) == ("wrong rows", "expected 3 fields: line 4 has 4, line 5 has 2")
-    assert "into quotes" in fault.hint
+    assert fault.hint == "put a path or label with ',' into quotes: \"a, b.jpg\""
+    path.write_text(path.read_text().replace(",", ";"))
+    assert read_rows(path)[1][0].hint == "put a path or label with ';' into quotes: \"a; b.jpg\""
 
 
 def test_one_comma_too_many_in_every_row_is_told_as_such(tmp_path: Path) -> None:
