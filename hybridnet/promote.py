@@ -165,13 +165,25 @@ def _value(text: str) -> str:
 
 def _run(words: Sequence[str]) -> int:
     """Run a command, and hand on the signals that this process gets: the terminal's would reach both."""
-    with subprocess.Popen(words, start_new_session=True) as process:
-        before = {number: signal.signal(number, lambda given, _: process.send_signal(given)) for number in SIGNALS}
-        try:
+    started: list[subprocess.Popen] = []
+    early: list[int] = []
+
+    def hand_on(number: int, _: object) -> None:
+        if started:
+            started[0].send_signal(number)
+        else:
+            early.append(number)
+
+    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
+    try:
+        with subprocess.Popen(words, start_new_session=True) as process:
+            started.append(process)
+            for number in early:
+                process.send_signal(number)
             return process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _results(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -319,6 +322,16 @@ def test_a_signal_is_handed_on(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     assert promote._run([sys.executable, str(script)]) == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_before_there_is_a_process_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*arguments: Any, popen: Any = subprocess.Popen, **options: Any) -> subprocess.Popen:
+        process = popen(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert promote._run([sys.executable, "-c", "import time; time.sleep(60)"]) == -signal.SIGTERM
 
 
 # Of folds

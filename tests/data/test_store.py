@@ -24,6 +24,7 @@ from hybridnet.data.decoded import LivePictures, Reduction
 from hybridnet.data.image import load_reduced
 from hybridnet.errors import InputError
 from hybridnet.files import read_json, write_json
+from tests.conftest import SECONDS
 from tests.data.stores import (
     CROP_SIDE,
     REDUCTION,
@@ -502,7 +503,7 @@ def test_of_many_that_start_together_one_builds(start: Start, cache: Path, files
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=60)[0] for process in processes]
+    said = [process.communicate(timeout=SECONDS)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 3
     assert sum("decoding 5 pictures once" in text for text in said) == 1
     assert all(f"pixels {expected_sum(files)}\n" in text for text in said)
@@ -585,7 +586,7 @@ def test_what_another_process_is_building_is_left_alone(
     read_until(builder, "decoding now")
     open_in(files, Reduction(12, 14))
     assert len(unfinished(cache)) == 1
-    assert f"pixels {expected_sum(files)}\n" in builder.communicate(timeout=60)[0]
+    assert f"pixels {expected_sum(files)}\n" in builder.communicate(timeout=SECONDS)[0]
     assert len(folders(cache)) == 2
 
 
@@ -609,7 +610,7 @@ def test_where_there_are_no_locks_two_builds_are_not_in_each_others_way(
     (cache / f".{unfinished(cache)[0].name.split('.')[1]}.{os.getpid()}.tmp").mkdir()  # a killed one's, of our number
     pictures = open_in(files, reduction).pictures(range(len(files)))
     assert len(unfinished(cache)) == 2
-    assert f"pixels {expected_sum(files)}\n" in builder.communicate(timeout=60)[0]
+    assert f"pixels {expected_sum(files)}\n" in builder.communicate(timeout=SECONDS)[0]
     assert len(folders(cache)) == (1 if reduction == REDUCTION else 2)
     assert_right(open_in(files), files)
     assert len(pictures[0])

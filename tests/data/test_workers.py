@@ -270,7 +270,9 @@ from joblib import Parallel, delayed
 from tests.data.test_workers import in_a_job
 print(*Parallel(n_jobs=2)(delayed(in_a_job)() for _ in range(2)))
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=40 * SECONDS
+    )
     assert done.stdout == "[0, 1, 2] [0, 1, 2]\n", done.stderr
 
 
