@@ -66,7 +66,7 @@ class Stopped(KeyboardInterrupt):
     """The user or the system asked the process to end; what was trained is saved. Exit code 130 or 143.
 
     Args:
-        signal_number: SIGINT (Ctrl-C) or SIGTERM.
+        signal_number: SIGINT (Ctrl-C), SIGTERM or SIGHUP (the terminal was closed).
     """
 
     def __init__(self, signal_number: int) -> None:

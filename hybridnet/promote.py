@@ -19,7 +19,7 @@ from hybridnet.inference.runs import RunSettings
 from hybridnet.report import folders_of, with_folder
 from hybridnet.resume import identity
 from hybridnet.settings import Natural, checked
-from hybridnet.signals import SIGNALS
+from hybridnet.signals import SIGNALS, handle
 from hybridnet.sweep import preset, wording
 from hybridnet.sweep.ledger import Ledger
 from hybridnet.sweep.outcome import Outcome, read_outcome
@@ -174,7 +174,7 @@ def _run(words: Sequence[str]) -> int:
         else:
             early.append(number)
 
-    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
+    before = handle(hand_on)
     try:
         with subprocess.Popen(words, start_new_session=True) as process:
             started.append(process)

@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's SIGTERM: at once where nothing is lost by it, at the next step while training."""
+"""Ctrl-C, a scheduler's SIGTERM, a closed terminal: at once where nothing is lost, at the next step while training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -15,16 +15,25 @@ from typing import Any, NoReturn
 
 from hybridnet.errors import Stopped
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Have a function called for each of `SIGNALS`; returns the handlers that were there before.
+
+    A hang-up that was to be ignored when the process began (`nohup`) still is.
+    """
+    hangup = getattr(signal, "SIGHUP", None)
+    is_ignored = hangup is not None and signal.getsignal(hangup) == signal.SIG_IGN
+    return {number: signal.signal(number, handler) for number in SIGNALS if not (number == hangup and is_ignored)}
 
 
 def end_at_once() -> None:
-    """From here on SIGINT and SIGTERM end the process with code 130 or 143: while nothing has begun yet.
+    """From here on SIGINT, SIGTERM and SIGHUP end the process with code 130, 143 or 129: while nothing has begun yet.
 
     As an exception they could surface in the middle of an import, which some packages report as a broken installation.
     """
-    for number in SIGNALS:
-        signal.signal(number, _exit)
+    handle(_exit)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
@@ -57,8 +66,7 @@ def end_with_children() -> None:
                 os.kill(child, signal.SIGTERM)
         _exit(number, frame)
 
-    for number in SIGNALS:
-        signal.signal(number, end)
+    handle(end)
 
 
 def _children(process: int) -> list[int]:
@@ -72,7 +80,7 @@ def _children(process: int) -> list[int]:
 
 
 class Interruption:
-    """Context manager in which SIGINT and SIGTERM raise `Stopped`, or are kept for later within `deferred`.
+    """Context manager in which `SIGNALS` raise `Stopped`, or are kept for later within `deferred`.
 
     The handlers that were there before come back at the end. Only the main thread of a process gets signals: in
     another one this does nothing.
@@ -92,7 +100,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._before = handle(self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -43,6 +43,7 @@ def serve(address: str) -> None:
     listener.listen()
     Path(f"{address}.new").rename(address)  # only now it is there for others
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that answer
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, where the tests are started by nohup
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:

@@ -25,7 +25,8 @@ from tests.conftest import ROOT, Command, outcome, require_whole_files, wait_unt
 Start = Callable[..., Command]
 Run = Callable[..., tuple[int, str, str]]
 
-CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
+CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
+ASKING = [(number, CODES[number]) for number in SIGNALS]
 NOTICE = "\nstopping after this step, once it is saved; a second signal ends the run at once\n"
 NOTICE_OF_SEVERAL = "\nstopping after this step, once it is saved\n"
 
@@ -33,11 +34,12 @@ NOTICE_OF_SEVERAL = "\nstopping after this step, once it is saved\n"
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
     """A test that fails must not leave its handlers to the next one."""
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    own = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, where the tests are started by nohup
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
-    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    signal.signal(signal.SIGINT, before[0])
-    signal.signal(signal.SIGTERM, before[1])
+    after = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in (before | {signal.SIGHUP: own}).items():
+        signal.signal(number, handler)
     assert after == before
 
 
@@ -46,7 +48,7 @@ def _send(number: int) -> None:
     time.sleep(0)  # handlers run between two instructions
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), ASKING)
 def test_outside_of_a_training_a_signal_ends_at_once(number: int, code: int) -> None:
     with pytest.raises(Stopped, match=f"stopped by {signal.Signals(number).name}") as caught, Interruption():
         _send(number)
@@ -55,7 +57,7 @@ def test_outside_of_a_training_a_signal_ends_at_once(number: int, code: int) -> 
     assert isinstance(caught.value, KeyboardInterrupt), "no `except Exception` swallows it"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), ASKING)
 def test_within_a_training_it_is_kept(capfd: pytest.CaptureFixture[str], number: int, code: int) -> None:
     reached = []
     with Interruption() as interruption, pytest.raises(Stopped) as caught, interruption.deferred():
@@ -65,6 +67,18 @@ def test_within_a_training_it_is_kept(capfd: pytest.CaptureFixture[str], number:
     assert reached == [caught.value]
     assert caught.value.exit_code == code
     assert capfd.readouterr().err == NOTICE
+
+
+def test_a_hang_up_that_is_ignored_stays_so() -> None:
+    """As `nohup` starts a command."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption, interruption.deferred():
+            _send(signal.SIGHUP)
+            assert interruption.pending() is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_signal_ends_a_training_at_once(capfd: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +162,7 @@ def test_in_another_thread_it_does_nothing() -> None:
     assert found == [None, before]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), ASKING)
 def test_before_anything_has_begun_a_signal_ends_the_process(number: int, code: int) -> None:
     """Without an exception, which an import might swallow, but not without what was printed."""
     process = subprocess.Popen(
@@ -181,7 +195,7 @@ except BaseException:
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), ASKING)
 def test_a_command_that_is_still_importing_ends_at_once(tmp_path: Path, number: int, code: int) -> None:
     """A real process, which says itself where it is: in the middle of an import."""
     (tmp_path / "scripts").mkdir()
@@ -235,7 +249,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_were_not(
         (signal.SIGKILL, "rename last.pt", 2, "epoch 0, batch 2"),  # the one before it is the previous one already
         (signal.SIGKILL, "sync best_model.pt", 1, "epoch 0, batch 2"),  # after the first epoch
         (signal.SIGTERM, "step", 3, "epoch 1, batch 0"),
-        (signal.SIGTERM, "step", 2, "epoch 1, batch 3"),  # while the second epoch may still be written
+        (signal.SIGHUP, "step", 2, "epoch 1, batch 3"),  # while the second epoch may still be written
         (signal.SIGKILL, "sync best_model.pt", 1, None),  # which is written anew as well
         (signal.SIGKILL, "sync metrics.json", 1, "epoch 2, batch 1"),
     ]

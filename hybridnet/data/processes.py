@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-IGNORED = (signal.SIGINT, signal.SIGTERM)
+IGNORED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 LEAST_ITEMS = 4096  # of pictures: for fewer, processes are not worth the half second that their start takes
 MOST_PROCESSES = 16
 
