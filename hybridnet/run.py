@@ -200,39 +200,46 @@ class RunFolder:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         try:
-            if isinstance(error, Exception) and not isinstance(error, InputError):
-                log.error(f"failed; {shortened(self.folder) / 'train.log'} has the traceback", exc_info=error)
             if self._has_begun:
                 self._end(error)
+            else:
+                self._tell(error)
         finally:
             self._lock.close()
 
     def _end(self, error: BaseException | None) -> None:
         explained = self._explained(error)
         is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        if error is None:
-            status = self._status(self.outcome)
-        else:
-            status = self._status("stopped" if is_stopped else "failed", error=explained)
-            self._say_how_to_continue(is_stopped)
-        try:
-            write_json(self.folder / "status.json", status)
-            if status["status"] == "complete":  # the state before the last one is for a training that is cut off
-                for name in [PREVIOUS] if self.keeps_state else [PREVIOUS, LAST]:
-                    (self.folder / name).unlink(missing_ok=True)
-        except OSError as problem:
-            if error is None:
-                self._trackers.end("failed", {})
-                raise self._explained(problem) from problem
+        outcome = self.outcome if error is None else "stopped" if is_stopped else "failed"
+        problem = self._write_end(outcome, explained)
+        self._tell(error)
+        if problem and error is None:
+            self._trackers.end("failed", {})
+            raise self._explained(problem) from problem
+        if problem:
             log.warning(f"status.json still says running: {problem}")  # the first error tells more
-        self._trackers.end(status["status"], read_if_whole(self.folder / "metrics.json") if error is None else {})
+        self._trackers.end(outcome, read_if_whole(self.folder / "metrics.json") if error is None else {})
         if explained is not error:
             raise explained from error
 
-    def _say_how_to_continue(self, is_stopped: bool) -> None:
-        if (self.folder / LAST).exists():
+    def _write_end(self, outcome: str, error: BaseException | None) -> OSError | None:
+        """Before anything is said: whatever hinders that, the folder tells how the run has ended."""
+        try:
+            write_json(self.folder / "status.json", self._status(outcome, error=error))
+            if outcome == "complete":  # the state before the last one is for a training that is cut off
+                for name in [PREVIOUS] if self.keeps_state else [PREVIOUS, LAST]:
+                    (self.folder / name).unlink(missing_ok=True)
+        except OSError as problem:
+            return problem
+        return None
+
+    def _tell(self, error: BaseException | None) -> None:
+        is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        if isinstance(error, Exception) and not isinstance(error, InputError):
+            log.error(f"failed; {shortened(self.folder) / 'train.log'} has the traceback", exc_info=error)
+        if error is not None and self._has_begun and (self.folder / LAST).exists():
             log.info(f"{'stopped; ' if is_stopped else ''}continue with {self._command()}")
-        elif is_stopped:
+        elif is_stopped and self._has_begun:
             log.info("stopped before anything was saved")
 
     def _command(self) -> str:

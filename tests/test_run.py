@@ -171,6 +171,21 @@ def test_how_a_run_goes_on_is_said(
     assert tracebacks == [error] * isinstance(error, RuntimeError)
 
 
+@pytest.mark.parametrize(("error", "status"), [(RuntimeError("boom"), "failed"), (STOPPED, "stopped")])
+def test_the_status_is_written_before_anything_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: str
+) -> None:
+    """Whatever may hinder that, the folder tells how the run has ended."""
+
+    def break_(*_: object, **__: object) -> None:
+        raise OSError("the log is gone")
+
+    with pytest.raises(OSError, match="the log is gone"), _begun(folder):
+        monkeypatch.setattr(run_module.log, "_log", break_)
+        raise error
+    assert _status(folder)["status"] == status
+
+
 def test_a_failure_before_the_beginning_is_logged_with_its_traceback(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
