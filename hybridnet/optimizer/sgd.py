@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor
 
 from hybridnet.optimizer import Classifier, parameter_groups
 from hybridnet.settings import NonNegative, Rate, checked
@@ -30,21 +27,9 @@ def sgd(
         ValueError: if a setting is out of range.
     """
     groups = parameter_groups(model, base_lr=base_lr, head_lr=head_lr, weight_decay=weight_decay)
-    return _FromZero(groups, momentum=momentum, nesterov=momentum > 0, fused=True)
-
-
-class _FromZero(torch.optim.SGD):
-    """Begins every momentum at zero, which gives the same first step.
-
-    PyTorch has none before a weight's first step, and its fused kernel fails where some of a group have one: when
-    frozen stages are trained in the end.
-    """
-
-    def _init_group(
-        self, group: dict[str, Any], params: Any, grads: list[Tensor], momenta: list[Tensor | None]
-    ) -> bool:
-        has_sparse = super()._init_group(group, params, grads, momenta)
-        for place, momentum in enumerate(momenta):
-            if momentum is None:
-                momenta[place] = torch.zeros_like(grads[place])
-        return has_sparse
+    optimizer = torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0, fused=True)
+    # A momentum of zero gives the same first step as none, and the fused kernel fails where some of a group have none:
+    # when frozen stages are trained in the end.
+    for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
