@@ -14,6 +14,10 @@ __version__ = "0.1.0"
 __all__ = ["create_model", "load_model"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # Imported at first use: a misspelt override is answered before torch is imported.
     if name in __all__:

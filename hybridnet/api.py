@@ -16,7 +16,9 @@ from hybridnet.inference.trained import TrainedModel, load_trained
 log = logging.getLogger(__name__)
 
 
-def create_model(name: str, *, num_classes: int, overrides: Sequence[str] = ()) -> nn.Module:
+def create_model(
+    name: str, *, num_classes: int, overrides: Sequence[str] = (), config_dir: str | Path | None = None
+) -> nn.Module:
     """Make a new model with the defaults of `conf/model/<name>.yaml`, in train mode on the CPU.
 
         model = hybridnet.create_model("hybrid", num_classes=4, overrides=["model.heads=8"])
@@ -25,6 +27,8 @@ def create_model(name: str, *, num_classes: int, overrides: Sequence[str] = ()) 
         name: `plain`, `eca`, `ca`, `bot`, `botlinear`, `hybrid`, or a yaml of your own in conf/model/.
         num_classes: number of logits.
         overrides: as on the command line, for instance `model/backbone=resnet50` or `model.pretrained=true`.
+        config_dir: a folder of your own yamls, as `--config-dir`; parts of your own need
+            `extra_targets=[my_package.]` among the overrides.
 
     Shape of the model:
         (B, 3, H, W) -> (B, num_classes)
@@ -36,7 +40,10 @@ def create_model(name: str, *, num_classes: int, overrides: Sequence[str] = ()) 
         raise InputError(Fault("wrong value", f"num_classes={num_classes!r}", "must be an integer >= 1"))
     if isinstance(overrides, str):
         raise InputError(Fault("wrong value", f"overrides={overrides!r}", "is one text", f"overrides=[{overrides!r}]"))
-    cfg = config.compose("train", [f"model={name}", *overrides])
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise InputError(Fault("missing folder", f"config_dir={config_dir}", "no such folder"))
+    dirs = [] if config_dir is None else [str(Path(config_dir).absolute())]
+    cfg = config.compose("train", [f"model={name}", *overrides], config_dirs=dirs)
     experiment.check(cfg)
     model = experiment.build_model(cfg, num_classes=num_classes)
     for line in model.backbone.load_initial_weights():

@@ -19,6 +19,25 @@ def test_a_model_is_created_with_overrides() -> None:
     assert model(torch.rand(2, 3, 64, 96)).shape == (2, 4)
 
 
+def test_a_model_of_one_s_own_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_conf" / "model").mkdir(parents=True)
+    (tmp_path / "my_conf" / "model" / "tiny.yaml").write_text(
+        "defaults: [plain, _self_]\nbackbone: {_target_: own_parts.Small}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    options = {"num_classes": 2, "config_dir": "my_conf"}
+    with pytest.raises(InputError, match=r"extra_targets=\[my_package\.\] allows another"):
+        hybridnet.create_model("tiny", **options)
+    with pytest.raises(InputError, match="missing folder in config_dir=nowhere: no such folder"):
+        hybridnet.create_model("tiny", num_classes=2, config_dir="nowhere")
+    model = hybridnet.create_model("tiny", **options, overrides=["extra_targets=[own_parts.]"])
+    assert type(model.backbone).__name__ == "Small" and model(torch.rand(2, 3, 32, 32)).shape == (2, 2)
+
+
+def test_what_there_is_is_listed() -> None:
+    assert {"create_model", "load_model", "__version__"} <= set(dir(hybridnet))
+
+
 def test_blocks_do_not_share_parameters() -> None:
     first = hybridnet.create_model("bot", num_classes=2)
     second = hybridnet.create_model("bot", num_classes=2)

@@ -32,11 +32,10 @@ from hybridnet.data.table import Split
 from hybridnet.errors import Fault, InputError, collected
 from hybridnet.files import in_bytes
 from hybridnet.settings import Count, Natural, Positive, Probability, Range, Seed, checked
-from hybridnet.wording import listing, number_of
+from hybridnet.wording import listing
 
 log = logging.getLogger(__name__)
 
-FEW = 5  # examples in a warning
 CPU = torch.device("cpu")
 # A GPU answers small batches slowly, and keeps nothing of them for a backward pass.
 VALID_BATCH_SIZE, VALID_FACTOR = 256, 4  # up to so many pictures, and so many times the training's
@@ -199,13 +198,11 @@ class MetadataImages:
         self._warn_of_doubtful_rows()
 
     def _warn_of_doubtful_rows(self) -> None:
-        for name, split in (("training", self.train), ("validation", self.valid)):
-            if again := table.repeated(split):
-                rows = f"{number_of(len(again), f'{name} row')} with the file of an earlier row"
-                log.warning(f"{rows}, which counts as often: {listing(again, limit=FEW)}")
+        table.warn_of_repeated(self.train, "training")
+        table.warn_of_repeated(self.valid, "validation")
         trained = set(self.train.labels.tolist())
         if without := [repr(name) for name, index in self.label2id.items() if index not in trained]:
-            names = listing(without, limit=FEW)
+            names = listing(without, limit=table.FEW)
             log.warning(f"data.train_limit={self.train_limit} leaves no training picture of {names}")
 
     def open_pictures(self, *, device: torch.device, track: Track) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Hashable, Iterable, Sequence
@@ -17,10 +18,13 @@ from hybridnet.data.labels import read_label2id as read_label2id
 from hybridnet.data.rows import PREPARE, Row, read_rows
 from hybridnet.data.rows import require_file as require_file
 from hybridnet.errors import Fault, InputError
-from hybridnet.wording import lines_of, listing
+from hybridnet.wording import lines_of, listing, number_of
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 TO_TRAIN = ("train", "valid")  # the splits that a training needs
+FEW = 5  # examples in a warning
 VALID_SEED = 0  # of valid_limit: runs with different seeds are judged on the same pictures
 REPAIR = (
     "repair these files or remove their rows, or leave them out with data.on_bad_image=skip; "
@@ -149,7 +153,8 @@ def examine(
             if row.label not in label2id
         ]
         unknown = f"unknown label (label2id has {listing(list(label2id))})"
-        kinds = {(unknown, "correct these labels, or add them to label2id"): wrong} | kinds
+        hint = "correct these labels, or add them to label2id (a trained model keeps its own)"
+        kinds = {(unknown, hint): wrong} | kinds
     faults += fold_faults
     faults += [
         Fault("wrong rows", where, f"{what}: {listing(lines)}", hint) for (what, hint), lines in kinds.items() if lines
@@ -272,14 +277,21 @@ def missing_hint(entries: Iterable[tuple[int, str, str]], table: Path, num_pictu
     return "; ".join(hints)
 
 
-def repeated(split: Split) -> list[str]:
-    """Lines whose file an earlier line of the split has: `line 5 = line 2`."""
+def warn_of_repeated(split: Split, kind: str) -> None:
+    """Log which rows have the file of an earlier row.
+
+    Args:
+        split: of a table.
+        kind: what its rows are for.
+    """
     first: dict[str, int] = {}
-    found = []
+    again = []
     for file, line in zip(file_keys(split.folder, split.paths), split.lines, strict=True):
         if first.setdefault(file, line) != line:
-            found.append(f"line {line} = line {first[file]}")
-    return found
+            again.append(f"line {line} = line {first[file]}")
+    if again:
+        rows = f"{number_of(len(again), f'{kind} row')} with the file of an earlier row"
+        log.warning(f"{rows}, which counts as often: {listing(again, limit=FEW)}")
 
 
 def choose(split: Split, limit: int | None, *, seed: int) -> Split:

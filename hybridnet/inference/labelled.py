@@ -45,6 +45,7 @@ def read_labelled(
     label2id = {name: index for index, name in enumerate(classes)}
     splits = table.read_metadata(path, label2id, fold=fold, needs=(split,))
     chosen = splits[split]
+    table.warn_of_repeated(chosen, split)
     limit = settings.get(LIMITS[split]) if metadata is None and LIMITS[split] else None
     seed = table.VALID_SEED if split == "valid" else settings.get("data.seed") or 0
     return path, table.choose(chosen, limit, seed=seed)

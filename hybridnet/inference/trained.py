@@ -161,7 +161,11 @@ def load_trained(run: str | Path, *, extra_targets: Sequence[str] = ()) -> Train
         from hybridnet.inference.formats.safetensors import load_safetensors  # needs an extra
 
         return load_safetensors(path, extra_targets=extra_targets)
-    return trained_of(load_checkpoint(path), source=str(path), extra_targets=extra_targets)
+    content = load_checkpoint(path)
+    if "optimizer" in content:
+        cause = "it is a state that a training continues from, with the weights of its latest step"
+        raise InputError(Fault("unusable checkpoint", str(path), cause, "name the run folder, or its best_model.pt"))
+    return trained_of(content, source=str(path), extra_targets=extra_targets)
 
 
 def _prefixes(extra_targets: str | Sequence[str]) -> list[str]:

@@ -89,6 +89,14 @@ def test_another_table_needs_the_one_split_only(reference: Path, stripes: Path) 
         lines_of(settings, metadata=stripes / "other.csv")
 
 
+def test_a_file_that_is_listed_twice_is_told(reference: Path, stripes: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (stripes / "twice.csv").write_text("path,label,split\n1.png,none,test\n2.png,none,test\n2.png,none,test\n")
+    settings = RunSettings(reference)
+    _, split = read_labelled(settings, CLASSES, split="test", metadata=str(stripes / "twice.csv"), fold=None)
+    assert len(split) == 3
+    assert caplog.messages == ["1 test row with the file of an earlier row, which counts as often: line 4 = line 3"]
+
+
 def test_folds_are_the_run_s(reference: Path, stripes: Path, tmp_path: Path) -> None:
     rows = [f"{number}.png,{CLASSES[number % 3]},train,{number % 2}" for number in range(12)]
     (stripes / "folds.csv").write_text("\n".join(["path,label,split,fold", *rows]) + "\n")

@@ -145,6 +145,12 @@ def test_a_graph_is_no_model(name: str, runtime: str, tmp_path: Path) -> None:
         load_trained(tmp_path / name)
 
 
+def test_a_state_is_no_model(reference: Path) -> None:
+    """Its weights are those of the latest step, and not those that were averaged or the best."""
+    with pytest.raises(InputError, match=r"last\.pt: it is a state that a training .*\nhint: name the run folder"):
+        load_trained(reference / "last.pt")
+
+
 def test_what_a_checkpoint_says_of_a_setting_counts() -> None:
     """Whatever earlier versions did that did not have it."""
     cfg = config.plain(config.compose("train", ["model=plain", "model.backbone.stochastic_depth=0.5"]).model)
