@@ -250,7 +250,8 @@ def seen_by_backbone(cfg: DictConfig, data: Any, run: RunFolder, *, is_new: bool
     if not is_new:  # the run that they were of may be gone
         return digests_of(run.folder, "backbone") or frozenset()
     weights = config.select(cfg, "model.backbone.weights")
-    return require_unseen(data.digests()["valid"], weights, on_leak=cfg.data.on_leak) if weights else frozenset()
+    on_leak = config.select(cfg, "data.on_leak") or "error"  # somebody's own data may have none
+    return require_unseen(data.digests()["valid"], weights, on_leak=on_leak) if weights else frozenset()
 
 
 def build_parts(cfg: DictConfig, trainer: Trainer, data: Any, *, is_new: bool) -> Parts:
@@ -317,7 +318,10 @@ def finish(
 
 
 def hopeless(cfg: DictConfig, folder: Path) -> Callable[[State], bool]:
-    """What tells after each epoch whether a sweep's job shall end because others do better."""
+    """What tells after each epoch whether a sweep's job shall end because others do better.
+
+    Several processes would have to agree on it: a job that they continue is not pruned.
+    """
     from hybridnet.sweep.record import is_job
     from hybridnet.sweep.rivals import curve, read_curves
 
@@ -327,7 +331,7 @@ def hopeless(cfg: DictConfig, folder: Path) -> Callable[[State], bool]:
         values = curve(state.history, monitor=cfg.monitor)
         return bool(values) and pruner.is_hopeless(values, read_curves(folder, monitor=cfg.monitor))
 
-    return is_hopeless if is_job(folder) else lambda state: False
+    return is_hopeless if is_job(folder) and not of_several_processes() else lambda state: False
 
 
 def track_with(cfg: DictConfig, folder: Path, settings: dict[str, Any]) -> Trackers:

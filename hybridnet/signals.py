@@ -53,7 +53,7 @@ def end_process(code: int = 0) -> NoReturn:
     os._exit(code)
 
 
-def end_with_children() -> None:
+def end_with_children(last_words: str) -> None:
     """As `end_at_once`, where other processes work for this one: they get a SIGTERM too, and save what they have.
 
     A terminal's Ctrl-C has reached them already, one that was sent to this process has not: to them only the first
@@ -61,12 +61,20 @@ def end_with_children() -> None:
     """
 
     def end(number: int, frame: FrameType | None) -> None:
+        _say(last_words)
         for child in _children(os.getpid()):
             with suppress(OSError):  # has just ended
                 os.kill(child, signal.SIGTERM)
         _exit(number, frame)
 
     handle(end)
+
+
+def _say(text: str) -> None:
+    """Not by logging or printing: the code that was interrupted may be in the middle of that."""
+    if sys.__stderr__ is not None:  # else one of the run's files has its number
+        with suppress(OSError):  # the terminal was closed
+            os.write(2, f"\n{text}\n".encode())
 
 
 def _children(process: int) -> list[int]:
@@ -132,11 +140,8 @@ class Interruption:
         self._pending = Stopped(number)
         if not self._is_deferred or not is_first:
             raise self._pending
-        hint = b"" if self.of_several else b"; a second signal ends the run at once"
-        # Not by logging or printing: the code that was interrupted may be in the middle of that.
-        if sys.__stderr__ is not None:  # else one of the run's files has its number
-            with suppress(OSError):  # the terminal was closed
-                os.write(2, b"\nstopping after this step, once it is saved" + hint + b"\n")
+        hint = "" if self.of_several else "; a second signal ends the run at once"
+        _say(f"stopping after this step, once it is saved{hint}")
 
     def end_if_blocked(self, seconds: float) -> None:
         """From here on a signal ends the process if no Python code has run so many seconds after it.

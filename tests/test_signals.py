@@ -443,7 +443,7 @@ PARENT = """
 import subprocess, sys
 from hybridnet import signals
 signals.end_at_once()
-signals.end_with_children()
+signals.end_with_children("last words")
 child = "import signal; print('ready', flush=True); signal.pause()"
 process = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True)
 process.stdout.readline()
@@ -455,11 +455,13 @@ process.wait()
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_processes_that_work_for_one_end_with_it(number: int) -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", PARENT], **pipes, text=True, cwd=ROOT) as process:
         child = Path("/proc") / process.stdout.readline().strip()
         assert child.exists()
         process.send_signal(number)
         assert process.wait(timeout=20) == CODES[number]
+        assert process.stderr.read() == "\nlast words\n"
     wait_until(
         lambda: not child.exists() or "State:\tZ" in (child / "status").read_text(), "the child ends", seconds=20
     )

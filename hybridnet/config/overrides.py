@@ -41,16 +41,27 @@ def readable(text: str) -> str:
 
     These are values that name something that is there, also by a pattern (`run=sweep/0_model=plain,seed=0`), and words
     that are not all ASCII (`out=水稻`). A `~` in front is the home folder: shells do not replace it in
-    `data.root=~/photos`.
+    `data.root=~/photos`, nor in a list or a sweep of paths.
     """
     key, is_set, value = text.partition("=")
-    if (expanded := os.path.expanduser(value)) != value:  # noqa: PTH111
-        return f"{key}={quoted(expanded)}"
+    if (expanded := _at_home(value)) != value:
+        return f"{key}={expanded}"
     if not is_set or _PLAIN.fullmatch(value) or value.startswith(("[", "{", "'", '"')):
         return text
     is_path = os.path.lexists(value) or any(True for _ in glob.iglob(value, recursive=True))  # noqa: PTH207
     is_of_words = _WORDS.fullmatch(value) and not value.isascii()
     return f"{key}={quoted(value)}" if is_path or is_of_words else text
+
+
+def _at_home(value: str) -> str:
+    is_list = value.startswith("[") and value.endswith("]")
+    is_one = not is_list and (",~" not in value or os.path.lexists(os.path.expanduser(value)))  # noqa: PTH111
+    paths = [value] if is_one else value[is_list : len(value) - is_list].split(",")
+    expanded = [os.path.expanduser(path.strip()) for path in paths]  # noqa: PTH111
+    if expanded == [path.strip() for path in paths]:
+        return value
+    joined = ",".join(quoted(new) if new != path.strip() else path for new, path in zip(expanded, paths, strict=True))
+    return f"[{joined}]" if is_list else joined
 
 
 def keys_of(overrides: Sequence[str]) -> list[str]:

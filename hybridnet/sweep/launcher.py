@@ -127,7 +127,9 @@ def how_to_continue(folder: Path) -> str:
 
 def fault_of(job: Job) -> Fault:
     """Why a job has failed, and what to do about it."""
-    why = (job.error or IN_USE).partition("\n")[0].removeprefix("error: ")
+    why, *details = (job.error or IN_USE).removeprefix("error: ").splitlines()
+    if details and details[0].startswith("  "):  # of a list, the first one
+        why = f"{why}: {details[0].strip()}"
     log = shortened(job.folder.resolve()) / "train.log"
     hint = f"{log} has the traceback; {how_to_continue(job.folder.parent)} tries it again"
     return Fault("failed job", job.name, why, hint)

@@ -23,7 +23,7 @@ from hybridnet import config, signals
 from hybridnet.errors import InputError, Stopped
 from hybridnet.files import in_bytes
 from hybridnet.sweep import search
-from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped, starts_processes
+from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped, how_to_continue, starts_processes
 from hybridnet.sweep.ledger import STOP, Ledger, Planned, write_sweep
 from hybridnet.sweep.plan import Jobs, impossible, is_of_optuna, is_search
 from hybridnet.sweep.record import Job, read_job
@@ -152,7 +152,7 @@ def _launch(function: Function, jobs: Jobs, ledger: Ledger, start: Callable[[Fun
 
     Plugins.instantiate_launcher = instantiate_launcher
     if not in_this_process:
-        signals.end_with_children()
+        signals.end_with_children(f"the sweep goes on with {how_to_continue(ledger.folder)}")
     try:
         start(_job(function, shares_gpus="joblib" in jobs.multirun.launcher["_target_"]))
     except SweepStopped:

@@ -59,7 +59,7 @@ def markdown(study: Study) -> str:
     lines += [wording.counts(study), ""]
     if study.ranked:
         lines += markdown_table(heading, (cells for _, cells in rows))
-    lines += [f"{note}\n" for note in wording.notes(study)]
+    lines += [f"{escaped(note)}\n" for note in wording.notes(study)]
     if command := wording.reproduce(study):
         lines += [f"{wording.what_again(study)} again:", "", *block(command), ""]
     for title, outcomes in (("Failed", study.having("failed")), ("Pruned", study.having("pruned"))):

@@ -133,7 +133,7 @@ class Guard:
 
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        is_own = self._is_name(host) and (origin is None or urlsplit(origin).netloc == host)
+        is_own = self._is_name(host) and (origin is None or origin.partition("://")[2] == host)
         app = self.app if is_own else PlainTextResponse("this server does not answer other sites\n", status_code=403)
         await app(scope, receive, send_with_headers)
 

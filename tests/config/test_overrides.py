@@ -266,7 +266,14 @@ def test_the_home_folder_is_written_as_in_a_shell(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("USERPROFILE", "/home/my name")
     assert config.compose("evaluate", [config.readable("run=~/runs/a=1")]).run == "/home/my name/runs/a=1"
     assert config.compose("evaluate", [config.readable("run=~")]).run == "/home/my name"
-    for text in ("run=a~b", "run='~/a'", "~model.blocks.ca", "run=~nobody-is-called-so/a"):
+    assert config.compose("evaluate", [config.readable("run=[~/a, b,~/c=1]")]).run == [
+        "/home/my name/a",
+        "b",
+        "/home/my name/c=1",
+    ]
+    assert config.readable("data.root=~/a,~/b") == "data.root='/home/my name/a','/home/my name/b'"
+    assert config.readable("data.root=~/a,b") == "data.root='/home/my name/a,b'", "one path with a comma"
+    for text in ("run=[a~,b]", "run=a~b", "run='~/a'", "~model.blocks.ca", "run=~nobody-is-called-so/a"):
         assert config.readable(text) == text
 
 

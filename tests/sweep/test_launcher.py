@@ -9,7 +9,7 @@ import pytest
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
-from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped
+from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped, fault_of
 from hybridnet.sweep.ledger import Ledger, Planned
 from hybridnet.sweep.record import Attempt, Job, read_job
 
@@ -96,6 +96,15 @@ def test_a_search_is_told_of_a_job_that_was_left_to_another_process(tmp_path: Pa
     (result,) = launcher.launch([["bb"]], initial_job_idx=0)
     with pytest.raises(Exception, match=r"failed job in 0 \(bb\): another process works on it"):
         _ = result.return_value
+
+
+def test_a_failure_is_told_with_the_first_of_what_it_lists(tmp_path: Path) -> None:
+    launcher = _launcher(tmp_path, {"bb": 9})
+    launcher.launch([["bb"]], initial_job_idx=0)
+    (job,) = _jobs(tmp_path)
+    error = "error: bad images in t.csv: 2 of them\n  line 4 'a.jpg': no such file\n  line 5 'b.jpg': is empty\nhint: x"
+    assert fault_of(replace(job, error=error)).cause == "bad images in t.csv: 2 of them: line 4 'a.jpg': no such file"
+    assert fault_of(replace(job, error="error: wrong in a: b\nhint: c")).cause == "wrong in a: b"
 
 
 def test_a_launcher_that_starts_nothing_is_not_asked_again(tmp_path: Path) -> None:

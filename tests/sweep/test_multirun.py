@@ -288,7 +288,7 @@ def test_jobs_of_this_process_are_composed_in_short(
     launcher: str, is_ours: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Other launchers take Hydra's loader to other processes."""
-    monkeypatch.setattr(multirun.signals, "end_with_children", lambda: None)
+    monkeypatch.setattr(multirun.signals, "end_with_children", lambda words: None)
     given: list[HydraContext] = []
     monkeypatch.setattr(Plugins, "instantiate_launcher", lambda self, hydra_context, **_: given.append(hydra_context))
     of_sweep = Multirun([], [], set(), tmp_path, {"_target_": "a.BasicSweeper"}, {"_target_": f"hydra.{launcher}"})

@@ -55,6 +55,13 @@ def test_markdown_has_the_ranking_and_the_rest(study: Study) -> None:
     assert "python -m hybridnet.report sweep=" in text
 
 
+def test_notes_have_no_tags_in_markdown(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for heads in (1, 2, 4):
+        sweep.add(heads / 10, f"model.heads={heads}")
+    assert "name=\\<name\\> seeds=5 shows" in markdown(read_study([sweep.folder]))
+
+
 def test_the_terminal_is_short(study: Study, tmp_path: Path) -> None:
     text = _printed(study)
     assert text.index("0.9050 ± 0.0071") < text.index("0.8050 ± 0.0071")

@@ -137,7 +137,9 @@ def test_a_stranger_s_name_is_refused(port: int, answerer: Answerer, host: str) 
     assert len(answerer.seen) == before
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://localhost:{}"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://[", "http://127.0.0.1:1", "http://localhost:{}"]
+)
 def test_a_stranger_s_page_is_refused(port: int, answerer: Answerer, origin: str) -> None:
     before = len(answerer.seen)
     assert ask(port, "POST", "/predict", b"a", Origin=origin.format(port))[0] == 403
