@@ -37,7 +37,7 @@ def adamw(
         ValueError: if a setting is out of range.
     """
     groups = parameter_groups(model, base_lr=base_lr, head_lr=head_lr, weight_decay=weight_decay)
-    return _InMemoryOrder(groups, betas=tuple(betas), eps=eps, fused=True)  # one pass over the memory
+    return _InMemoryOrder(groups, betas=tuple(map(float, betas)), eps=eps, fused=True)  # one pass over the memory
 
 
 class _InMemoryOrder(torch.optim.AdamW):

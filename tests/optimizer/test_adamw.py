@@ -120,3 +120,9 @@ def test_an_update_copies_no_gradient() -> None:
 def test_wrong_settings_are_refused(name: str, value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         adamw(_Scalar(), **SETTINGS | {name: value})
+
+
+def test_a_whole_number_is_a_beta() -> None:
+    """`optimizer.betas=[0,0.99]`, of which torch would want a float."""
+    optimizer = adamw(_Scalar(), **SETTINGS | {"betas": (0, 0.99)})
+    assert optimizer.param_groups[0]["betas"] == (0.0, 0.99)
