@@ -100,6 +100,14 @@ class Ranks:
         set_timeout(PATIENCE_WHILE_TRAINING)
         return wrapped
 
+    def share_weights(self, model: nn.Module) -> None:
+        """Give every rank the weights and buffers of the first, which alone may have read initial ones."""
+        if self.num > 1:
+            for tensor in model.state_dict().values():
+                found = tensor.contiguous()  # not every backend takes other orders in memory
+                dist.broadcast(found, src=0)
+                tensor.copy_(found)
+
     def share_buffers(self, model: nn.Module) -> None:
         """Give every rank the buffers of the first, which are those that are saved."""
         if self.num > 1:

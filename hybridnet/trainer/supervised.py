@@ -229,6 +229,7 @@ class Trainer:
         set_determinism(self.deterministic)
         if self.sync_batchnorm:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.ranks.share_weights(model)  # before the average begins with them
         training = Training(
             model,
             optimizer=optimizer,

@@ -75,7 +75,10 @@ def nearly(rows: list[dict[str, float]]) -> list[Any]:
 def test_two_processes_train_what_one_does(
     start_together: StartTogether, run: Callable, tiny: list[str], tmp_path: Path
 ) -> None:
-    """Mixed pictures, unequal shares of a batch, parts, frozen stages. Only BatchNorm and dropout see one's part."""
+    """Mixed pictures, unequal shares of a batch, parts, frozen stages, an average of weights that the first has read.
+
+    Only BatchNorm and dropout see one's part.
+    """
     options = [*tiny, "model/backbone=still", "model.dropout=0", "data.batch_size=7", "trainer.precision=float32"]
     options += ["trainer.freeze_epochs=1", "trainer.freeze_stages=1", "trainer.accumulate=2"]
     options += [
@@ -256,6 +259,7 @@ def test_alone_nothing_is_done() -> None:
         *(3, [1.5, 2.0], ["a"], "b"),
     )
     ALONE.join()
+    ALONE.share_weights(model)
     ALONE.share_buffers(model)
     ALONE.leave()
     assert ALONE.explained(RuntimeError("gloo: Connection closed by peer")) is None
