@@ -32,7 +32,8 @@ class WeightAverage:
     def __init__(self, model: nn.Module, *, decay: float) -> None:
         self.decay = decay
         self.source = model
-        self.model = copy.deepcopy(model).requires_grad_(False) if decay else model
+        # Its weights want gradients too, and get none: at::matmul computes differently with those that do not.
+        self.model = copy.deepcopy(model) if decay else model
         pairs = [*zip(_tensors(self.model), _tensors(model), strict=True)]
         self._averaged = [(own, new) for own, new in pairs if own.is_floating_point()]
         self._counters = [(own, new) for own, new in pairs if not own.is_floating_point()]
