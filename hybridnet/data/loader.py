@@ -84,14 +84,14 @@ class Loader:
     ) -> Iterator[Batch]:
         """The batches of the samples `order`, as they are in `epoch`, from batch number `first` on.
 
-        `part` says what of them is this process's.
+        `part` says what of them is this process's. There are none left where a run has trained on more of them, before
+        its batch size was changed.
 
         Raises:
             InputError: if a picture can no longer be read.
             TrainingError: if the system refuses memory or files, or a worker process ended.
         """
         requests = self.requests(epoch, order)
-        assert 0 <= first <= len(requests), f"the epoch has {len(requests)} batches, not {first}"
         return self._explained(part(requests[first:]))
 
     def requests(self, epoch: int, order: np.ndarray) -> list[Request]:
