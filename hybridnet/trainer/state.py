@@ -156,22 +156,29 @@ class Training:
         """Continue where `state_dict` was called.
 
         Settings of the optimizer and the schedule are this training's, so that a changed one counts from here on;
-        unchanged, they are what they were.
+        unchanged, they are what they were. Another kind of optimizer begins anew.
         """
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
         self.best = dict(saved["best"])
         self.state = State(**copy.deepcopy(saved["state"]))
         self._load_own([{"totals": saved["totals"], "random": saved["random"]}, *saved.get("others", [])])
-        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))  # which it would go on to change
-        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
-            group.update(own)
-        _lay_out_like_parameters(self.optimizer)
+        self._load_optimizer(saved["optimizer"])
         if saved["scaler"]:  # empty where the run was not in fp16 before
             self.scaler.load_state_dict(saved["scaler"])
         if self.state.step:
             jump(self.scheduler, self.state.step)
+
+    def _load_optimizer(self, saved: Mapping[str, Any]) -> None:
+        """Nothing, if it is of another kind of optimizer: then it has settings that this one does not know."""
+        groups = self.optimizer.param_groups
+        if saved["param_groups"][0].keys() - groups[0].keys():
+            return
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+        self.optimizer.load_state_dict(copy.deepcopy(saved))  # which it would go on to change
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)
+        _lay_out_like_parameters(self.optimizer)
 
     def _load_own(self, of_ranks: Sequence[Mapping[str, Any]]) -> None:
         """What each rank has of its own; if there were more or fewer ranks, the first takes all sums."""

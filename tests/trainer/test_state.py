@@ -206,6 +206,24 @@ def test_settings_are_those_of_the_new_optimizer_and_schedule(
     assert training.state.rates == content["state"]["rates"]
 
 
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    groups = [{"params": list(part.parameters())} for part in (model[0], model[3])]
+    return torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+
+
+@pytest.mark.parametrize(("before", "after"), [(sgd, two_groups()), (two_groups(), sgd)])
+def test_another_optimizer_begins_anew(
+    before: Callable, after: Callable, noisy_model: Callable, make_training: Callable, tmp_path: Path
+) -> None:
+    """What the one before has kept of the gradients is of no use to it."""
+    content = saved(trained(make_training(noisy_model(), make_optimizer=before)), tmp_path)
+    training = make_training(noisy_model(), make_optimizer=after)
+    training.load_state_dict(content)
+    assert training.optimizer.state_dict()["state"] == {}
+    trained(training)
+    assert all(torch.isfinite(tensor).all() for tensor in training.model.state_dict().values())
+
+
 @pytest.mark.parametrize("num_epochs", [2, 3, 7])
 def test_more_epochs_stretch_the_schedule(num_epochs: int, fit: Callable, noisy_model: Callable) -> None:
     """Two epochs of a schedule over two; all further ones have the rates of a longer run from the beginning."""
