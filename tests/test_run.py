@@ -173,9 +173,14 @@ def test_how_a_run_goes_on_is_said(
 
 @pytest.mark.parametrize(("error", "status"), [(RuntimeError("boom"), "failed"), (STOPPED, "stopped")])
 def test_the_status_is_written_before_anything_is_said(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: str
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: str,
 ) -> None:
     """Whatever may hinder that, the folder tells how the run has ended."""
+    caplog.set_level("INFO")
 
     def break_(*_: object, **__: object) -> None:
         raise OSError("the log is gone")
