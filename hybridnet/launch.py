@@ -195,7 +195,8 @@ def _preflight(config_name: str, arguments: argparse.Namespace, *, check: Check)
     compose = functools.partial(config.compose, config_name, config_dirs=config_dirs, known={})
     cfg = compose(arguments.overrides)
     defaults = compose(config.group_choices(arguments.overrides, config_dirs=config_dirs))
-    check(cfg, defaults=defaults, is_new=cfg.resume is None)
+    is_alone = not of_several_processes()  # others wait for the first one until it joins them
+    check(cfg, defaults=defaults, is_new=cfg.resume is None and is_alone)
 
 
 def _sweep(function: Function, config_name: str, arguments: argparse.Namespace, *, check: Check) -> None:

@@ -552,7 +552,13 @@ def test_a_failure_shows_its_traceback_when_asked_for(run: Run) -> None:
     assert "Traceback" in error
 
 
-RESNET = ["model=plain", "model.backbone.layers=[1,1,1,1]", "data=metadata", "data.metadata=nowhere.csv"]
+RESNET = ["model=plain", "model.backbone.layers=[1,1,1,1]", "data=metadata"]
+RESNET += ["data.metadata=empty.csv", "data.label2id=empty.csv"]  # which is an error once it is read
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
 
 
 @contextmanager
@@ -592,6 +598,7 @@ def _limit_files(command: Command, num_bytes: int) -> None:
     resource.prlimit(command.process, resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
 
 
+@pytest.mark.usefixtures("empty")
 def test_a_file_size_limit_is_noticed_before_data_are_read(start: Start, tmp_path: Path) -> None:
     command = start(*RESNET, "hydra.run.dir=run", hold=("start", 1)).wait_until_held()
     _limit_files(command, 10_000_000)
@@ -604,6 +611,7 @@ def test_a_file_size_limit_is_noticed_before_data_are_read(start: Start, tmp_pat
     assert not (tmp_path / "run" / "status.json").exists()
 
 
+@pytest.mark.usefixtures("empty")
 def test_a_disk_without_room_is_noticed_before_data_are_read(run: Run, tmp_path: Path) -> None:
     with _small_disk(tmp_path / "disk", "10m") as disk:
         code, _, error = run(*RESNET, "hydra.run.dir=disk/run")
@@ -671,6 +679,7 @@ def _goes_on_after(
     assert outcome(folder) == outcome(reference)
 
 
+@pytest.mark.usefixtures("empty")
 def test_a_folder_that_cannot_be_written_is_noticed_before_data_are_read(
     run: Run, parted: Path, tmp_path: Path, reference: Path
 ) -> None:
