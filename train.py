@@ -7,10 +7,12 @@ Usage: python train.py [model=…] [data=…] [optimizer=…] [scheduler=…] [t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -22,11 +24,8 @@ from hybridnet.launch import OF_ONE_START, launch, of_several_processes
 
 if TYPE_CHECKING:
     from torch import nn
-    from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LambdaLR
 
-    from hybridnet.data.progress import Track
-    from hybridnet.logger.trackers import Trackers
+    from hybridnet.parts import Parts
     from hybridnet.recorder import Recorder
     from hybridnet.results import Results
     from hybridnet.run import RunFolder
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from hybridnet.trainer.metrics import Evaluation
     from hybridnet.trainer.state import State
     from hybridnet.trainer.supervised import Trainer
+
+log = logging.getLogger(__name__)
 
 SECONDS_UNTIL_HANDLED = 5.0  # of a signal; a step of a GPU keeps its host for milliseconds
 
@@ -110,19 +111,12 @@ def train_in(
     run: RunFolder, cfg: DictConfig, interruption: Interruption, *, begins: Callable[[], None] = _nothing
 ) -> float:
     """`train` in a folder that is this run's: from the beginning, or from the checkpoint that lies there."""
-    from hybridnet import environment, experiment, resume
-    from hybridnet.checkpoint import load_weights
-    from hybridnet.console import Display, track
-    from hybridnet.inference.runs import RunSettings
-    from hybridnet.recorder import Recorder
-    from hybridnet.results import Results
-    from hybridnet.run import log
+    from hybridnet import experiment, resume
 
     blueprint = experiment.blueprint(cfg)
     settings, references = config.flat(cfg)
     trainer = config.build(cfg.trainer)
-    ranks = trainer.ranks
-    ranks.join()
+    trainer.ranks.join()
     end_if_blocked(interruption, trainer)
     checkpoint = resume.load_run(run.folder, settings, references, allow=cfg.resume_allow)
     if run.is_complete(trainer, checkpoint):
@@ -132,17 +126,34 @@ def train_in(
         leave_alone(run, trainer)
         return run.metrics()[cfg.monitor]
     run.require_room(blueprint, trainer)
-    hydra_files = config.hydra_files(cfg, HydraConfig.get(), without=OF_ONE_START)
-    trackers = track_with(cfg, run.folder, settings)
-    if checkpoint is None:
-        run.begin(hydra_files, trackers=trackers)
+    metrics = train_on(run, cfg, interruption, trainer=trainer, checkpoint=checkpoint, begins=begins)
+    return metrics[cfg.monitor]
 
-    edition = None if checkpoint is None else RunSettings(run.folder).edition
-    data = read_data(cfg, trainer, track=track, edition=edition)
-    fingerprint = data.fingerprint()
-    if checkpoint is not None:
-        resume.require_same_data(checkpoint["data"], fingerprint, folder=run.folder, allow=cfg.resume_allow)
-    seen = seen_by_backbone(cfg, data, run, is_new=checkpoint is None)
+
+def train_on(
+    run: RunFolder,
+    cfg: DictConfig,
+    interruption: Interruption,
+    *,
+    trainer: Trainer,
+    checkpoint: dict[str, Any] | None,
+    begins: Callable[[], None],
+) -> dict[str, Any]:
+    """Train to the end, from the beginning or from a checkpoint; returns the metrics."""
+    from hybridnet.checkpoint import load_weights
+    from hybridnet.console import Display
+    from hybridnet.parts import build_parts, build_trackers, recipe, seen_by_backbone
+    from hybridnet.recorder import Recorder
+    from hybridnet.results import Results
+
+    settings, _ = config.flat(cfg)
+    trackers = build_trackers(cfg, run.folder, settings)
+    begin = partial(run.begin, config.hydra_files(cfg, HydraConfig.get(), without=OF_ONE_START), trackers=trackers)
+    if checkpoint is None:
+        begin()
+
+    data, fingerprint = read_same_data(run, cfg, trainer, checkpoint=checkpoint)
+    seen = seen_by_backbone(cfg, data, run.folder, is_new=checkpoint is None)
     parts = build_parts(cfg, trainer, data, is_new=checkpoint is None)
     log.info(parts.described(HydraConfig.get().runtime.choices.model))
     display = Display(epochs=trainer.epochs, steps_per_epoch=data.steps_per_epoch)
@@ -158,59 +169,76 @@ def train_in(
     with display, recorder:
         if checkpoint is not None:
             load_weights(parts.model, checkpoint["model"], source=str(run.folder / "last.pt"))
-            # Only now: a run that cannot be continued stays as it is.
-            run.begin(hydra_files, trackers=trackers, history=checkpoint["state"]["history"])
+            begin(history=checkpoint["state"]["history"])  # only now: a run that cannot be continued stays as it is
             recorder.restore(checkpoint)
         begins()
-        results.write_left_out(data.left_out)
-        results.write_pictures({**data.digests(), "backbone": sorted(seen)})
-        described = environment.describe(
-            device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=ranks.num
-        )
-        run.write_environment({**described, "data": fingerprint, "edition": data.edition})
-        if ranks.num > 1:
-            ranks.of_first((config.resolved(cfg), checkpoint, fingerprint, data.edition))
+        write_origin(run, cfg, parts, results, fingerprint=fingerprint, seen=seen)
+        if trainer.ranks.num > 1:
+            trainer.ranks.of_first((config.resolved(cfg), checkpoint, fingerprint, data.edition))
         is_hopeless = hopeless(cfg, run.folder)
         fitted = parts.fit(interruption, recorder=recorder, is_hopeless=is_hopeless, checkpoint=checkpoint)
         metrics = finish(run, cfg, parts, fitted, interruption=interruption, recorder=recorder, results=results)
     results.print_summary(metrics)
     if trainer.plot:
         results.show_curves()
-    return metrics[cfg.monitor]
+    return metrics
 
 
-class Parts(NamedTuple):
-    """What trains and is trained."""
+def read_same_data(
+    run: RunFolder, cfg: DictConfig, trainer: Trainer, *, checkpoint: dict[str, Any] | None
+) -> tuple[Any, dict[str, str]]:
+    """The data and their fingerprint; those of the checkpoint, where there is one.
 
-    trainer: Trainer
-    data: Any
-    model: nn.Module
-    optimizer: Optimizer
-    scheduler: LambdaLR
+    Raises:
+        InputError: if they are others.
+    """
+    from hybridnet.console import track
+    from hybridnet.inference.runs import RunSettings
+    from hybridnet.parts import read_data
+    from hybridnet.resume import require_same_data
 
-    @property
-    def num_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
+    edition = None if checkpoint is None else RunSettings(run.folder).edition
+    data = read_data(cfg, trainer, track=track, edition=edition)
+    fingerprint = data.fingerprint()
+    if checkpoint is not None:
+        require_same_data(checkpoint["data"], fingerprint, folder=run.folder, allow=cfg.resume_allow)
+    return data, fingerprint
 
-    def described(self, name: str) -> str:
-        """What will be trained on what, and where, for people."""
-        trainer, data, num_ranks = self.trainer, self.data, self.trainer.ranks.num
-        return (
-            f"{name}: {self.num_parameters:,} parameters, {len(data.classes)} classes, "
-            f"{len(data.train):,} training and {len(data.valid):,} validation pictures of "
-            f"{data.image_size[0]}×{data.image_size[1]}, "
-            f"{trainer.device} in {trainer.precision.name}{f', {num_ranks} processes' if num_ranks > 1 else ''}"
-        )
 
-    def fit(self, interruption: Interruption, **options: Any) -> tuple[State, Evaluation]:
-        """`Trainer.fit`, at whose steps a signal asks to stop; from then on every process goes on by itself."""
-        trainer, data, model, optimizer, scheduler = self
-        with interruption.deferred():
-            fitted = trainer.fit(
-                model, data, optimizer=optimizer, scheduler=scheduler, stop=interruption.pending, **options
-            )
-        trainer.ranks.leave()
-        return fitted
+def write_origin(
+    run: RunFolder,
+    cfg: DictConfig,
+    parts: Parts,
+    results: Results,
+    *,
+    fingerprint: dict[str, str],
+    seen: frozenset[str],
+) -> None:
+    """Write what a run is trained with: the rows that are left out, its pictures, its environment."""
+    from hybridnet import environment
+
+    trainer, data = parts.trainer, parts.data
+    results.write_left_out(data.left_out)
+    results.write_pictures({**data.digests(), "backbone": sorted(seen)})
+    described = environment.describe(
+        device=trainer.device, precision=trainer.precision.name, seed=cfg.seed, processes=trainer.ranks.num
+    )
+    run.write_environment({**described, "data": fingerprint, "edition": data.edition})
+
+
+def hopeless(cfg: DictConfig, folder: Path) -> Callable[[State], bool]:
+    """What tells after each epoch whether a sweep's job shall end because others do better.
+
+    Several processes would have to agree on it: a job that they continue is not pruned.
+    """
+    from hybridnet.sweep.record import is_job
+    from hybridnet.sweep.rivals import is_hopeless
+    from hybridnet.trainer.supervised import never
+
+    pruner = config.build(cfg.pruner)
+    if not is_job(folder) or of_several_processes():
+        return never
+    return lambda state: is_hopeless(state.history, folder, pruner=pruner, monitor=cfg.monitor)
 
 
 def leave_alone(run: RunFolder, trainer: Trainer) -> None:
@@ -227,59 +255,6 @@ def end_if_blocked(interruption: Interruption, trainer: Trainer) -> None:
         interruption.end_if_blocked(SECONDS_UNTIL_HANDLED)
 
 
-def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track, edition: str | None) -> Any:
-    """The data, ready for this process's part of the training; from here on random numbers are the seed's.
-
-    Args:
-        edition: of the table that the run has used already; None for the one that is current.
-    """
-    from hybridnet.trainer.randomness import seed_everything
-
-    seed_everything(cfg.seed)
-    data = config.build(cfg.data)
-    ranks = trainer.ranks
-    data.setup(device=trainer.device, track=track, rank=ranks.rank, num_ranks=ranks.num, edition=edition)
-    return data
-
-
-def seen_by_backbone(cfg: DictConfig, data: Any, run: RunFolder, *, is_new: bool) -> frozenset[str]:
-    """Digests of the pictures that the first weights were trained with; none of them may be for validation."""
-    from hybridnet.inference.leaks import require_unseen
-    from hybridnet.inference.runs import digests_of
-
-    if not is_new:  # the run that they were of may be gone
-        return digests_of(run.folder, "backbone") or frozenset()
-    weights = config.select(cfg, "model.backbone.weights")
-    on_leak = config.select(cfg, "data.on_leak") or "error"  # somebody's own data may have none
-    return require_unseen(data.digests()["valid"], weights, on_leak=on_leak) if weights else frozenset()
-
-
-def build_parts(cfg: DictConfig, trainer: Trainer, data: Any, *, is_new: bool) -> Parts:
-    """The model where it will train, its optimizer and its schedule; with its initial weights in a new run."""
-    from hybridnet import experiment
-    from hybridnet.run import log
-
-    model = experiment.build_model(cfg, num_classes=len(data.classes))
-    if is_new:
-        for line in model.backbone.load_initial_weights():
-            log.info(line)
-    model.to(trainer.device, memory_format=trainer.memory_format)
-    optimizer = config.build(cfg.optimizer)(model)
-    scheduler = config.build(cfg.scheduler)(optimizer, trainer.epochs * data.steps_per_epoch)
-    return Parts(trainer, data, model, optimizer, scheduler)
-
-
-def recipe(cfg: DictConfig, data: Any) -> dict[str, Any]:
-    """What is needed beside the weights to use the model."""
-    return {
-        "format": 1,
-        "model_config": config.plain(cfg.model),
-        "num_classes": len(data.classes),
-        "label2id": data.label2id,
-        "preprocessing": data.preprocessing(),
-    }
-
-
 def finish(
     run: RunFolder,
     cfg: DictConfig,
@@ -292,7 +267,6 @@ def finish(
 ) -> dict[str, Any]:
     """Draw and write what has come out of a training; returns its metrics."""
     from hybridnet.files import shortened
-    from hybridnet.run import log
 
     trainer, data = parts.trainer, parts.data
     state, evaluation = fitted
@@ -317,38 +291,11 @@ def finish(
     )
 
 
-def hopeless(cfg: DictConfig, folder: Path) -> Callable[[State], bool]:
-    """What tells after each epoch whether a sweep's job shall end because others do better.
-
-    Several processes would have to agree on it: a job that they continue is not pruned.
-    """
-    from hybridnet.sweep.record import is_job
-    from hybridnet.sweep.rivals import curve, read_curves
-
-    pruner = config.build(cfg.pruner)
-
-    def is_hopeless(state: State) -> bool:
-        values = curve(state.history, monitor=cfg.monitor)
-        return bool(values) and pruner.is_hopeless(values, read_curves(folder, monitor=cfg.monitor))
-
-    return is_hopeless if is_job(folder) and not of_several_processes() else lambda state: False
-
-
-def track_with(cfg: DictConfig, folder: Path, settings: dict[str, Any]) -> Trackers:
-    """The trackers that were chosen; none where runs only verify something."""
-    from hybridnet.logger.trackers import NO_TRACKERS, Trackers
-    from hybridnet.sweep.record import is_job
-
-    if cfg.verify_resume:
-        return NO_TRACKERS
-    members = {name: config.build(node) for name, node in cfg.logger.items()}
-    return Trackers(members, folder=folder, group=folder.parent.name if is_job(folder) else None, settings=settings)
-
-
 def follow() -> None:
     """Train along with the first of several processes, which alone reads the command line and writes files."""
     from hybridnet.checkpoint import load_weights
     from hybridnet.data.progress import silently
+    from hybridnet.parts import build_parts, read_data
     from hybridnet.recorder import NoRecorder
     from hybridnet.signals import Interruption
     from hybridnet.trainer.ranks import Ranks

@@ -29,7 +29,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("data.metadata", "experiment", "figures", "launch", "model.hybrid", "optimizer.adamw", "scheduler.cosine")
+PARTS = (
+    "data.metadata",
+    "experiment",
+    "figures",
+    "launch",
+    "model.hybrid",
+    "optimizer.adamw",
+    "parts",
+    "scheduler.cosine",
+)
 MODULES = (
     "torch._dynamo",  # by the first normal_() on the meta device
     *(f"hybridnet.{name}" for name in (*PARTS, "results", "resume", "run", "trainer.supervised", "verification")),

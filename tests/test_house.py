@@ -76,6 +76,7 @@ MAY_IMPORT = {
     "hybridnet.sweep.alone": SHARED | {"hybridnet.config", "hybridnet.resume", "hybridnet.sweep"},
     "hybridnet.sweep.job": SHARED | {"torch", "hybridnet.console", "hybridnet.sweep"},
     "hybridnet.sweep.launcher": SHARED | {"hydra", "hybridnet.config", "hybridnet.sweep"},
+    "hybridnet.sweep.rivals": SHARED | {"hybridnet.pruner.Pruner", "hybridnet.sweep"},
     "hybridnet.sweep.search": SHARED | {"optuna"},
     "hybridnet.sweep.trial": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.trainer"},
     "hybridnet.sweep.statistics": {"scipy"},
@@ -99,6 +100,9 @@ MAY_IMPORT = {
     | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment"}
     | {"hybridnet.drawing", "hybridnet.figures"}
     | {"hybridnet.measure", "hybridnet.recorder", "hybridnet.trainer"},
+    "hybridnet.parts": SHARED
+    | {"torch", "hybridnet.config", "hybridnet.data.progress", "hybridnet.experiment", "hybridnet.inference"}
+    | {"hybridnet.logger", "hybridnet.signals", "hybridnet.sweep.record", "hybridnet.trainer"},
     "hybridnet.recorder": SHARED
     | {"torch", "hybridnet.checkpoint", "hybridnet.console", "hybridnet.logger", "hybridnet.trainer"},
     "hybridnet.run": SHARED

@@ -27,12 +27,7 @@ class HalvingPruner:
         self.factor = factor
 
     def is_hopeless(self, values: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
-        """Whether the job shall end.
-
-        Args:
-            values: of its epochs so far; higher is better.
-            others: those of each other job.
-        """
+        """Whether the job is not among those that go on, see `Pruner`."""
         epoch = len(values)
         if not self._is_rung(epoch):
             return False

@@ -28,12 +28,7 @@ class MedianPruner:
         self.margin = margin
 
     def is_hopeless(self, values: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
-        """Whether the job shall end.
-
-        Args:
-            values: of its epochs so far; higher is better.
-            others: those of each other job.
-        """
+        """Whether the job is below the median, see `Pruner`."""
         epoch = len(values)
         rivals = best_values(others, epoch=epoch)
         if epoch < self.min_epochs or len(rivals) < self.min_jobs:

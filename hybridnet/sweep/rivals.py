@@ -6,8 +6,15 @@ from pathlib import Path
 
 from hybridnet.files import read_if_whole, read_json
 from hybridnet.monitor import direction
+from hybridnet.pruner import Pruner
 from hybridnet.sweep.outcome import pictures_of
 from hybridnet.sweep.record import JOB
+
+
+def is_hopeless(history: list[dict[str, float]], folder: Path, *, pruner: Pruner, monitor: str) -> bool:
+    """Whether the job in `folder` shall end after the epochs of its history, of which there is at least one."""
+    values = curve(history, monitor=monitor)
+    return bool(values) and pruner.is_hopeless(values, read_curves(folder, monitor=monitor))
 
 
 def read_curves(folder: Path, *, monitor: str) -> list[list[float]]:

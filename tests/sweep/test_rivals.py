@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from hybridnet.files import write_json
-from hybridnet.sweep.rivals import curve, read_curves
+from hybridnet.pruner.median import MedianPruner
+from hybridnet.sweep.rivals import curve, is_hopeless, read_curves
 
 
 def _job(folder: Path, name: str, history: object) -> Path:
@@ -36,3 +37,11 @@ def test_jobs_that_validate_on_other_pictures_are_no_rivals(tmp_path: Path) -> N
         write_json(folder / "environment.json", {"data": {"valid": digest}})
     assert read_curves(folders[0], monitor="valid_acc") == [[0.2]]
     assert read_curves(folders[1], monitor="valid_acc") == [[0.3]]
+
+
+def test_a_job_that_is_behind_its_rivals_is_hopeless_from_its_first_epoch_on(tmp_path: Path) -> None:
+    asking, pruner = _job(tmp_path, "0", None), MedianPruner(min_epochs=1, min_jobs=1, margin=0.1)
+    _job(tmp_path, "1", [{"valid_loss": 0.5}])
+    assert is_hopeless([{"valid_loss": 0.7}], asking, pruner=pruner, monitor="valid_loss")
+    assert not is_hopeless([{"valid_loss": 0.55}], asking, pruner=pruner, monitor="valid_loss")
+    assert not is_hopeless([], asking, pruner=pruner, monitor="valid_loss")
