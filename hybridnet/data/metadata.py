@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,30 +14,24 @@ from torch import Tensor
 from hybridnet.data import table
 from hybridnet.data.augment import Augment, Size
 from hybridnet.data.batch import Batch, erased, mixed, rotated, shifted
-from hybridnet.data.decoded import Pictures
 from hybridnet.data.digests import fingerprint
-from hybridnet.data.loader import Loader
+from hybridnet.data.loaders import make_loaders
 from hybridnet.data.order import Order
 from hybridnet.data.preprocessing import Preprocessing
 from hybridnet.data.progress import Track, silently
-from hybridnet.data.resident import LARGEST_SHARE, ResidentPictures
-from hybridnet.data.samples import ImageSamples
+from hybridnet.data.resident import keep_pictures
 from hybridnet.data.selection import select
 from hybridnet.data.shard import Shard
 from hybridnet.data.sizes import Sizes
 from hybridnet.data.source import Source, ensure, is_made
-from hybridnet.data.store import open_store
-from hybridnet.data.table import Split
+from hybridnet.data.store import open_store, user_cache
 from hybridnet.errors import Fault, InputError, collected
-from hybridnet.files import in_bytes
 from hybridnet.settings import Count, Natural, Positive, Probability, Range, Seed, checked
 from hybridnet.wording import listing
 
 log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
-# A GPU answers small batches slowly, and keeps nothing of them for a backward pass.
-VALID_BATCH_SIZE, VALID_FACTOR = 256, 4  # up to so many pictures, and so many times the training's
 
 
 class MetadataImages:
@@ -226,7 +219,23 @@ class MetadataImages:
         self.train, self.valid = selection.train, selection.valid
         self.left_out, self.num_leaked = selection.left_out, selection.num_leaked
         self._digests = selection.digests
-        self._make_loaders(*selection.pictures, device)
+        self._order = Order(self.train.labels, sampler=self.sampler, batch_size=self.batch_size, seed=self.seed)
+        self._resident = keep_pictures(
+            selection.pictures, device=device, wanted=self.resident, are_stored=self.cache == "store"
+        )
+        self._train_loader, self._valid_loader = make_loaders(
+            selection.pictures,
+            (self.train.labels, self.valid.labels),
+            self.sizes,
+            device=device,
+            is_resident=self._resident is not None,
+            center_crop=self.center_crop,
+            augment=self.augment,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+        )
 
     @property
     def classes(self) -> list[str]:
@@ -296,53 +305,6 @@ class MetadataImages:
         """Of the contents of the files in use, in their order, of each split."""
         train, valid = self._digests
         return {"train": train, "valid": valid}
-
-    def _make_loaders(self, train: Pictures, valid: Pictures, device: torch.device) -> None:
-        self._resident = None
-        if self._is_resident(train, valid, device):
-            self._resident = ResidentPictures([train, valid], device=device)
-        self._order = Order(self.train.labels, sampler=self.sampler, batch_size=self.batch_size, seed=self.seed)
-        self._train_loader = self._loader(train, self.train, self.augment, device)
-        self._valid_loader = self._loader(valid, self.valid, None, device)
-
-    def _is_resident(self, train: Pictures, valid: Pictures, device: torch.device) -> bool:
-        if self.resident != "auto" or device.type != "cuda" or self.cache == "none":
-            return self.resident is True
-        num_bytes, free = ResidentPictures.num_bytes([train, valid]), torch.cuda.mem_get_info(device)[0]
-        fits = num_bytes <= LARGEST_SHARE * free
-        log.info(
-            f"the pictures take {in_bytes(num_bytes)} of {in_bytes(free)} on {device}{'' if fits else ': too much'}"
-        )
-        return fits
-
-    def _loader(self, pictures: Pictures, split: Split, augment: Augment | None, device: torch.device) -> Loader:
-        first_row = 0 if split is self.train else len(self.train)
-        samples = ImageSamples(
-            pictures,
-            split.labels,
-            self.sizes,
-            center_crop=self.center_crop,
-            augment=augment,
-            seed=self.seed,
-            first_row=first_row if self._resident else None,
-        )
-        num_workers = 0 if self._resident and self.num_workers == "auto" else self.num_workers
-        batch_size = self.batch_size
-        if augment is None and device.type != "cpu":
-            batch_size = max(batch_size, min(VALID_FACTOR * batch_size, VALID_BATCH_SIZE))
-        return Loader(
-            samples,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=self.pin_memory,
-            is_ahead=device.type != "cpu",
-        )
-
-
-def user_cache() -> Path:
-    """`hybridnet` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-    return Path(home) / "hybridnet"
 
 
 def _height_and_width(size: int | tuple[int, int]) -> Size:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +13,9 @@ from torch import Tensor
 
 from hybridnet.data.batch import Crops
 from hybridnet.data.decoded import Pictures
+from hybridnet.files import in_bytes
+
+log = logging.getLogger(__name__)
 
 ALIGNMENT = 8  # pixels; the products of tensor cores want sides that are a multiple of it
 LARGEST_SHARE = 0.5  # of the device's free memory; the rest is the model's
@@ -61,6 +66,29 @@ class ResidentPictures:
         # Means of 0 to 255, whose rounding errors are far below a half: they cannot leave that range.
         result = torch.empty((b, height, width, c), dtype=torch.uint8, device=cut.device)
         return result.copy_(cut.round_().transpose(2, 3))
+
+
+def keep_pictures(
+    parts: Sequence[Pictures], *, device: torch.device, wanted: bool | Literal["auto"], are_stored: bool
+) -> ResidentPictures | None:
+    """The pictures in the device's memory, or None where they stay on the host.
+
+    Args:
+        parts: of the pictures.
+        device: that trains.
+        wanted: `auto` for a GPU that has room, if they are stored.
+        are_stored: whether their pixels are in a store.
+    """
+    if wanted == "auto":
+        wanted = device.type == "cuda" and are_stored and _fit(parts, device)
+    return ResidentPictures(parts, device=device) if wanted else None
+
+
+def _fit(parts: Sequence[Pictures], device: torch.device) -> bool:
+    num_bytes, free = ResidentPictures.num_bytes(parts), torch.cuda.mem_get_info(device)[0]
+    fits = num_bytes <= LARGEST_SHARE * free
+    log.info(f"the pictures take {in_bytes(num_bytes)} of {in_bytes(free)} on {device}{'' if fits else ': too much'}")
+    return fits
 
 
 def _sizes(parts: Sequence[Pictures]) -> np.ndarray:

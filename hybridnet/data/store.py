@@ -39,6 +39,12 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 
 
+def user_cache() -> Path:
+    """`hybridnet` in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(home) / "hybridnet"
+
+
 class Store:
     """The index, and the pixels if they are kept. Made by `open_store`."""
 

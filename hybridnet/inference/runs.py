@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridnet import config
-from hybridnet.data.metadata import user_cache
+from hybridnet.data.store import user_cache
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import read_if_whole
 

@@ -528,18 +528,6 @@ def test_validation_is_neither_moved_nor_erased_nor_mixed(make_folder: MakeFolde
     assert data.targets(batch).tolist() == torch.eye(3)[batch.labels].tolist()
 
 
-@pytest.mark.parametrize(
-    ("device", "batch_size", "expected"), [("cpu", 3, 3), ("meta", 3, 12), ("meta", 100, 256), ("meta", 300, 300)]
-)
-def test_validation_on_a_gpu_has_larger_batches(
-    device: str, batch_size: int, expected: int, make_folder: MakeFolder, build: Build
-) -> None:
-    """The device without memory stands for it."""
-    data = build(make_folder(), f"data.batch_size={batch_size}")
-    data.setup(device=torch.device(device))
-    assert (data._train_loader.batch_size, data._valid_loader.batch_size) == (batch_size, expected)
-
-
 def test_input_of_the_model(make_folder: MakeFolder, build: Build) -> None:
     data = build(make_folder(), "data.image_size=[12,16]", "data.batch_size=4")
     batch = next(data.train_batches(1))

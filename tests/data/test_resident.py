@@ -12,7 +12,7 @@ import torch
 
 from hybridnet.data.batch import Batch, Crops
 from hybridnet.data.metadata import MetadataImages
-from hybridnet.data.resident import ResidentPictures
+from hybridnet.data.resident import ResidentPictures, keep_pictures
 from hybridnet.data.samples import resized
 from hybridnet.trainer import batch_function
 from hybridnet.trainer.compilation import Compilation
@@ -184,3 +184,22 @@ def test_inputs_can_be_recorded(
 def test_auto_is_off_without_a_gpu(make_folder: Callable, build: Callable) -> None:
     batch = build(make_folder(), "data.image_size=[12,16]").first_train_batch()
     assert batch.images is not None and batch.crops is None
+
+
+class _Kept(ResidentPictures):
+    """Needs no GPU."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("free", "are_stored", "are_kept"), [(9216, True, True), (9215, True, False), (9999, False, False)]
+)
+def test_auto_needs_a_store_and_half_of_the_free_memory(
+    free: int, are_stored: bool, are_kept: bool, in_memory: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10_000))
+    monkeypatch.setattr("hybridnet.data.resident.ResidentPictures", _Kept)
+    parts = [in_memory((24, 10), (16, 8)), in_memory((4, 16), (4, 4))]  # 4 · 24 · 16 · 3 bytes
+    kept = keep_pictures(parts, device=torch.device("cuda"), wanted="auto", are_stored=are_stored)
+    assert (kept is not None) is are_kept

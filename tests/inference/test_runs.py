@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hybridnet.checkpoint import load_checkpoint
-from hybridnet.data.metadata import user_cache
+from hybridnet.data.store import user_cache
 from hybridnet.errors import InputError
 from hybridnet.files import read_json, write_json
 from hybridnet.inference.runs import RunSettings, folders_of, name_of
