@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hybridnet import config, experiment
-from hybridnet.trainer.recording import NUM_WARM_UPS
+from hybridnet.trainer.graphs import NUM_WARM_UPS
 from hybridnet.trainer.rehearsal import rehearsal
 from hybridnet.trainer.supervised import Trainer
 
@@ -112,7 +112,7 @@ def make_work(case: Case, task: Task, batch_size: int, *, trainer: Trainer, num_
     optimizer = config.build(cfg.optimizer)(model)
     scheduler = config.build(cfg.scheduler)(optimizer, 10**6)
     call = rehearsal(trainer, model, optimizer=optimizer, scheduler=scheduler, shape=shape, num_classes=num_classes)
-    return Work(call, warm_ups=NUM_WARM_UPS + 1 if trainer.compilation.records else 2)
+    return Work(call, warm_ups=NUM_WARM_UPS + 1 if trainer.compilation.captures else 2)
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""How a step is carried out: as it is written, compiled, or recorded and replayed."""
+"""How a step is carried out: as it is written, compiled, or captured and replayed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Compilation:
     Attributes:
         compiles: the model's forward and backward pass are compiled by TorchInductor, once for each size of picture;
             a batch that is shorter than the others is not worth it.
-        records: the whole update is recorded as a CUDA graph, once for each shape of batch, and replayed.
-        is_optional: where it cannot be recorded, it is carried out as it is written.
+        captures: the whole update is captured as a CUDA graph, once for each shape of batch, and replayed.
+        is_optional: where it cannot be captured, it is carried out as it is written.
     """
 
     compiles: bool
-    records: bool
+    captures: bool
     is_optional: bool
 
     def compiled(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -46,7 +46,7 @@ class _LargestBatchCompiled:
 def find_compilation(mode: CompileMode, device: torch.device, *, oom: str, num_ranks: int) -> Compilation:
     """What `mode` means on this device.
 
-    `auto` records on a CUDA GPU, whose small batches are bound by the launches of some 350 operations, where nothing
+    `auto` captures on a CUDA GPU, whose small batches are bound by the launches of some 350 operations, where nothing
     speaks against it; on a CPU neither gains anything.
 
     Raises:
@@ -60,8 +60,8 @@ def find_compilation(mode: CompileMode, device: torch.device, *, oom: str, num_r
     elif num_ranks > 1:
         obstacle = f"a step of {num_ranks} processes is not recorded"
     if mode == "auto":
-        return Compilation(compiles=False, records=not obstacle, is_optional=True)
-    records = mode.endswith("graph")
-    if records and obstacle:
+        return Compilation(compiles=False, captures=not obstacle, is_optional=True)
+    captures = mode.endswith("graph")
+    if captures and obstacle:
         raise ValueError(f"compile ({mode}): {obstacle}; or set trainer.compile=auto")
-    return Compilation(compiles=mode.startswith("inductor"), records=records, is_optional=False)
+    return Compilation(compiles=mode.startswith("inductor"), captures=captures, is_optional=False)

@@ -24,7 +24,7 @@ def nothing() -> None:
 
 
 class Evaluator:
-    """Evaluates a model as it is at each call; recorded where the step is.
+    """Evaluates a model as it is at each call; captured where the step is.
 
     Args:
         model: (B, 3, H, W) -> (B, num_classes).

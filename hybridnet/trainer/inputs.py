@@ -39,7 +39,7 @@ class Inputs:
     def __init__(self, make: Make, compilation: Compilation, device: torch.device) -> None:
         self.device = device
         self._make = BatchFunction(make, compilation, device, name="input")
-        self._is_overwritten = compilation.records
+        self._is_overwritten = compilation.captures
         self._aside = _Aside(device) if device.type == "cuda" else nullcontext()
         self._latest: Made | None = None  # its memory is not given away before the step that reads it is launched
 

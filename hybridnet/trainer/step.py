@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hybridnet.trainer.compilation import Compilation
 from hybridnet.trainer.gradients import Gradients
-from hybridnet.trainer.recording import CudaGraphs, Recorded
+from hybridnet.trainer.graphs import Captured, CudaGraphs
 from hybridnet.trainer.state import Training
 
 # Takes inputs (B, 3, H, W), targets (B, num_classes) and the classes' weights in the loss (num_classes,); returns the
@@ -37,8 +37,8 @@ class Step:
         self._trained = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
         self._frozen: list[nn.Parameter] | None = None
         self._update: Update = self.eager
-        if compilation.records:
-            make_recordable(training.optimizer, training.device)
+        if compilation.captures:
+            make_capturable(training.optimizer, training.device)
 
     def begin_epoch(self, frozen: Iterable[nn.Module]) -> None:
         """Set the model to training, except for `frozen` modules: they keep their weights and BatchNorm statistics."""
@@ -49,7 +49,7 @@ class Step:
         parameters = [parameter for module in modules for parameter in module.parameters()]
         if self._frozen is not None and [*map(id, parameters)] == [*map(id, self._frozen)]:
             return
-        # What is trained has changed: nothing that was compiled or recorded for it holds any longer.
+        # What is trained has changed: nothing that was compiled or captured for it holds any longer.
         for parameter in self._trained:
             parameter.requires_grad_(True)
         for parameter in parameters:
@@ -59,9 +59,9 @@ class Step:
         self.training.forward = self.compilation.compiled(wrapped)
         self.training.unshared = getattr(wrapped, "no_sync", nullcontext)
         self._update = self.eager
-        if self.compilation.records:
+        if self.compilation.captures:
             graphs = CudaGraphs(self.training.device)
-            self._update = Recorded(self.eager, graphs, name="step", is_optional=self.compilation.is_optional)
+            self._update = Captured(self.eager, graphs, name="step", is_optional=self.compilation.is_optional)
 
     def __call__(self, inputs: Tensor, targets: Tensor, loss_weights: Tensor) -> tuple[Tensor, Tensor]:
         """One update; see `Update`."""
@@ -82,8 +82,8 @@ class Step:
         return loss, logits
 
 
-def make_recordable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Keep the learning rates in tensors, which a recorded update reads anew each time, and allow its recording."""
+def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Keep the learning rates in tensors, which a captured update reads anew each time, and allow its capture."""
     for group in optimizer.param_groups:
         group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
         if "capturable" in group:

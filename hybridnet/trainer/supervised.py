@@ -96,7 +96,7 @@ class Trainer:
             weights and BatchNorm statistics, and no gradient is computed for them.
         freeze_epochs: for so many epochs; 0 for none.
         sync_batchnorm: compute BatchNorm's statistics over all GPUs that train together, not over each one's part.
-        compile: how a step is carried out: `off`, operation by operation; `graph`, recorded as a CUDA graph;
+        compile: how a step is carried out: `off`, operation by operation; `graph`, captured as a CUDA graph;
             `inductor`, compiled; `inductor_graph`, both; `auto`, what is fastest here (see `find_compilation`).
         deterministic: use only operations that give the same bits every time; slower, and only a GPU has others.
         log_every: steps between two readings of loss and accuracy, or more where that is less than a quarter of a

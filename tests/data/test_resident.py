@@ -154,7 +154,7 @@ CHANGES = ["data.augment.rotation=30", "data.augment.shift=0.2", "data.augment.m
 
 @pytest.mark.parametrize("changes", [[], CHANGES], ids=["plain", "moved and mixed"])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_inputs_can_be_recorded(
+def test_inputs_can_be_captured(
     device: str, changes: list[str], make_folder: Callable, build: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a CUDA graph, over epochs of two sizes with a short last batch each; the stand-in refuses to wait."""
@@ -169,16 +169,16 @@ def test_inputs_can_be_recorded(
         work.append(batch)
         return data.to_input(batch, torch.float32), data.targets(batch)
 
-    records = Compilation(compiles=False, records=True, is_optional=False)
-    recorded = Inputs(make, records, torch.device(device))
+    captures = Compilation(compiles=False, captures=True, is_optional=False)
+    captured = Inputs(make, captures, torch.device(device))
     num_batches = 0
     for epoch in range(1, 11):
         for batch in data.train_batches(epoch):
             there = batch.to(torch.device(device))
-            for found, expected in zip(recorded(data, there)[1:], make(data, there), strict=True):
+            for found, expected in zip(captured(data, there)[1:], make(data, there), strict=True):
                 assert torch.equal(found, expected)
             num_batches += 1
-    assert len(work) < 2 * num_batches - 10, "it was not recorded"
+    assert len(work) < 2 * num_batches - 10, "it was not captured"
 
 
 def test_auto_is_off_without_a_gpu(make_folder: Callable, build: Callable) -> None:

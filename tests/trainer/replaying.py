@@ -1,4 +1,4 @@
-"""Stands in for CUDA graphs on a CPU: what a function does to tensors is recorded, and done again on the same ones."""
+"""Stands in for CUDA graphs on a CPU: what a function does to tensors is captured, and done again on the same ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hybridnet.trainer.recording import Outputs
+from hybridnet.trainer.graphs import Outputs
 
 
 class _Tape(TorchDispatchMode):
@@ -34,9 +34,9 @@ class _Tape(TorchDispatchMode):
 
 
 class CpuGraphs:
-    """As a CUDA graph: every tensor has its place, every other number is what it was while recording.
+    """As a CUDA graph: every tensor has its place, every other number is what it was in the capture.
 
-    Recording computes as well, and the first replay does not; to the outside both together do it once.
+    Capturing computes as well, and the first replay does not; to the outside both together do it once.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -46,7 +46,7 @@ class CpuGraphs:
         self.num_eager += 1
         return function()
 
-    def recorded(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+    def captured(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
         tape, is_new = _Tape(), True
         with tape:
             outputs = function()

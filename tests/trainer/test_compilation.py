@@ -7,10 +7,10 @@ from torch import Tensor
 from hybridnet.trainer.compilation import Compilation, find_compilation
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-OFF = Compilation(compiles=False, records=False, is_optional=True)
+OFF = Compilation(compiles=False, captures=False, is_optional=True)
 
 
-def test_auto_records_on_a_cuda_gpu_where_nothing_speaks_against_it() -> None:
+def test_auto_captures_on_a_cuda_gpu_where_nothing_speaks_against_it() -> None:
     assert find_compilation("auto", CUDA, oom="error", num_ranks=1) == Compilation(False, True, True)
     assert find_compilation("auto", CUDA, oom="accumulate", num_ranks=1) == OFF
     assert find_compilation("auto", CUDA, oom="error", num_ranks=2) == OFF
@@ -19,11 +19,11 @@ def test_auto_records_on_a_cuda_gpu_where_nothing_speaks_against_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "compiles", "records"),
+    ("mode", "compiles", "captures"),
     [("off", False, False), ("graph", False, True), ("inductor", True, False), ("inductor_graph", True, True)],
 )
-def test_what_is_asked_for_is_done(mode: str, compiles: bool, records: bool) -> None:
-    assert find_compilation(mode, CUDA, oom="error", num_ranks=1) == Compilation(compiles, records, False)
+def test_what_is_asked_for_is_done(mode: str, compiles: bool, captures: bool) -> None:
+    assert find_compilation(mode, CUDA, oom="error", num_ranks=1) == Compilation(compiles, captures, False)
 
 
 @pytest.mark.parametrize("mode", ["graph", "inductor_graph"])
@@ -61,7 +61,7 @@ def test_only_the_largest_batch_is_compiled(monkeypatch: pytest.MonkeyPatch) -> 
         return compiled
 
     monkeypatch.setattr(torch, "compile", compiling)
-    forward = Compilation(compiles=True, records=False, is_optional=False).compiled(lambda images: images + 1)
+    forward = Compilation(compiles=True, captures=False, is_optional=False).compiled(lambda images: images + 1)
     for size in (4, 4, 3, 4, 1, 6, 4):
         assert torch.equal(forward(torch.zeros(size)), torch.ones(size))
     assert compiled_for == [4, 4, 4, 6]

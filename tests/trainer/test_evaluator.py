@@ -1,4 +1,4 @@
-"""The answers on the validation pictures: recorded where the step is."""
+"""The answers on the validation pictures: captured where the step is."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hybridnet.trainer.evaluator import Evaluator
 from hybridnet.trainer.ranks import ALONE
 from tests.trainer.replaying import CpuGraphs
 
-OFF = Compilation(compiles=False, records=False, is_optional=False)
-RECORDS = Compilation(compiles=False, records=True, is_optional=False)
+OFF = Compilation(compiles=False, captures=False, is_optional=False)
+CAPTURES = Compilation(compiles=False, captures=True, is_optional=False)
 
 
 class Counting(nn.Module):
@@ -39,7 +39,7 @@ def evaluator(model: nn.Module, compilation: Compilation, device: str = "cpu") -
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_recorded_answers_are_those_of_the_weights_as_they_are(
+def test_captured_answers_are_those_of_the_weights_as_they_are(
     device: str, model: nn.Module, tiny_data: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They move from one evaluation to the next, and so do BatchNorm's statistics."""
@@ -47,16 +47,16 @@ def test_recorded_answers_are_those_of_the_weights_as_they_are(
         monkeypatch.setattr(batch_function, "CudaGraphs", CpuGraphs)
     model.to(device)
     data, counting = tiny_data(), Counting(model)
-    recorded, plain = evaluator(counting, RECORDS, device), evaluator(model, OFF, device)
+    captured, plain = evaluator(counting, CAPTURES, device), evaluator(model, OFF, device)
     for _ in range(8):
-        found, expected = recorded(data), plain(data)
+        found, expected = captured(data), plain(data)
         torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=0 if device == "cpu" else 1e-3)
         assert torch.equal(found.labels, data.labels)
         with torch.no_grad():
             model.train()(data.images.to(device))
             for parameter in model.parameters():
                 parameter += 0.1 * torch.randn_like(parameter)
-    assert counting.num_calls == 2 * 4, "it was not recorded, or not for both sizes of batch"
+    assert counting.num_calls == 2 * 4, "it was not captured, or not for both sizes of batch"
 
 
 def test_a_batch_is_asked_for_after_the_one_before_is_answered(model: nn.Module, tiny_data: type) -> None:

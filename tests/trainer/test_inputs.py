@@ -10,20 +10,20 @@ from torch import Tensor
 
 from hybridnet.trainer import batch_function
 from hybridnet.trainer.compilation import Compilation
+from hybridnet.trainer.graphs import NUM_WARM_UPS
 from hybridnet.trainer.inputs import Inputs
-from hybridnet.trainer.recording import NUM_WARM_UPS
 from tests.trainer.replaying import CpuGraphs
 
 CPU = torch.device("cpu")
-OFF = Compilation(compiles=False, records=False, is_optional=False)
-RECORDS = Compilation(compiles=False, records=True, is_optional=False)
+OFF = Compilation(compiles=False, captures=False, is_optional=False)
+CAPTURES = Compilation(compiles=False, captures=True, is_optional=False)
 
 
 def work(data: Any, batch: Any) -> tuple[Tensor, Tensor]:
     return data.to_input(batch, torch.float32) * 2, data.targets(batch)
 
 
-@pytest.mark.parametrize("compilation", [OFF, RECORDS], ids=["off", "records"])
+@pytest.mark.parametrize("compilation", [OFF, CAPTURES], ids=["off", "captures"])
 def test_inputs_stay_until_the_next_ones_are_used(
     compilation: Compilation, tiny_data: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,7 +39,7 @@ def test_inputs_stay_until_the_next_ones_are_used(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("compilation", [OFF, RECORDS], ids=["off", "records"])
+@pytest.mark.parametrize("compilation", [OFF, CAPTURES], ids=["off", "captures"])
 def test_inputs_made_beside_steps_on_a_gpu_are_those_of_their_batches(
     compilation: Compilation, tiny_data: type
 ) -> None:
@@ -59,7 +59,7 @@ def test_inputs_made_beside_steps_on_a_gpu_are_those_of_their_batches(
 
 @pytest.mark.gpu
 def test_inputs_of_the_next_step_do_not_wait_for_the_end_of_this_one_on_a_gpu(tiny_data: type) -> None:
-    data, made = tiny_data(), Inputs(work, RECORDS, torch.device("cuda"))
+    data, made = tiny_data(), Inputs(work, CAPTURES, torch.device("cuda"))
     for _ in range(NUM_WARM_UPS + 2):
         made(data, data.batch(slice(4)))
     torch.cuda.synchronize()

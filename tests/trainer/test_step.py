@@ -13,13 +13,13 @@ from hybridnet.trainer import step as step_module
 from hybridnet.trainer.compilation import Compilation
 from hybridnet.trainer.device import find_precision
 from hybridnet.trainer.gradients import Gradients
-from hybridnet.trainer.recording import Recorded
-from hybridnet.trainer.step import Step, make_recordable
+from hybridnet.trainer.graphs import Captured
+from hybridnet.trainer.step import Step, make_capturable
 from tests.trainer.replaying import CpuGraphs
 
 CPU = torch.device("cpu")
-OFF = Compilation(compiles=False, records=False, is_optional=False)
-RECORDS = Compilation(compiles=False, records=True, is_optional=False)
+OFF = Compilation(compiles=False, captures=False, is_optional=False)
+CAPTURES = Compilation(compiles=False, captures=True, is_optional=False)
 
 
 def gradients(num_parts: int = 1) -> Gradients:
@@ -55,12 +55,12 @@ def sgd(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups(model), lr=1e-1, momentum=0.9, nesterov=True, fused=True)
 
 
-# The recorded step
+# The captured step
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> list[CpuGraphs]:
-    """Every trainer records its steps, with a stand-in for CUDA graphs; those that were made."""
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[CpuGraphs]:
+    """Every trainer captures its steps, with a stand-in for CUDA graphs; those that were made."""
     made: list[CpuGraphs] = []
 
     def make(device: torch.device) -> CpuGraphs:
@@ -69,7 +69,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[CpuGraphs]:
 
     monkeypatch.setattr(step_module, "CudaGraphs", make)
     monkeypatch.setattr(batch_function, "CudaGraphs", CpuGraphs)
-    monkeypatch.setattr(supervised, "find_compilation", lambda *_, **__: RECORDS)
+    monkeypatch.setattr(supervised, "find_compilation", lambda *_, **__: CAPTURES)
     return made
 
 
@@ -85,18 +85,18 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[CpuGraphs]:
     ],
     ids=str,
 )
-def test_a_recorded_training_is_the_same_training(
+def test_a_captured_training_is_the_same_training(
     fit: Callable, make_optimizer: Callable, options: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
-    """The schedule moves, dropout draws anew, BatchNorm counts: none of it may be stuck in the recording."""
+    """The schedule moves, dropout draws anew, BatchNorm counts: none of it may be stuck in the capture."""
     settings = {"epochs": 8, "factor": lambda step: 0.93**step, "make_optimizer": make_optimizer, **options}
     torch.manual_seed(5)
     plain = fit(Staged(), **settings)
-    graphs = request.getfixturevalue("recorded")
+    graphs = request.getfixturevalue("captured")
     torch.manual_seed(5)
     again = fit(Staged(), **settings)
-    assert sum(one.num_replays for one in graphs) > 20, "it was not recorded"
-    assert len(graphs) == 1 + ("freeze_epochs" in options), "what is trained changes: recorded anew"
+    assert sum(one.num_replays for one in graphs) > 20, "it was not captured"
+    assert len(graphs) == 1 + ("freeze_epochs" in options), "what is trained changes: captured anew"
     # A learning rate in a tensor has 24 bits.
     for row, expected in zip(again.state.history, plain.state.history, strict=True):
         assert row == pytest.approx(expected, rel=2e-3 if "precision" in options else 1e-4)
@@ -104,14 +104,14 @@ def test_a_recorded_training_is_the_same_training(
         torch.testing.assert_close(again.model.state_dict()[name], tensor, rtol=1e-2, atol=2e-3)
 
 
-def test_rates_in_tensors_are_reported_as_they_are(fit: Callable, recorded: list[CpuGraphs]) -> None:
+def test_rates_in_tensors_are_reported_as_they_are(fit: Callable, captured: list[CpuGraphs]) -> None:
     found = fit(Staged(), make_optimizer=adamw, factor=lambda step: 1 / (step + 1), epochs=2)
     assert [type(rate) for rate in found.state.rates] == [float, float]
     assert found.state.history[-1]["lr"] == 1e-3 / 10 and found.state.history[-1]["head_lr"] == 1e-2 / 10
     assert [group["lr"].item() for group in found.optimizer.param_groups] == pytest.approx([1e-3 / 11, 1e-2 / 11])
 
 
-def test_a_recorded_training_is_continued(fit: Callable, recorded: list[CpuGraphs]) -> None:
+def test_a_captured_training_is_continued(fit: Callable, captured: list[CpuGraphs]) -> None:
     torch.manual_seed(5)
     whole = fit(Staged(), make_optimizer=adamw, epochs=4, factor=lambda step: 0.9**step)
     middle = whole.recorder.checkpoints[1]
@@ -119,7 +119,7 @@ def test_a_recorded_training_is_continued(fit: Callable, recorded: list[CpuGraph
     assert found.state.history == whole.state.history
 
 
-def test_what_cannot_be_recorded_leaves_no_gradient_behind(make_training: Callable) -> None:
+def test_what_cannot_be_captured_leaves_no_gradient_behind(make_training: Callable) -> None:
     training = make_training(Staged(), make_optimizer=adamw)
     step = Step(training, gradients(), clip_norm=math.inf, compilation=OFF)
     step.begin_epoch([])
@@ -129,11 +129,11 @@ def test_what_cannot_be_recorded_leaves_no_gradient_behind(make_training: Callab
     assert all(parameter.grad is None for parameter in training.model.parameters())
 
 
-def test_only_what_can_be_recorded_is_changed() -> None:
+def test_only_what_can_be_captured_is_changed() -> None:
     model = Staged()
     for make, entries in ((adamw, {"capturable"}), (sgd, set())):
         optimizer = make(model)
-        make_recordable(optimizer, CPU)
+        make_capturable(optimizer, CPU)
         for group in optimizer.param_groups:
             assert isinstance(group["lr"], Tensor) and group["lr"].dtype == torch.float32
             assert entries <= {name for name, value in group.items() if value is True}
@@ -210,7 +210,7 @@ def test_a_training_with_frozen_stages_is_continued_bit_for_bit(fit: Callable, d
 
 
 @pytest.mark.parametrize("clip_norm", [math.inf, 0.5])
-def test_the_scaler_of_fp16_is_recorded_too(make_training: Callable, clip_norm: float) -> None:
+def test_the_scaler_of_fp16_is_captured_too(make_training: Callable, clip_norm: float) -> None:
     """Also that it leaves out an update whose gradients overflow; the stand-in refuses a step that reads a number."""
     states = []
     for replays in (False, True):
@@ -218,7 +218,7 @@ def test_the_scaler_of_fp16_is_recorded_too(make_training: Callable, clip_norm: 
         training = make_training(Staged(), make_optimizer=adamw, scaler=scaler)
         step = Step(training, gradients(), clip_norm=clip_norm, compilation=OFF)
         step.begin_epoch([])
-        update = Recorded(step.eager, CpuGraphs(CPU), name="step", is_optional=False) if replays else step.eager
+        update = Captured(step.eager, CpuGraphs(CPU), name="step", is_optional=False) if replays else step.eager
         generator = torch.Generator().manual_seed(1)
         torch.manual_seed(2)  # for dropout
         for number in range(12):
@@ -236,7 +236,7 @@ def test_the_scaler_of_fp16_is_recorded_too(make_training: Callable, clip_norm: 
 @pytest.mark.gpu
 @pytest.mark.parametrize("make_optimizer", [adamw, sgd])
 @pytest.mark.parametrize("options", [{}, {"precision": "bf16"}, {"precision": "fp16"}, {"clip_norm": 0.05}], ids=str)
-def test_a_training_recorded_on_a_gpu_is_the_same_training(
+def test_a_training_captured_on_a_gpu_is_the_same_training(
     fit: Callable, make_optimizer: Callable, options: dict[str, Any]
 ) -> None:
     settings = {"device": "cuda", "epochs": 8, "factor": lambda step: 0.93**step, "make_optimizer": make_optimizer}

@@ -349,7 +349,7 @@ def test_a_run_is_trained_and_loaded(run: Callable[..., Any], small: list[str], 
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_mambaout", "test_vit"])
-def test_a_step_can_be_recorded(name: str) -> None:
+def test_a_step_can_be_captured(name: str) -> None:
     """Channels last, in bf16, without reading a number: what a CUDA graph asks for."""
     model = classifier("botlinear", name).to(memory_format=torch.channels_last).train()
     images = random_images(2, 3, 160, 160).contiguous(memory_format=torch.channels_last)
@@ -360,7 +360,7 @@ def test_a_step_can_be_recorded(name: str) -> None:
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         return loss.detach(), *gradients
 
-    replay, outputs = CpuGraphs(torch.device("cpu")).recorded(lambda: step(images))
+    replay, outputs = CpuGraphs(torch.device("cpu")).captured(lambda: step(images))
     replay()
     assert all(output.isfinite().all() for output in outputs)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hybridnet.errors import TrainingError
-from hybridnet.trainer.recording import NUM_WARM_UPS, CudaGraphs, Recorded
+from hybridnet.trainer.graphs import NUM_WARM_UPS, Captured, CudaGraphs
 from tests.trainer.replaying import CpuGraphs
 
 CPU = torch.device("cpu")
@@ -29,55 +29,55 @@ class Counting:
 def test_replays_do_what_calls_do() -> None:
     function, plain = Counting(), Counting()
     graphs = CpuGraphs(CPU)
-    recorded = Recorded(function, graphs, name="step", is_optional=False)
+    captured = Captured(function, graphs, name="step", is_optional=False)
     for number in range(1, 9):
         x, y = torch.full((5, 3), 1.0 * number), torch.full((3,), 0.5 * number)
-        for found, expected in zip(recorded(x, y), plain(x, y), strict=True):
+        for found, expected in zip(captured(x, y), plain(x, y), strict=True):
             assert torch.equal(found, expected), number
-    assert function.num_calls == NUM_WARM_UPS + 1  # the last one was recorded
+    assert function.num_calls == NUM_WARM_UPS + 1  # the last one was captured
     assert (graphs.num_eager, graphs.num_replays) == (NUM_WARM_UPS, 8 - NUM_WARM_UPS)
 
 
-def test_every_shape_has_a_recording_of_its_own() -> None:
+def test_every_shape_has_a_capture_of_its_own() -> None:
     function, plain, graphs = Counting(), Counting(), CpuGraphs(CPU)
-    recorded = Recorded(function, graphs, name="step", is_optional=False)
+    captured = Captured(function, graphs, name="step", is_optional=False)
     for size in [5, 2] * (NUM_WARM_UPS + 2):
         x, y = torch.randn(size, 3), torch.randn(3)
-        for found, expected in zip(recorded(x, y), plain(x, y), strict=True):
+        for found, expected in zip(captured(x, y), plain(x, y), strict=True):
             assert torch.equal(found, expected)
     assert function.num_calls == 2 * (NUM_WARM_UPS + 1)
 
 
 def test_another_memory_format_is_another_shape() -> None:
-    """The recording reads its own copies of the inputs, whose strides are those it was made with."""
-    recorded = Recorded(lambda x: (x.contiguous().view(-1) + 0,), CpuGraphs(CPU), name="step", is_optional=False)
+    """The capture reads its own copies of the inputs, whose strides are those it was made with."""
+    captured = Captured(lambda x: (x.contiguous().view(-1) + 0,), CpuGraphs(CPU), name="step", is_optional=False)
     x = torch.randn(2, 3, 4, 5)
     for _ in range(NUM_WARM_UPS + 2):
         for given in (x, x.contiguous(memory_format=torch.channels_last)):
-            assert torch.equal(recorded(given)[0], x.view(-1))
+            assert torch.equal(captured(given)[0], x.view(-1))
 
 
 def test_the_inputs_are_copied() -> None:
-    recorded = Recorded(lambda x: (x + 1,), CpuGraphs(CPU), name="step", is_optional=False)
+    captured = Captured(lambda x: (x + 1,), CpuGraphs(CPU), name="step", is_optional=False)
     for number in range(NUM_WARM_UPS + 3):
         given = torch.tensor([float(number)])
-        assert recorded(given)[0].item() == number + 1
+        assert captured(given)[0].item() == number + 1
         given.fill_(99)  # as a loader that uses its memory again
 
 
 class Unwilling(CpuGraphs):
     num_tries = 0
 
-    def recorded(self, function: object) -> object:
+    def captured(self, function: object) -> object:
         self.num_tries += 1
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
 
-def test_what_cannot_be_recorded_goes_on_without_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_captured_goes_on_without_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     graphs = Unwilling(CPU)
-    recorded = Recorded(lambda x: (x + 1,), graphs, name="step", is_optional=True)
+    captured = Captured(lambda x: (x + 1,), graphs, name="step", is_optional=True)
     with caplog.at_level(logging.WARNING):
-        assert [recorded(torch.tensor(1.0 * n))[0].item() for n in range(9)] == [1.0 + n for n in range(9)]
+        assert [captured(torch.tensor(1.0 * n))[0].item() for n in range(9)] == [1.0 + n for n in range(9)]
     assert graphs.num_tries == 1
     assert caplog.messages == [
         "the step cannot be recorded as a CUDA graph and is made as it is written: "
@@ -86,19 +86,19 @@ def test_what_cannot_be_recorded_goes_on_without_and_says_so(caplog: pytest.LogC
 
 
 def test_what_was_asked_for_and_cannot_be_done_is_an_error() -> None:
-    recorded = Recorded(lambda x: (x + 1,), Unwilling(CPU), name="step", is_optional=False)
+    captured = Captured(lambda x: (x + 1,), Unwilling(CPU), name="step", is_optional=False)
     for _ in range(NUM_WARM_UPS):
-        recorded(torch.ones(2))
+        captured(torch.ones(2))
     with pytest.raises(TrainingError, match=r"cannot be recorded in this model: operation not .*\n.*compile=off"):
-        recorded(torch.ones(2))
+        captured(torch.ones(2))
 
 
 def test_the_stand_in_notices_a_number_that_is_read() -> None:
-    recorded = Recorded(lambda x: (x * x.sum().item(),), CpuGraphs(CPU), name="step", is_optional=False)
+    captured = Captured(lambda x: (x * x.sum().item(),), CpuGraphs(CPU), name="step", is_optional=False)
     for _ in range(NUM_WARM_UPS):
-        recorded(torch.ones(2))
+        captured(torch.ones(2))
     with pytest.raises(AssertionError, match="would wait for a GPU"):
-        recorded(torch.ones(2))
+        captured(torch.ones(2))
 
 
 @pytest.mark.gpu
@@ -106,9 +106,9 @@ def test_replays_on_a_gpu_do_what_calls_do() -> None:
     device = torch.device("cuda")
     function, plain = Counting(), Counting()
     function.total, plain.total = function.total.to(device), plain.total.to(device)
-    recorded = Recorded(function, CudaGraphs(device), name="step", is_optional=False)
+    captured = Captured(function, CudaGraphs(device), name="step", is_optional=False)
     for size in [5, 2] * (NUM_WARM_UPS + 3):
         x, y = torch.randn(size, 3, device=device), torch.randn(3, device=device)
-        for found, expected in zip(recorded(x, y), plain(x, y), strict=True):
+        for found, expected in zip(captured(x, y), plain(x, y), strict=True):
             assert torch.equal(found, expected)
     assert function.num_calls == 2 * (NUM_WARM_UPS + 1)

@@ -1,4 +1,4 @@
-"""CUDA graphs: a function on tensors is recorded once for each shape and replayed, without launches from Python."""
+"""CUDA graphs: a function on tensors is captured once for each shape and replayed, without launches from Python."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ log = logging.getLogger(__name__)
 
 Outputs = tuple[Tensor, ...]
 
-# Calls before the recording: cuDNN chooses its algorithms, the optimizer makes its state. They are calls like others.
+# Calls before the capture: cuDNN chooses its algorithms, the optimizer makes its state. They are calls like others.
 NUM_WARM_UPS = 3
 
 
 class Graphs(Protocol):
-    """Records what is done on a device."""
+    """Captures what is done on a device."""
 
     def eagerly(self, function: Callable[[], Outputs]) -> Outputs:
-        """Call it where it can be recorded later."""
+        """Call it where it can be captured later."""
 
-    def recorded(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+    def captured(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
         """A function that does the same again on the same tensors, and the tensors with its results.
 
-        Recording does nothing to the tensors.
+        Capturing does nothing to the tensors.
         """
 
 
@@ -53,7 +53,7 @@ class CudaGraphs:
         current.wait_stream(self.stream)
         return outputs
 
-    def recorded(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+    def captured(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
         graph = torch.cuda.CUDAGraph()
         self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
         # Only this thread's calls count: others copy the next batches meanwhile.
@@ -62,13 +62,13 @@ class CudaGraphs:
         return graph.replay, outputs
 
 
-class _Recording(NamedTuple):
+class _Capture(NamedTuple):
     inputs: Sequence[Tensor]
     replay: Callable[[], None]
     outputs: Outputs
 
 
-class Recorded:
+class Captured:
     """Calls a function on tensors; from the fourth call with the same shapes on, what it did is replayed.
 
     What the function computes may depend on its inputs, on tensors that stay in their place, and on random numbers of
@@ -76,12 +76,12 @@ class Recorded:
 
     Args:
         function: whose results are tensors.
-        graphs: record it.
+        graphs: capture it.
         name: of the function, in messages.
-        is_optional: where it cannot be recorded, go on without and say so, instead of raising.
+        is_optional: where it cannot be captured, go on without and say so, instead of raising.
 
     Raises:
-        TrainingError: when called, if it cannot be recorded.
+        TrainingError: when called, if it cannot be captured.
     """
 
     def __init__(self, function: Callable[..., Outputs], graphs: Graphs, *, name: str, is_optional: bool) -> None:
@@ -90,26 +90,26 @@ class Recorded:
         self.name = name
         self.is_optional = is_optional
         self._num_calls: Counter[Any] = Counter()
-        self._recordings: dict[Any, _Recording] = {}
+        self._captures: dict[Any, _Capture] = {}
         self._is_possible = True
 
     def __call__(self, *inputs: Tensor) -> Outputs:
         key = tuple((tensor.shape, tensor.stride(), tensor.dtype) for tensor in inputs)
-        if key not in self._recordings:
+        if key not in self._captures:
             self._num_calls[key] += 1
             is_due = self._is_possible and self._num_calls[key] > NUM_WARM_UPS
-            if not is_due or not self._record(key, inputs):
+            if not is_due or not self._capture(key, inputs):
                 return self.graphs.eagerly(lambda: self.function(*inputs))
-        recording = self._recordings[key]
-        for own, tensor in zip(recording.inputs, inputs, strict=True):
+        capture = self._captures[key]
+        for own, tensor in zip(capture.inputs, inputs, strict=True):
             own.copy_(tensor)
-        recording.replay()
-        return recording.outputs
+        capture.replay()
+        return capture.outputs
 
-    def _record(self, key: Any, inputs: Sequence[Tensor]) -> bool:
+    def _capture(self, key: Any, inputs: Sequence[Tensor]) -> bool:
         own = [torch.empty_like(tensor).copy_(tensor) for tensor in inputs]  # with the same strides
         try:
-            self._recordings[key] = _Recording(own, *self.graphs.recorded(lambda: self.function(*own)))
+            self._captures[key] = _Capture(own, *self.graphs.captured(lambda: self.function(*own)))
         except RuntimeError as error:
             cause = str(error).strip().partition("\n")[0]
             hint = "trainer.compile=off carries the operations out one by one"
