@@ -104,14 +104,14 @@ def compare(
 
 
 def _write(findings: Findings, out: Path, table: Path | None) -> None:
-    from hybridnet.comparison import pictures  # matplotlib is not needed to find a fault
+    from hybridnet.comparison import figures  # matplotlib is not needed to find a fault
 
     for file in (*out.glob("only_one_*.png"), *out.glob("compare.png")):  # of an earlier comparison in the same folder
         file.unlink()
     shown = {}
     if findings.comparison.pairs:
         shown["compare.png"] = f"Differences to {findings.baseline}, and accuracy against cost"
-        pictures.plot_comparison(
+        figures.plot_comparison(
             out / "compare.png",
             findings.comparison,
             findings.costs,
@@ -123,7 +123,7 @@ def _write(findings: Findings, out: Path, table: Path | None) -> None:
             name = f"only_one_{number}.png"
             shown[name] = f"Right with only one of {findings.names[pair.first]} and {findings.names[pair.second]}"
             title = "Below each picture: its label, and what the other one said"
-            pictures.plot_only_one(out / name, sections, title=title)
+            figures.plot_only_one(out / name, sections, title=title)
     for name, rows in (
         ("compare.csv", csv_rows(findings)),
         ("pairs.csv", pair_rows(findings)),
@@ -139,7 +139,7 @@ def _sections(
     comparison: Comparison, pair: tuple[int, int], found: Sequence[Disputed], table: Path | None
 ) -> dict[str, list]:
     """Of a pair, thumbnails of the pictures that only the first, and only the second gets right."""
-    from hybridnet.comparison import pictures
+    from hybridnet.comparison import figures
     from hybridnet.data.image import thumbnail
 
     sections = {}
@@ -147,14 +147,14 @@ def _sections(
         own = [one for one in found if one.is_first == (place == 0)]
         tiles: list = []
         for one in own:
-            if len(tiles) == pictures.COLUMNS * pictures.MOST_ROWS:
+            if len(tiles) == figures.COLUMNS * figures.MOST_ROWS:
                 break
             try:
                 picture = thumbnail(units.file_of(one.path, table), TILE)
             except InputError:  # it is gone, or no picture any more
                 continue
-            tiles.append((picture, pictures.lines(one.label, one.wrong)))
-        sections[pictures.heading(comparison.name(group), len(own), len(tiles))] = tiles
+            tiles.append((picture, figures.lines(one.label, one.wrong)))
+        sections[figures.heading(comparison.name(group), len(own), len(tiles))] = tiles
     return sections
 
 

@@ -17,7 +17,7 @@ PICTURES = "report"  # folder of the PNGs
 
 @checked
 def report(*, folder: str | Sequence[str] | None, out: str | None) -> None:
-    """Print what was found; write `sweep.csv`, `sweep.md`, `report.html` and its pictures (`report/*.png`) into `out`.
+    """Print what was found; write `sweep.csv`, `sweep.md`, `report.html` and its figures (`report/*.png`) into `out`.
 
     Args:
         folder: of a sweep, or several of them, whose jobs are then compared with each other.
@@ -82,21 +82,21 @@ def write_report(folders: Sequence[Path], *, out: Path) -> Path:
 
 
 def drawn(study: Study, folder: Path) -> list:
-    """Draw the pictures into a folder, from which those of an earlier report that are no longer made are removed.
+    """Draw the figures into a folder, from which those of an earlier report that are no longer made are removed.
 
     Returns:
-        The pictures, each with its PNG.
+        The figures, each with its PNG.
     """
-    from hybridnet.sweep.pictures import pictures
+    from hybridnet.sweep.figures import figures
 
-    found = pictures(study)
+    found = figures(study)
     if found:
         folder.mkdir(exist_ok=True)
     for file in folder.glob("*.png"):
         file.unlink()
-    for picture in found:
-        picture.draw(folder / picture.name)
-    return [(picture, (folder / picture.name).read_bytes()) for picture in found]
+    for figure in found:
+        figure.draw(folder / figure.name)
+    return [(figure, (folder / figure.name).read_bytes()) for figure in found]
 
 
 if __name__ == "__main__":

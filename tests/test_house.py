@@ -85,12 +85,12 @@ MAY_IMPORT = {
     | {"hybridnet.checkpoint", "hybridnet.config", "hybridnet.resume", "hybridnet.sweep"},
     "hybridnet.sweep.preset": SHARED | {"hybridnet.config", "hybridnet.sweep"},
     "hybridnet.sweep.tables": SHARED | {"rich", "hybridnet.markdown", "hybridnet.sweep"},
-    "hybridnet.sweep.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.drawing", "hybridnet.sweep"},
+    "hybridnet.sweep.figures": SHARED | {"matplotlib", "numpy", "hybridnet.drawing", "hybridnet.sweep"},
     "hybridnet.markdown": set(),
     "hybridnet.comparison": SHARED
     | {"numpy", "hybridnet.binding", "hybridnet.comparison", "hybridnet.config", "hybridnet.data.rows"}
     | {"hybridnet.inference.calibration", "hybridnet.inference.runs", "hybridnet.resume", "hybridnet.sweep"},
-    "hybridnet.comparison.pictures": SHARED | {"matplotlib", "numpy", "hybridnet.comparison", "hybridnet.drawing"},
+    "hybridnet.comparison.figures": SHARED | {"matplotlib", "numpy", "hybridnet.comparison", "hybridnet.drawing"},
     "hybridnet.comparison.significance": {"numpy", "scipy"},
     "hybridnet.comparison.tables": SHARED | {"numpy", "rich", "hybridnet.comparison", "hybridnet.markdown"},
     "hybridnet.origin": SHARED

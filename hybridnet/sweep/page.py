@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hybridnet.files import shortened
 from hybridnet.sweep import wording
+from hybridnet.sweep.figures import ReportFigure
 from hybridnet.sweep.outcome import Outcome
-from hybridnet.sweep.pictures import Picture
 from hybridnet.sweep.settings import shown
 from hybridnet.sweep.statistics import figure
 from hybridnet.sweep.study import Study
@@ -26,17 +26,17 @@ MOST_RANKED = 50  # settings of the leaderboard; all jobs stand at the end
 SHORT = 20  # characters of a cell that is not to be broken
 
 
-def page(study: Study, drawn: Sequence[tuple[Picture, bytes]]) -> str:
+def page(study: Study, drawn: Sequence[tuple[ReportFigure, bytes]]) -> str:
     """The HTML.
 
     Args:
         study: to be reported.
-        drawn: its pictures, each with its PNG.
+        drawn: its figures, each with its PNG.
     """
     title = f"Sweep: {', '.join(folder.name for folder in study.folders)}"
     parts = [*_head(study, title), *_winner(study), *_leaderboard(study)]
     for section, heading in SECTIONS.items():
-        if shown_here := [(picture, png) for picture, png in drawn if picture.section == section]:
+        if shown_here := [(about, png) for about, png in drawn if about.section == section]:
             parts += [f"<h2>{heading}</h2>", '<div class="pictures">', *map(_figure, shown_here), "</div>"]
     parts += [*_without_result(study), *_jobs(study), *_made_with(study)]
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
@@ -95,10 +95,10 @@ def _leaderboard(study: Study) -> Iterator[str]:
         yield f'<p class="soft">… and {number_of(len(body) - MOST_RANKED, "setting")} more</p>'
 
 
-def _figure(drawn: tuple[Picture, bytes]) -> str:
-    picture, png = drawn
+def _figure(drawn: tuple[ReportFigure, bytes]) -> str:
+    about, png = drawn
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    text = escape(picture.caption)
+    text = escape(about.caption)
     return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from hybridnet.drawing import TRAIN, VALID
 from hybridnet.sweep.effect import effects
-from hybridnet.sweep.pictures import _limit, caption, pictures
+from hybridnet.sweep.figures import _limit, caption, figures
 from hybridnet.sweep.study import Study, read_study
 from tests.sweep.folders import SweepFolder
 
@@ -33,10 +33,10 @@ def _study(folder: Path, *, monitor: str = "valid_acc", num_seeds: int = 2) -> S
 
 def _drawn(study: Study, folder: Path) -> dict[str, np.ndarray]:
     found = {}
-    for picture in pictures(study):
-        picture.draw(folder / picture.name)
-        with Image.open(folder / picture.name) as image:
-            found[picture.name] = np.asarray(image.convert("RGB")).astype(int)
+    for figure in figures(study):
+        figure.draw(folder / figure.name)
+        with Image.open(folder / figure.name) as image:
+            found[figure.name] = np.asarray(image.convert("RGB")).astype(int)
     return found
 
 
@@ -45,7 +45,7 @@ def _has_colour(pixels: np.ndarray, colour: str) -> bool:
     return bool((np.abs(pixels - wanted).sum(axis=2) < 12).any())
 
 
-def test_there_is_a_picture_of_everything(tmp_path: Path) -> None:
+def test_there_is_a_figure_of_everything(tmp_path: Path) -> None:
     drawn = _drawn(_study(tmp_path), tmp_path)
     names = [
         "effect_0.png",
@@ -72,7 +72,7 @@ def test_the_best_mean_of_two_settings_is_the_darkest(tmp_path: Path, monitor: s
 
 def test_captions_say_what_is_to_be_seen(tmp_path: Path) -> None:
     study = _study(tmp_path)
-    texts = {picture.name: picture.caption for picture in pictures(study)}
+    texts = {figure.name: figure.caption for figure in figures(study)}
     over = ", over the 2 combinations of the other settings that were tried with every value"
     noise = "The difference is within the seeds' noise."
     assert (
@@ -105,7 +105,7 @@ def test_a_range_of_numbers_is_drawn_by_its_logarithm(tmp_path: Path) -> None:
     starts = columns[np.diff(columns, prepend=-9) > 5]
     assert len(starts) == 8, "and the best one, a star"
     assert np.ptp(np.diff(starts)) <= 4
-    assert pictures(study)[0].caption == "head_lr: every job by its value, from 1e-06 to 0.01."
+    assert figures(study)[0].caption == "head_lr: every job by its value, from 1e-06 to 0.01."
 
 
 def test_of_very_many_values_the_best_are_drawn(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_long_names_and_strange_characters_are_drawn(tmp_path: Path) -> None:
 def test_little_is_enough(tmp_path: Path, status: str) -> None:
     """One job, no axis; perhaps with a single epoch, a loss that exploded, or none at all."""
     sweep = SweepFolder(tmp_path / "sweep", monitor="valid_loss")
-    assert pictures(read_study([sweep.folder])) == []
+    assert figures(read_study([sweep.folder])) == []
     sweep.add(0.5 if status == "complete" else None, status=status, curve=None if status == "pending" else [1e9])
     assert list(_drawn(read_study([sweep.folder]), tmp_path)) == ([] if status == "pending" else ["curves.png"])
 
@@ -149,7 +149,7 @@ def test_captions_of_folds(tmp_path: Path, digest: str, said: str) -> None:
     study = read_study([sweep.folder])
     (effect,) = effects(study)
     assert caption(study, effect) == f"heads: on average 0.5404 at 4, 0.5202 at 2{said}"
-    assert [picture.name for picture in pictures(study)] == ["effect_0.png", "curves.png"]
+    assert [figure.name for figure in figures(study)] == ["effect_0.png", "curves.png"]
 
 
 def test_a_loss_that_exploded_leaves_the_others_all_the_room(tmp_path: Path) -> None:

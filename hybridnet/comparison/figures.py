@@ -1,4 +1,4 @@
-"""The pictures of a comparison."""
+"""The figures of a comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of a sweep's report, narrow enough for a phone."""
+"""The figures of a sweep's report, narrow enough for a phone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LINES = {
 }
 
 
-class Picture(NamedTuple):
+class ReportFigure(NamedTuple):
     """One of the report.
 
     Attributes:
@@ -47,25 +47,25 @@ class Picture(NamedTuple):
     draw: Callable[[Path], None]
 
 
-def pictures(study: Study) -> list[Picture]:
+def figures(study: Study) -> list[ReportFigure]:
     """All that the study has enough results for."""
     found = [
-        Picture(f"effect_{number}.png", "effects", caption(study, effect), _effect_drawer(study, effect))
+        ReportFigure(f"effect_{number}.png", "effects", caption(study, effect), _effect_drawer(study, effect))
         for number, effect in enumerate(effects(study))
     ]
     for place, interaction in enumerate(interactions(study)[:MOST_MAPS]):
         text = f"Mean {study.monitor} by {interaction.first.name} and {interaction.second.name}; darker is better."
         draw = _interaction_drawer(study, interaction)
-        found.append(Picture(f"interaction_{place}.png", "interactions", text, draw))
+        found.append(ReportFigure(f"interaction_{place}.png", "interactions", text, draw))
     if any(outcome.curve(study.monitor)[0] for outcome in study.outcomes):
         text = f"{study.monitor} after each epoch, of every job"
         text += f"; job {study.winner.counted[0].label}, the best one, is in front." if study.winner else "."
-        found.append(Picture("curves.png", "jobs", text, lambda path: plot_curves(path, study)))
+        found.append(ReportFigure("curves.png", "jobs", text, lambda path: plot_curves(path, study)))
     for name, label, unit in (("train_seconds", "Training time (s)", 1), ("num_parameters", "Parameters (M)", 1e6)):
         costs = {value for outcome in study.counted if (value := outcome.measured(name))}
         if len(costs) > 1:
             text = f"{label.partition(' (')[0]} of each job against its {study.monitor}. The best job has a star."
-            found.append(Picture(f"{name}.png", "jobs", text, _cost_drawer(study, name, label, unit)))
+            found.append(ReportFigure(f"{name}.png", "jobs", text, _cost_drawer(study, name, label, unit)))
     return found
 
 
@@ -94,7 +94,7 @@ def caption(study: Study, effect: Effect) -> str:
 
 
 def _best_values(study: Study, effect: Effect) -> list[str]:
-    """Those that fit into a picture."""
+    """Those that fit into a figure."""
     best = sorted(effect.means, key=lambda value: -study.direction * effect.means[value])[:MOST_VALUES_DRAWN]
     return [value for value in effect.jobs if value in best]
 
