@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hybridnet.run import RunFolder
     from hybridnet.signals import Interruption
     from hybridnet.trainer.metrics import Evaluation
+    from hybridnet.trainer.protocols import Data
     from hybridnet.trainer.state import State
     from hybridnet.trainer.supervised import Trainer
 
@@ -186,7 +187,7 @@ def train_on(
 
 def read_same_data(
     run: RunFolder, cfg: DictConfig, trainer: Trainer, *, checkpoint: dict[str, Any] | None
-) -> tuple[Any, dict[str, str]]:
+) -> tuple[Data, dict[str, str]]:
     """The data and their fingerprint; those of the checkpoint, where there is one.
 
     Raises:

@@ -22,8 +22,9 @@ from hybridnet.measure.report import Key, Size
 from hybridnet.measure.works import SIZED, TASKS, Case, Task, count_macs, count_parameters
 from hybridnet.settings import Count, Positive, Seed, checked
 from hybridnet.trainer.compilation import CompileMode
+from hybridnet.trainer.protocols import Data
 from hybridnet.trainer.randomness import seed_everything
-from hybridnet.trainer.supervised import Data, Trainer
+from hybridnet.trainer.supervised import Trainer
 
 AUTO_BATCH_SIZES = {"cuda": [1, 32, 256], "mps": [1, 32, 256]}
 OF_CLAIMS = 32  # the batch size, where it is among those that are measured

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from hybridnet import config, settings
 from hybridnet.config import DictConfig
 from hybridnet.errors import Fault, InputError, collected
+from hybridnet.trainer.protocols import Data
 
 SMALLEST_MAP = 2
 LARGEST_TRIED = 512  # pixels; no known network needs as many for its smallest map
@@ -166,7 +167,7 @@ def build_model(cfg: DictConfig, *, num_classes: int) -> nn.Module:
     return config.build(cfg.model, num_classes=num_classes)
 
 
-def _size_faults(cfg: DictConfig, backbone: nn.Module, data: Any) -> list[Fault]:
+def _size_faults(cfg: DictConfig, backbone: nn.Module, data: Data) -> list[Fault]:
     """Attention over a single row or column of positions does nothing, and neither does most of the last stage."""
     stop = config.select(cfg, "model.stage")
     for key, size in [("image_size", data.image_size), *(("progressive", size) for size in data.sizes.early)]:

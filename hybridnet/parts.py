@@ -19,6 +19,7 @@ from hybridnet.logger.trackers import NO_TRACKERS, Trackers
 from hybridnet.signals import Interruption
 from hybridnet.sweep.record import is_job
 from hybridnet.trainer.metrics import Evaluation
+from hybridnet.trainer.protocols import Data
 from hybridnet.trainer.randomness import seed_everything
 from hybridnet.trainer.state import State
 from hybridnet.trainer.supervised import Trainer
@@ -30,7 +31,7 @@ class Parts(NamedTuple):
     """What trains and is trained."""
 
     trainer: Trainer
-    data: Any
+    data: Data
     model: nn.Module
     optimizer: Optimizer
     scheduler: LambdaLR
@@ -68,7 +69,7 @@ def build_trackers(cfg: DictConfig, folder: Path, settings: dict[str, Any]) -> T
     return Trackers(members, folder=folder, group=folder.parent.name if is_job(folder) else None, settings=settings)
 
 
-def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track, edition: str | None) -> Any:
+def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track, edition: str | None) -> Data:
     """The data, ready for this process's part of the training; from here on random numbers are the seed's.
 
     Args:
@@ -81,7 +82,7 @@ def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track, edition: str |
     return data
 
 
-def seen_by_backbone(cfg: DictConfig, data: Any, folder: Path, *, is_new: bool) -> frozenset[str]:
+def seen_by_backbone(cfg: DictConfig, data: Data, folder: Path, *, is_new: bool) -> frozenset[str]:
     """Digests of the pictures that the first weights were trained with; none of them may be for validation."""
     if not is_new:  # the run that they were of may be gone
         return digests_of(folder, "backbone") or frozenset()
@@ -90,7 +91,7 @@ def seen_by_backbone(cfg: DictConfig, data: Any, folder: Path, *, is_new: bool) 
     return require_unseen(data.digests()["valid"], weights, on_leak=on_leak) if weights else frozenset()
 
 
-def build_parts(cfg: DictConfig, trainer: Trainer, data: Any, *, is_new: bool) -> Parts:
+def build_parts(cfg: DictConfig, trainer: Trainer, data: Data, *, is_new: bool) -> Parts:
     """The model where it will train, its optimizer and its schedule; with its initial weights in a new run."""
     model = experiment.build_model(cfg, num_classes=len(data.classes))
     if is_new:
@@ -102,7 +103,7 @@ def build_parts(cfg: DictConfig, trainer: Trainer, data: Any, *, is_new: bool) -
     return Parts(trainer, data, model, optimizer, scheduler)
 
 
-def recipe(cfg: DictConfig, data: Any) -> dict[str, Any]:
+def recipe(cfg: DictConfig, data: Data) -> dict[str, Any]:
     """What is needed beside the weights to use the model."""
     return {
         "format": 1,

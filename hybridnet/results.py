@@ -15,6 +15,7 @@ import torch
 from hybridnet.console import duration, print_table
 from hybridnet.files import csv_text, shortened, write_json, write_text
 from hybridnet.trainer.metrics import Evaluation
+from hybridnet.trainer.protocols import Data
 from hybridnet.trainer.state import State
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Results:
         write_json(self.folder / "metrics.json", metrics)
         return metrics
 
-    def draw(self, state: State, evaluation: Evaluation, data: Any, *, title: str) -> None:
+    def draw(self, state: State, evaluation: Evaluation, data: Data, *, title: str) -> None:
         """Draw the curves, the first training batch as the model saw it, and the confusion matrix.
 
         Raises:
@@ -139,7 +140,7 @@ def by_class(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, dict[s
     return {label: dict(zip(found, row, strict=True)) for label, row in zip(classes, rows, strict=True)}
 
 
-def _pictures(state: State, evaluation: Evaluation, data: Any, *, title: str) -> Iterator[tuple[str, Any]]:
+def _pictures(state: State, evaluation: Evaluation, data: Data, *, title: str) -> Iterator[tuple[str, Any]]:
     """Name and content, one after the other."""
     from hybridnet import figures
 

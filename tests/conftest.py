@@ -27,7 +27,11 @@ ROOT = Path(__file__).parents[1]
 STARTER = Path(__file__).with_name("starter.py")
 SECONDS = 240.0  # until a test gives up; a machine may be busy
 BACKBONES = ("Small", "Raising", "Broken", "Hungry", "Careless", "Still", "Faithless", "Interrupted")
-OWN_PARTS = {"model/backbone": dict.fromkeys(BACKBONES, "resnet18"), "data/augment": {"Deadly": "photo"}}
+OWN_PARTS = {
+    "data": {"Promised": "metadata"},
+    "data/augment": {"Deadly": "photo"},
+    "model/backbone": dict.fromkeys(BACKBONES, "resnet18"),
+}
 DIFFERENT_EVERY_TIME = {"train_images_per_second", "train_seconds", "data_wait_seconds", "peak_memory_bytes"}
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

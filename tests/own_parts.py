@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybridnet.data.augment import Augment, Changes
+from hybridnet.data.metadata import MetadataImages
 from hybridnet.model.backbone import Backbone
+from hybridnet.trainer.protocols import Data
 
 
 class Small(Backbone):
@@ -177,3 +180,22 @@ class Notes:
             stream.write(json.dumps({"what": what, **content}) + "\n")
         if what == self.broken:
             raise ConnectionError("the server is down\nand this is its whole story")
+
+
+class Promised:
+    """Data that have what `Data` asks for, and nothing else."""
+
+    @functools.wraps(MetadataImages.__init__)
+    def __init__(self, **settings: Any) -> None:
+        self._data = MetadataImages(**settings)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in promised():
+            return getattr(self._data, name)
+        raise AttributeError(f"nothing promises {name}")
+
+
+def promised() -> set[str]:
+    """Names of all members of `Data`."""
+    found = (name for kind in Data.__mro__ for name in {*vars(kind), *vars(kind).get("__annotations__", {})})
+    return {name for name in found if not name.startswith("_")}

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "hybridnet.environment": {"torch", "hybridnet.__version__"},
     "hybridnet.data": SHARED | {"torch", "torchvision", "numpy", "pandas", "PIL", "sklearn", "hybridnet.data"},
     "hybridnet.config": SHARED | {"hydra", "omegaconf", "yaml", "hybridnet.binding", "hybridnet.config"},
-    "hybridnet.experiment": SHARED | {"torch", "hybridnet.config"},
+    "hybridnet.experiment": SHARED | {"torch", "hybridnet.config", "hybridnet.trainer.protocols.Data"},
     "hybridnet.__main__": set(),
     "hybridnet.api": SHARED
     | {"torch", "hybridnet.config", "hybridnet.experiment"}

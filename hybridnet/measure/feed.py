@@ -16,9 +16,10 @@ from hybridnet.recorder import NoRecorder
 from hybridnet.trainer.checkpoints import Checkpoints
 from hybridnet.trainer.evaluator import nothing
 from hybridnet.trainer.inputs import Inputs
+from hybridnet.trainer.protocols import Batch, Batches
 from hybridnet.trainer.state import Training
 from hybridnet.trainer.step import Step
-from hybridnet.trainer.supervised import Batch, Data, Trainer
+from hybridnet.trainer.supervised import Trainer
 
 
 class Feed(NamedTuple):
@@ -33,7 +34,7 @@ class Feed(NamedTuple):
 class _Limited:
     """Data with a few batches; all the rest is as it was."""
 
-    def __init__(self, data: Data, steps: int) -> None:
+    def __init__(self, data: Batches, steps: int) -> None:
         self.data = data
         self.steps_per_epoch = steps
 
@@ -47,7 +48,7 @@ class _Limited:
 class _OneBatch(_Limited):
     """The same batch again and again, on the device already."""
 
-    def __init__(self, data: Data, steps: int, batch: Batch) -> None:
+    def __init__(self, data: Batches, steps: int, batch: Batch) -> None:
         super().__init__(data, steps)
         self.batch = batch
 
@@ -56,7 +57,7 @@ class _OneBatch(_Limited):
 
 
 def measure_feed(
-    trainer: Trainer, model: nn.Module, data: Data, cfg: config.DictConfig, *, rounds: int, seconds: float
+    trainer: Trainer, model: nn.Module, data: Batches, cfg: config.DictConfig, *, rounds: int, seconds: float
 ) -> Feed:
     """Train in the trainer's own loop, on the data and on one batch of them, in interleaved rounds.
 
@@ -74,7 +75,7 @@ def measure_feed(
     whole = max(1, data.steps_per_epoch - 1)  # batches; the last one of an epoch may be short
     batch = next(iter(data.train_batches(1, first=0))).to(trainer.device)
 
-    def seconds_of(fed: Data) -> float:
+    def seconds_of(fed: Batches) -> float:
         return _seconds_per_image(trainer, training, step, inputs, fed)
 
     few = min(whole, 6)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from hybridnet.errors import Fault, Stopped, TrainingError
-from hybridnet.trainer.state import ADVICE, State, Training
+from hybridnet.trainer.protocols import CheckpointRecorder
+from hybridnet.trainer.state import ADVICE, Training
 
 T = TypeVar("T")
 
@@ -16,16 +17,6 @@ NOTHING, RECORD, STOP = range(3)  # what a rank wants; all do what one of them w
 
 # Asked between two steps: the exception that shall end the training, or None.
 Stop = Callable[[], BaseException | None]
-
-
-class CheckpointRecorder(Protocol):
-    """Where the checkpoints go."""
-
-    def save(self, state: State, checkpoint: dict[str, Any]) -> None:
-        """Called within an epoch, with all that is needed to continue."""
-
-    def epoch(self, state: State, checkpoint: dict[str, Any]) -> None:
-        """Called at the end of every epoch, with all that is needed to continue."""
 
 
 class Checkpoints:

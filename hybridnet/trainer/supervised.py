@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from hybridnet.errors import Fault, TrainingError
 from hybridnet.monitor import direction
 from hybridnet.settings import Count, Natural, Positive, Rate, checked
 from hybridnet.trainer.average import WeightAverage
-from hybridnet.trainer.checkpoints import CheckpointRecorder, Checkpoints, Stop
+from hybridnet.trainer.checkpoints import Checkpoints, Stop
 from hybridnet.trainer.clock import Clock
 from hybridnet.trainer.compilation import CompileMode, find_compilation
 from hybridnet.trainer.device import find_device, find_precision, is_out_of_memory, prepare_memory, set_determinism
@@ -24,45 +24,11 @@ from hybridnet.trainer.evaluator import Evaluator, nothing
 from hybridnet.trainer.gradients import Gradients
 from hybridnet.trainer.inputs import Inputs
 from hybridnet.trainer.metrics import Evaluation
+from hybridnet.trainer.protocols import Batch, Batches, Recorder
 from hybridnet.trainer.randomness import offset_seed
 from hybridnet.trainer.ranks import Ranks, never_empty
 from hybridnet.trainer.state import ADVICE, State, Training, jump, rates
 from hybridnet.trainer.step import Step
-
-
-class Batch(Protocol):
-    """Pictures and labels of one step.
-
-    Attributes:
-        labels: of this rank's part.
-        num_images: of the batch on all ranks.
-    """
-
-    labels: Tensor
-    num_images: int
-
-    def __len__(self) -> int: ...
-    def to(self, device: torch.device) -> Batch: ...
-
-
-class Data(Protocol):
-    """Where the batches come from: of training, this rank's part of each; of validation, its share of whole ones."""
-
-    steps_per_epoch: int
-
-    def train_batches(self, epoch: int, *, first: int) -> Iterable[Batch]: ...
-    def valid_batches(self) -> Iterable[Batch]: ...
-    def to_input(self, batch: Batch, dtype: torch.dtype) -> Tensor: ...
-    def targets(self, batch: Batch) -> Tensor: ...
-    def loss_weights(self) -> Tensor: ...
-
-
-class Recorder(CheckpointRecorder, Protocol):
-    """Where the results go: files, a display."""
-
-    def step(self, epoch: int, step: int, loss: float, accuracy: float, images_per_second: float) -> None:
-        """Called after every reading of the device, as at the end of an epoch; `step` counts within the epoch."""
-
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +126,7 @@ class Trainer:
     def fit(
         self,
         model: nn.Module,
-        data: Data,
+        data: Batches,
         *,
         optimizer: Optimizer,
         scheduler: LambdaLR,
@@ -264,7 +230,7 @@ class Trainer:
     def train_epochs(
         self,
         training: Training,
-        data: Data,
+        data: Batches,
         *,
         recorder: Recorder,
         checkpoints: Checkpoints,
@@ -298,7 +264,7 @@ class Trainer:
         training: Training,
         step: Step,
         inputs: Inputs,
-        data: Data,
+        data: Batches,
         *,
         recorder: Recorder,
         checkpoints: Checkpoints,
@@ -333,7 +299,7 @@ class Trainer:
         row = {"epoch": state.epoch + 1, "train_loss": loss, "train_acc": accuracy}
         return row | {"lr": state.rates[0], "head_lr": state.rates[-1]}
 
-    def input(self, data: Data, batch: Batch) -> Tensor:
+    def input(self, data: Batches, batch: Batch) -> Tensor:
         """The model's input in the format and memory layout of this trainer."""
         return data.to_input(batch, self.precision.dtype).contiguous(memory_format=self.memory_format)
 
