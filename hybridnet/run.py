@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
+from hybridnet import run_faults
 from hybridnet.checkpoint import LAST, PREVIOUS, largest_sizes
 from hybridnet.environment import differences
-from hybridnet.errors import Fault, InputError, TrainingError
+from hybridnet.errors import Fault, InputError
 from hybridnet.files import (
     in_bytes,
     read_if_whole,
@@ -40,7 +39,6 @@ log = logging.getLogger(__name__)
 # A folder with one of these holds results that must not be overwritten.
 RESULTS = ("history.json", "history.csv", LAST, PREVIOUS, "best_model.pt", "metrics.json")
 RESTORED = ("best_model.pt", "history.json", "history.csv", "predictions.csv")  # from the state, if one is gone
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class RunFolder:
@@ -77,14 +75,14 @@ class RunFolder:
                 self._lock = on_failure.enter_context((self.folder / ".lock").open("a", encoding="utf-8"))
                 self._is_alone = try_lock(self._lock)
                 if self._is_alone is False:
-                    raise InputError(_in_use(self.folder))
+                    raise InputError(run_faults.in_use(self.folder))
                 if not self.is_continued:
                     refuse_used_folder(self.folder)
                 if self._is_alone:  # not known where there are no locks: another process may be writing them
                     remove_temporaries(self.folder)
                 on_failure.pop_all()
         except OSError as error:
-            raise InputError(_unusable(self.folder, error)) from error
+            raise InputError(run_faults.unusable(self.folder, error)) from error
         return self
 
     def begin(
@@ -112,7 +110,7 @@ class RunFolder:
                 write_text(self.folder / ".hydra" / name, text)
             write_json(self.folder / "status.json", self._status("running"))
         except OSError as error:
-            raise InputError(_unusable(self.folder, error)) from error
+            raise InputError(run_faults.unusable(self.folder, error)) from error
         self._has_begun = True
         self._trackers = trackers
         trackers.begin(history)
@@ -131,7 +129,7 @@ class RunFolder:
         try:
             tempfile.TemporaryFile(dir=self.folder).close()  # `begin` finds it out too late in a run that is continued
         except OSError as error:
-            raise InputError(_unusable(self.folder, error)) from error
+            raise InputError(run_faults.unusable(self.folder, error)) from error
         model_bytes, checkpoint_bytes = largest_sizes(model, has_average=bool(trainer.ema_decay))
         if checkpoint_bytes > size_limit():
             cause = f"a checkpoint has {in_bytes(checkpoint_bytes)}, the limit of a file is {in_bytes(size_limit())}"
@@ -208,14 +206,14 @@ class RunFolder:
             self._lock.close()
 
     def _end(self, error: BaseException | None) -> None:
-        explained = self._explained(error)
+        explained = run_faults.explained(error, self.folder)
         is_stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         outcome = self.outcome if error is None else "stopped" if is_stopped else "failed"
         problem = self._write_end(outcome, explained)
         self._tell(error)
         if problem and error is None:
             self._trackers.end("failed", {})
-            raise self._explained(problem) from problem
+            raise run_faults.explained(problem, self.folder) from problem
         if problem:
             log.warning(f"status.json still says running: {problem}")  # the first error tells more
         self._trackers.end(outcome, read_if_whole(self.folder / "metrics.json") if error is None else {})
@@ -238,30 +236,9 @@ class RunFolder:
         if isinstance(error, Exception) and not isinstance(error, InputError):
             log.error(f"failed; {shortened(self.folder) / 'train.log'} has the traceback", exc_info=error)
         if error is not None and self._has_begun and (self.folder / LAST).exists():
-            log.info(f"{'stopped; ' if is_stopped else ''}continue with {self._command()}")
+            log.info(f"{'stopped; ' if is_stopped else ''}continue with {run_faults.command(self.folder)}")
         elif is_stopped and self._has_begun:
             log.info("stopped before anything was saved")
-
-    def _command(self) -> str:
-        return f"python train.py {_resume(self.folder)}"
-
-    def _explained(self, error: BaseException | None) -> BaseException | None:
-        """The error, or in its place one that a user understands."""
-        if not isinstance(error, OSError) or error.filename is None:
-            return error
-        if not Path(error.filename).is_relative_to(self.folder):
-            return error
-        hint = f"what was saved before is whole; then continue with {self._command()}"
-        if error.errno in FULL:
-            free = in_bytes(shutil.disk_usage(self.folder).free)
-            fault = Fault("disk full", error.filename, f"{error.strerror}, {free} are free", f"make room; {hint}")
-        elif error.errno == errno.EFBIG:
-            limit = f"the limit of a file is {in_bytes(size_limit())}"
-            fault = Fault("file size limit", error.filename, limit, f"ulimit -f unlimited; {hint}")
-        else:
-            cause = error.strerror or str(error)
-            fault = Fault("unusable run folder", error.filename, cause, f"make it writable; {hint}")
-        return TrainingError(fault)
 
     def _status(self, status: str, *, error: BaseException | None = None) -> dict[str, Any]:
         text = None if error is None else f"{type(error).__name__}: {error}"
@@ -276,38 +253,7 @@ def refuse_used_folder(folder: Path) -> None:
         InputError: if the folder holds a run; one that ended before its first results does not count.
     """
     if any((folder / name).exists() for name in RESULTS):
-        hint = f"continue it with {_resume(folder)}, or choose another folder with hydra.run.dir=<folder>"
-        raise InputError(
-            Fault("used run folder", str(folder), "it holds another run, which would be overwritten", hint)
-        )
-
-
-def _resume(folder: Path) -> str:
-    return f"resume={shlex.quote(str(shortened(folder)))}"
-
-
-def _in_use(folder: Path) -> Fault:
-    who = "another process has just begun to work in it"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        status = read_json(folder / "status.json")  # of the run before, until the other process begins
-        if status["status"] == "running" and _is_alive(status["pid"]):
-            who = f"process {status['pid']} has been working in it since {status['started']}"
-    return Fault("run folder in use", str(folder), who, "choose another folder with hydra.run.dir=<folder>")
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
-
-
-def _unusable(folder: Path, error: OSError) -> Fault:
-    hint = "choose another place with hydra.run.dir=<folder>"
-    return Fault("unusable run folder", str(folder), error.strerror or str(error), hint)
+        raise InputError(run_faults.used(folder))
 
 
 def _now() -> str:

@@ -106,7 +106,9 @@ MAY_IMPORT = {
     "hybridnet.recorder": SHARED
     | {"torch", "hybridnet.checkpoint", "hybridnet.console", "hybridnet.logger", "hybridnet.trainer"},
     "hybridnet.run": SHARED
-    | {"torch", "hybridnet.checkpoint", "hybridnet.environment", "hybridnet.logger", "hybridnet.trainer"},
+    | {"torch", "hybridnet.checkpoint", "hybridnet.environment", "hybridnet.logger", "hybridnet.run_faults"}
+    | {"hybridnet.trainer"},
+    "hybridnet.run_faults": SHARED,
     "hybridnet.results": SHARED
     | {"torch", "hybridnet.console", "hybridnet.drawing", "hybridnet.figures", "hybridnet.trainer"},
 }
