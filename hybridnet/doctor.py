@@ -21,7 +21,7 @@ from hybridnet.data.image import thumbnail
 from hybridnet.data.labels import examine_label2id
 from hybridnet.data.rows import Row
 from hybridnet.data.table import SPLITS, bad_files_fault, examine, missing_hint
-from hybridnet.errors import Fault, InputError, attempt
+from hybridnet.errors import Fault, InputError, collected
 from hybridnet.files import output_folder, write_text
 from hybridnet.settings import Natural, checked
 from hybridnet.wording import lines_of, listing, number_of
@@ -57,9 +57,13 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
     notes: list[str] = []
     tables: list[Table] = []
     written = [folder / "report.txt"]
-    classes, label_faults = attempt(lambda: examine_label2id(Path(label2id)), faults) or (None, [])
-    faults += label_faults
-    if examined := attempt(lambda: examine(Path(metadata), classes, fold=fold), faults):
+    classes, examined = None, None
+    with collected(faults):
+        classes, label_faults = examine_label2id(Path(label2id))
+        faults += label_faults
+    with collected(faults):
+        examined = examine(Path(metadata), classes, fold=fold)
+    if examined:
         rows, splits, table_faults = examined
         faults += table_faults
         album = look_at_all(rows, Path(metadata).parent, track=track)

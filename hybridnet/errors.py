@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
-
-T = TypeVar("T")
+from typing import NamedTuple
 
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
@@ -45,13 +43,6 @@ def collected(faults: list[Fault]) -> Iterator[None]:
         yield
     except InputError as error:
         faults += error.faults
-
-
-def attempt(read: Callable[[], T], faults: list[Fault]) -> T | None:
-    """What `read` returns, or None after adding its faults to a list."""
-    with collected(faults):
-        return read()
-    return None
 
 
 class InputError(FaultsError, ValueError):

@@ -101,7 +101,8 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
     """The model, and what the parts refuse when they are built, or an image that is too small for the backbone."""
     faults: list[Fault] = []
 
-    def attempt(section: str, construct: Callable[[], Any]) -> Any:
+    def built(section: str, construct: Callable[[], Any]) -> Any:
+        """What is constructed, or None after its fault was noted, whatever it raises."""
         try:
             return construct()
         except InputError as error:
@@ -117,23 +118,23 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
         return None
 
     for key in filter(functools.partial(_has_target, cfg), _loggers(cfg)):
-        attempt(key, functools.partial(config.build, config.select(cfg, key)))
-    attempt("trainer", lambda: config.build(cfg.trainer))
-    data = attempt("data", lambda: config.build(cfg.data))
+        built(key, functools.partial(config.build, config.select(cfg, key)))
+    built("trainer", lambda: config.build(cfg.trainer))
+    data = built("data", lambda: config.build(cfg.data))
     with torch.device("meta"):
-        model = attempt("model", lambda: _blueprint_of(cfg))
-        backbone = attempt("model", lambda: config.build(cfg.model.backbone) if model is None else model.backbone)
+        model = built("model", lambda: _blueprint_of(cfg))
+        backbone = built("model", lambda: config.build(cfg.model.backbone) if model is None else model.backbone)
         if backbone is not None and data is not None:
-            faults += attempt("model", lambda: _size_faults(cfg, backbone, data)) or []
+            faults += built("model", lambda: _size_faults(cfg, backbone, data)) or []
         faults[:] = dict.fromkeys(faults)  # what a backbone refuses, or a stage that it lacks, shows twice
     if model is not None:
-        optimizer = attempt("optimizer", lambda: _optimizer(cfg, model))
+        optimizer = built("optimizer", lambda: _optimizer(cfg, model))
         num_frozen = cfg.trainer.freeze_stages if cfg.trainer.freeze_epochs else 0
-        attempt("trainer.freeze_stages", lambda: model.first_stages(num_frozen))
+        built("trainer.freeze_stages", lambda: model.first_stages(num_frozen))
         if config.select(cfg, "trainer.sync_batchnorm"):
-            attempt("trainer.sync_batchnorm", functools.partial(_require_plain_batch_norm, model))
+            built("trainer.sync_batchnorm", functools.partial(_require_plain_batch_norm, model))
         if optimizer is not None:
-            attempt("scheduler", lambda: _require_function_of_the_step(config.build(cfg.scheduler)(optimizer, 100)))
+            built("scheduler", lambda: _require_function_of_the_step(config.build(cfg.scheduler)(optimizer, 100)))
         # Nobody shall train a model that cannot be loaded afterwards.
         refused = config.module_faults(cfg.model, extra_targets=cfg.extra_targets)
         faults += [fault._replace(where=f"model.{fault.where}") for fault in refused]

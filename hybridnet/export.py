@@ -17,7 +17,7 @@ from hybridnet.checkpoint import best_model_file
 from hybridnet.console import show, track
 from hybridnet.data.listed import ListedImages
 from hybridnet.data.preprocessing import Preprocessing
-from hybridnet.errors import Fault, FaultsError, InputError, TrainingError, attempt
+from hybridnet.errors import Fault, FaultsError, InputError, TrainingError, collected
 from hybridnet.files import in_bytes, replacing, shortened, writable_folder
 from hybridnet.inference.formats import Format, format_of, package_faults
 from hybridnet.inference.formats.about import about
@@ -63,13 +63,17 @@ def export(
     """
     faults: list[Fault] = []
     form = format_of(format)
-    folder = attempt(lambda: folders_of(run)[0], faults)
-    path = attempt(lambda: _free_path(folder, out, form), faults) if folder else None
+    folder, path, named, model = None, None, None, None
+    with collected(faults):
+        folder = folders_of(run)[0]
+        path = _free_path(folder, out, form)
     faults += package_faults(form, where=f"format={format}")
     if int8 and format != "onnx":
         faults.append(Fault("wrong option", "int8=true", f"format={format} has none", "set format=onnx"))
-    named = attempt(lambda: named_pictures(images, limit=num_images), faults) if images else None
-    model = attempt(lambda: load_trained(folder, extra_targets=extra_targets), faults) if folder else None
+    with collected(faults):
+        named = named_pictures(images, limit=num_images) if images else None
+    with collected(faults):
+        model = load_trained(folder, extra_targets=extra_targets) if folder else None
     if faults:
         raise InputError(*faults)
     settings = RunSettings(folder)

@@ -235,3 +235,15 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def named(names: str | Sequence[str] | None, *, kind: str, hint: str) -> list[str]:
+    """The files or folders that the option `kind` names, one or several.
+
+    Raises:
+        InputError: if there is none, or one is empty.
+    """
+    found = [names] if isinstance(names, str) else list(names or [])
+    if not found or not all(found):
+        raise InputError(Fault("missing value", kind, f"no {kind} is named", hint))
+    return found

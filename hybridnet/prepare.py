@@ -41,14 +41,7 @@ def prepare(
         root: folder with one folder for each class, or with such folders of splits, or a CSV table with the columns
             path and label.
         out: folder for the three files; is created if needed.
-        valid: share of each class for validation; not used with folds.
-        test: share of each class for a test split.
-        folds: how many equal parts what is not for testing is divided into; 0 for none. Fold 0 has the split 'valid'.
-        groups: the user's groups, which no split divides: see `hybridnet.data.grouping.read_groups`.
-        copies: which pictures count as copies: 'similar' ones, or only the 'same' file or pixels.
-        on_duplicates: 'drop' leaves out all but the largest of the copies of a picture, and all of them where their
-            labels differ.
-        seed: of the split.
+        valid, test, folds, groups, copies, on_duplicates, seed: see `Division`.
         extend: an earlier metadata.csv, whose pictures keep their split, fold and group; the new ones of root are
             added.
         overwrite: replace files that are already there and differ.

@@ -16,7 +16,7 @@ from hybridnet.data.rows import read_rows
 from hybridnet.errors import EXIT_WRONG_INPUT, Fault, InputError, Stopped, TrainingError
 from hybridnet.files import shortened, writable_folder, write_text
 from hybridnet.inference.runs import RunSettings
-from hybridnet.report import folders_of, with_folder
+from hybridnet.report import sweeps_of, with_folder
 from hybridnet.resume import identity
 from hybridnet.settings import Natural, checked
 from hybridnet.signals import SIGNALS, handle
@@ -53,7 +53,7 @@ def promote(*, folder: str | Sequence[str] | None, name: str, out: str | None, o
     if not NAME.fullmatch(name):
         hint = "letters, digits, _ and -, beginning with a letter: name=leaves"
         raise InputError(Fault("wrong value", f"name={name}", "it is to be the name of a file", hint))
-    study = read_study(folders_of(folder))
+    study = read_study(sweeps_of(folder))
     best = preset.require_winner(study)
     own = preset.own_config_dir(study)
     conf = Path(out or own or config.CONF_DIR)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hybridnet.console import show
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import csv_text, shortened, writable_folder, write_text
+from hybridnet.files import csv_text, named, shortened, writable_folder, write_text
 from hybridnet.settings import checked
 from hybridnet.sweep.study import Study, read_study
 
@@ -26,7 +26,7 @@ def report(*, folder: str | Sequence[str] | None, out: str | None) -> None:
     Raises:
         InputError: for a folder without a sweep, sweeps that cannot be compared, and several without `out`.
     """
-    folders = folders_of(folder)
+    folders = sweeps_of(folder)
     if len(folders) > 1 and out is None:
         cause = "several sweeps have no folder in common"
         raise InputError(Fault("missing value", "out", cause, "add out=outputs/<name>: the files go there"))
@@ -39,17 +39,14 @@ def report(*, folder: str | Sequence[str] | None, out: str | None) -> None:
         ) from error
 
 
-def folders_of(folder: str | Sequence[str] | None) -> list[Path]:
+def sweeps_of(folder: str | Sequence[str] | None) -> list[Path]:
     """The sweeps' folders, as they were given.
 
     Raises:
         InputError: if there is none.
     """
-    names = [folder] if isinstance(folder, str) else list(folder or [])
-    if not names or not all(names):
-        hint = "sweep=outputs/sweeps/<time>, the folder that python train.py -m … has written"
-        raise InputError(Fault("missing value", "sweep", "no sweep is named", hint))
-    return [Path(name) for name in names]
+    hint = "sweep=outputs/sweeps/<time>, the folder that python train.py -m … has written"
+    return [Path(name) for name in named(folder, kind="sweep", hint=hint)]
 
 
 def with_folder(words: Sequence[str]) -> list[str]:

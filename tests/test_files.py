@@ -24,6 +24,7 @@ from hybridnet.files import (
     csv_text,
     in_bytes,
     locked,
+    named,
     output_folder,
     read_if_whole,
     read_json,
@@ -462,3 +463,14 @@ def test_a_file_that_is_missing_damaged_or_another_one_has_nothing(text: str | N
         (tmp_path / "a.json").write_text(text, encoding="latin-1")
     assert read_if_whole(tmp_path / "a.json") == ({"a": 1} if text == '{"a": 1}' else {})
     assert read_if_whole(tmp_path / "a.json", list) == ([1] if text == "[1]" else [])
+
+
+@pytest.mark.parametrize("names", [None, "", [], ["", "a"]])
+def test_an_option_that_names_nothing_is_refused(names: str | list[str] | None) -> None:
+    with pytest.raises(InputError, match=r"missing value in run: no run is named\nhint: run=a$"):
+        named(names, kind="run", hint="run=a")
+
+
+def test_an_option_names_one_thing_or_several() -> None:
+    assert named("a/", kind="run", hint="") == ["a/"]
+    assert named(("a", "b"), kind="run", hint="") == ["a", "b"]

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridnet.data.table import read_label2id, read_metadata
+from hybridnet.data.labels import read_label2id
+from hybridnet.data.table import read_metadata
 from hybridnet.errors import InputError
 from hybridnet.prepare import prepare
 

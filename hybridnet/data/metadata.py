@@ -15,11 +15,13 @@ from hybridnet.data import table
 from hybridnet.data.augment import Augment, Size
 from hybridnet.data.batch import Batch, erased, mixed, rotated, shifted
 from hybridnet.data.digests import fingerprint
+from hybridnet.data.labels import read_label2id
 from hybridnet.data.loaders import make_loaders
 from hybridnet.data.order import Order
 from hybridnet.data.preprocessing import Preprocessing
 from hybridnet.data.progress import Track, silently
 from hybridnet.data.resident import keep_pictures
+from hybridnet.data.rows import require_file
 from hybridnet.data.selection import select
 from hybridnet.data.shard import Shard
 from hybridnet.data.sizes import Sizes
@@ -169,7 +171,7 @@ class MetadataImages:
         faults: list[Fault] = []
         for file, option in ((self.metadata, "data.metadata"), (self.label2id_file, "data.label2id")):
             with collected(faults):
-                table.require_file(file, option)
+                require_file(file, option)
         if faults:
             raise InputError(*faults)
         return None
@@ -181,8 +183,8 @@ class MetadataImages:
             pair = ensure(self.source, first, self.label2id_file, track=track, edition=edition)
             self.metadata, self.label2id_file = pair
             self.edition = "" if self.metadata == first else self.metadata.relative_to(first.parent).as_posix()
-        table.require_file(self.metadata, "data.metadata")
-        self.label2id = table.read_label2id(self.label2id_file)
+        require_file(self.metadata, "data.metadata")
+        self.label2id = read_label2id(self.label2id_file)
         if len(self.label2id) == 1:
             log.warning(f"one class only ({self.classes[0]!r}): there is nothing to tell apart")
         splits = table.read_metadata(self.metadata, self.label2id, fold=self.fold)

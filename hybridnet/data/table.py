@@ -14,9 +14,7 @@ import numpy as np
 
 from hybridnet.data.image import MISSING
 from hybridnet.data.labels import folded
-from hybridnet.data.labels import read_label2id as read_label2id
 from hybridnet.data.rows import PREPARE, Row, read_rows
-from hybridnet.data.rows import require_file as require_file
 from hybridnet.errors import Fault, InputError
 from hybridnet.wording import lines_of, listing, number_of
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NUM_BINS = 15
+LEVEL = 0.95  # so often an interval holds the accuracy on all such pictures
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Calibration:
     Paper: Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599.
 
     Attributes:
-        counts: int64 (num_bins,), answers in each bin; its upper end belongs to it.
-        confidences, accuracies: float64 (num_bins,), means of each bin; 0 where it is empty.
+        counts: int64 (NUM_BINS,), answers in each bin; its upper end belongs to it.
+        confidences, accuracies: float64 (NUM_BINS,), means of each bin; 0 where it is empty.
     """
 
     counts: Tensor
@@ -36,14 +37,14 @@ class Calibration:
         return (gaps * self.counts).sum().item() / max(1, int(self.counts.sum()))
 
 
-def calibration(probabilities: Tensor, labels: Tensor, *, num_bins: int = NUM_BINS) -> Calibration:
+def calibration(probabilities: Tensor, labels: Tensor) -> Calibration:
     """Of probabilities (N, num_classes) and the labels (N,)."""
     confidences, predictions = probabilities.double().max(dim=1)
-    bins = (confidences * num_bins).ceil().long().clamp(1, num_bins) - 1
-    counts = torch.bincount(bins, minlength=num_bins)
+    bins = (confidences * NUM_BINS).ceil().long().clamp(1, NUM_BINS) - 1
+    counts = torch.bincount(bins, minlength=NUM_BINS)
 
     def means(values: Tensor) -> Tensor:
-        return torch.bincount(bins, weights=values.double(), minlength=num_bins) / counts.clamp(min=1)
+        return torch.bincount(bins, weights=values.double(), minlength=NUM_BINS) / counts.clamp(min=1)
 
     return Calibration(counts, means(confidences), means(predictions == labels))
 
@@ -57,7 +58,7 @@ def brier_score(probabilities: Tensor, labels: Tensor) -> float:
     return (probabilities.double() - wanted).square().sum(dim=1).mean().item()
 
 
-def accuracy_interval(is_right: Sequence[bool], groups: Sequence[str], *, level: float = 0.95) -> tuple[float, float]:
+def accuracy_interval(is_right: Sequence[bool], groups: Sequence[str]) -> tuple[float, float]:
     """Wilson's interval of the accuracy, with the number of independent pictures in place of all.
 
     Pictures of one group (copies, photos of one plant) are right or wrong together: n pictures are worth n / d, where d
@@ -67,7 +68,6 @@ def accuracy_interval(is_right: Sequence[bool], groups: Sequence[str], *, level:
     Args:
         is_right: of each picture.
         groups: of each picture; "" for one of its own.
-        level: how often such an interval holds the accuracy on all such pictures.
     """
     num, share = len(is_right), sum(is_right) / len(is_right)
     residuals: dict[object, float] = {}
@@ -80,7 +80,7 @@ def accuracy_interval(is_right: Sequence[bool], groups: Sequence[str], *, level:
         effect = max(1.0, between / (num * share * (1 - share) * num / (num - 1)))
     else:
         effect = num / num_groups  # all alike: a group is worth one picture
-    return _wilson(share, num / effect, z=NormalDist().inv_cdf((1 + level) / 2))
+    return _wilson(share, num / effect, z=NormalDist().inv_cdf((1 + LEVEL) / 2))
 
 
 def _wilson(share: float, num: float, *, z: float) -> tuple[float, float]:

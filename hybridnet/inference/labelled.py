@@ -10,6 +10,7 @@ import numpy as np
 
 from hybridnet.data import table
 from hybridnet.data.digests import content_digests, fingerprint
+from hybridnet.data.rows import require_file
 from hybridnet.data.store import memory_of
 from hybridnet.data.table import Split
 from hybridnet.errors import Fault, InputError
@@ -38,7 +39,7 @@ def read_labelled(
     """
     if metadata is not None:
         path = Path(metadata)
-        table.require_file(path, "data.metadata")
+        require_file(path, "data.metadata")
     else:
         path = _own_table(settings)
         fold = settings.get("data.fold") if fold is None else fold

@@ -10,25 +10,23 @@ from typing import Any
 from hybridnet import config
 from hybridnet.data.store import user_cache
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import read_if_whole
+from hybridnet.files import named, read_if_whole
 
 TABLE = "data.metadata"
 PICTURES = "pictures.csv"  # split and content's digest of every picture that the training has used
 
 
-def folders_of(run: str | Sequence[str] | None, *, key: str = "run") -> list[Path]:
+def folders_of(run: str | Sequence[str] | None) -> list[Path]:
     """The folders that were named, one or several.
 
     Raises:
         InputError: if there is none, or one does not exist.
     """
-    names = [run] if isinstance(run, str) else list(run or [])
-    hint = f"{key}=outputs/runs/<run folder>, which python train.py has written"
-    if not names or not all(names):
-        raise InputError(Fault("missing value", key, "no run is named", hint))
+    hint = "run=outputs/runs/<run folder>, which python train.py has written"
+    names = named(run, kind="run", hint=hint)
     for name in names:
         if not Path(name).exists():
-            raise InputError(Fault("missing run", f"{key}={name}", "no such folder", hint))
+            raise InputError(Fault("missing run", f"run={name}", "no such folder", hint))
     return [Path(name) for name in names]
 
 

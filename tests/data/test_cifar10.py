@@ -12,8 +12,9 @@ from PIL import Image
 
 from hybridnet import config
 from hybridnet.data.image import load_image
+from hybridnet.data.labels import read_label2id
 from hybridnet.data.metadata import MetadataImages
-from hybridnet.data.table import read_label2id, read_metadata
+from hybridnet.data.table import read_metadata
 from hybridnet.errors import InputError
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

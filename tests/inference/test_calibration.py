@@ -10,12 +10,12 @@ from hybridnet.inference.calibration import accuracy_interval, brier_score, cali
 
 
 def test_calibration_by_hand() -> None:
-    # Confidences 0.6 (wrong), 0.7 (right), 0.8 (right), 1.0 (right); with 5 bins: (0.4, 0.6], (0.6, 0.8], (0.8, 1].
-    probabilities = torch.tensor([[0.6, 0.4], [0.3, 0.7], [0.8, 0.2], [0.0, 1.0]], dtype=torch.float64)
-    found = calibration(probabilities, torch.tensor([1, 1, 0, 1]), num_bins=5)
-    assert found.counts.tolist() == [0, 0, 1, 2, 1]
-    assert found.confidences.tolist() == pytest.approx([0, 0, 0.6, 0.75, 1.0])
-    assert found.accuracies.tolist() == pytest.approx([0, 0, 0, 1, 1])
+    # Confidences 0.6 (wrong), 0.74 (right), 0.76 (right), 1.0 (right); of the 15 bins: (8/15, 9/15], (11/15, 12/15], …
+    probabilities = torch.tensor([[0.6, 0.4], [0.26, 0.74], [0.76, 0.24], [0.0, 1.0]], dtype=torch.float64)
+    found = calibration(probabilities, torch.tensor([1, 1, 0, 1]))
+    assert found.counts.tolist() == [0] * 8 + [1, 0, 0, 2, 0, 0, 1]
+    assert found.confidences[[8, 11, 14]].tolist() == pytest.approx([0.6, 0.75, 1.0])
+    assert found.accuracies[[8, 11, 14]].tolist() == pytest.approx([0, 1, 1])
     assert found.expected_error == pytest.approx((0.6 * 1 + 0.25 * 2 + 0 * 1) / 4)
 
 

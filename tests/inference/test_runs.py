@@ -100,8 +100,8 @@ def test_runs_that_are_named(tmp_path: Path) -> None:
     assert folders_of(str(tmp_path / "a")) == [tmp_path / "a"]
     assert folders_of([str(tmp_path / "a"), str(tmp_path / "b")]) == [tmp_path / "a", tmp_path / "b"]
     for nothing in (None, "", [], ["", "a"]):
-        with pytest.raises(InputError, match="missing value in runs: no run is named"):
-            folders_of(nothing, key="runs")
+        with pytest.raises(InputError, match="missing value in run: no run is named"):
+            folders_of(nothing)
     with pytest.raises(InputError, match="missing run in run=nowhere: no such folder"):
         folders_of("nowhere")
 
