@@ -127,11 +127,11 @@ def train_in(
         leave_alone(run, trainer)
         return run.metrics()[cfg.monitor]
     run.require_room(blueprint, trainer)
-    metrics = train_on(run, cfg, interruption, trainer=trainer, checkpoint=checkpoint, begins=begins)
+    metrics = train_to_end(run, cfg, interruption, trainer=trainer, checkpoint=checkpoint, begins=begins)
     return metrics[cfg.monitor]
 
 
-def train_on(
+def train_to_end(
     run: RunFolder,
     cfg: DictConfig,
     interruption: Interruption,
