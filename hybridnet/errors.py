@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
+MOST_TOLD = 20  # faults of one error
 
 
 class Fault(NamedTuple):
@@ -25,7 +26,7 @@ class Fault(NamedTuple):
 
 
 class FaultsError(Exception):
-    """Carries every fault that was found, not only the first one."""
+    """Carries every fault that was found, not only the first one; its text tells the first 20."""
 
     def __init__(self, *faults: Fault) -> None:
         assert faults, "an error without a fault says nothing"
@@ -33,7 +34,9 @@ class FaultsError(Exception):
         self.faults = faults
 
     def __str__(self) -> str:
-        return "\n".join(str(fault) for fault in self.faults)
+        more = len(self.faults) - MOST_TOLD
+        lines = [*map(str, self.faults[:MOST_TOLD]), *([f"… and {more:,} more"] if more > 0 else [])]
+        return "\n".join(lines)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def plot_history(history: Sequence[dict[str, float]], *, best_epoch: int, title:
     for axes in (loss, accuracy, rate):
         line = axes.axvline(best_epoch, color=BEST, linewidth=1, linestyle=":", label=best)
         axes.set_xlabel("Epoch", **STYLE)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))  # each tick takes a millisecond
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ except ImportError:  # Windows
 
 T = TypeVar("T", dict, list)
 
+NUMBERS = re.compile(r"\[\n[-+.,\de\s]+\]")  # a list in indented JSON: no text in it has a line end
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -115,8 +117,12 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as readable JSON; a number that JSON cannot hold (NaN, infinity) becomes null."""
-    write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write `content` as readable JSON, a list of numbers in one line.
+
+    A number that JSON cannot hold (NaN, infinity) becomes null.
+    """
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text) + "\n")
 
 
 def read_json(path: Path) -> Any:

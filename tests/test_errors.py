@@ -38,6 +38,14 @@ def test_an_input_error_is_a_value_error_that_says_all_faults() -> None:
     assert str(error) == "error: a in b: c\nerror: d in e: f"
 
 
+def test_of_very_many_faults_the_first_are_told() -> None:
+    error = InputError(*(Fault("a", str(number), "c", "d") for number in range(1234)))
+    assert len(error.faults) == 1234
+    lines = str(error).splitlines()
+    assert len(lines) == 41 and lines[38] == "error: a in 19: c" and lines[40] == "… and 1,214 more"
+    assert "more" not in str(InputError(*error.faults[:20]))
+
+
 def test_a_failure_while_training_is_no_wrong_input() -> None:
     error = TrainingError(Fault("a", "b", "c", "d"))
     assert isinstance(error, RuntimeError) and isinstance(error, FaultsError)

@@ -65,6 +65,17 @@ def test_no_label_stands_on_the_numbers_of_its_axis(size: float, monkeypatch: py
             assert all(figure.bbox.contains(*corner) for corner in label.corners())
 
 
+@pytest.mark.parametrize("num_epochs", [10, 999, 2000, 20_000])
+def test_the_numbers_of_epochs_keep_apart(num_epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "drawn", lambda figure: figure)
+    figure = figures.plot_history(_history(num_epochs), best_epoch=1, title="hybrid")
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    for axes in figure.axes:
+        boxes = [number.get_window_extent(renderer) for number in axes.get_xticklabels() if number.get_text()]
+        assert len(boxes) > 3 and all(box.x1 + 10 < after.x0 for box, after in pairwise(boxes))
+
+
 @pytest.mark.parametrize("num_classes", [2, 12, 45, 100])
 def test_a_confusion_matrix_of_any_size_is_drawn(tmp_path: Path, num_classes: int) -> None:
     path = tmp_path / "confusion_matrix.png"

@@ -242,6 +242,19 @@ def test_json_holds_no_nan_or_infinity(tmp_path: Path) -> None:
     assert text.startswith('{\n  "a": null,\n') and text.endswith("}\n")
 
 
+def test_a_list_of_numbers_in_json_is_one_line(tmp_path: Path) -> None:
+    """The confusion matrix of 1,000 classes would have a million of them."""
+    path, content = (
+        tmp_path / "a.json",
+        {"a": [[1, -2], [3e-7, 0.5]], "b": "[\n1,\n 2]", "c": ["x", 1], "d": [], "e": [7]},
+    )
+    write_json(path, content)
+    assert read_json(path) == content
+    text = path.read_text(encoding="utf-8")
+    assert '"a": [\n    [1, -2],\n    [3e-07, 0.5]\n  ],\n' in text
+    assert '"b": "[\\n1,\\n 2]",\n  "c": [\n    "x",\n    1\n  ],\n  "d": [],\n  "e": [7]\n}' in text
+
+
 def test_a_name_in_json_is_a_number_that_json_can_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {float("nan"): 1})

@@ -15,6 +15,7 @@ from hybridnet.data.table import SPLITS
 from hybridnet.errors import Fault
 from hybridnet.wording import LISTED, number_of
 
+MOST_CLASSES = 50  # in the terminal
 PICTURE_SUFFIXES = set().union(*SUFFIXES.values())
 
 
@@ -52,14 +53,14 @@ class Report:
     note: str
 
     def text(self, *, shortened: bool) -> str:
-        """The whole report; shortened lists at most 20 of a kind."""
+        """The whole report; shortened lists at most 50 classes, and 20 of any other kind."""
         listed = LISTED if shortened else None
         summary = _summary(self.left_out) if shortened else _lines(self.left_out)
         classes = number_of(len({picture.label for picture in self.pictures}), "class", "classes")
         paragraphs = [
             [f"{number_of(len(self.pictures), 'picture')} of {classes} in {self.root}"],
             [self.note] if self.note else [],
-            self._table(),
+            self._table(MOST_CLASSES if shortened else None),
             _first([f"warning: {line}" for line in self._classes()], listed, indent=""),
             [self._copies(), *_first([_names(group) for group in self.copies], listed)],
             self._conflicts(listed),
@@ -83,15 +84,17 @@ class Report:
         cases = [f"classes that differ in upper and lower case only: {', '.join(map(repr, group))}" for group in alike]
         return cases + [no_usable(*item) for item in self.unusable.items()]
 
-    def _table(self) -> list[str]:
+    def _table(self, listed: int | None) -> list[str]:
         columns = [(split, self.splits, split) for split in SPLITS if split in self.splits]
         columns += [(f"fold {fold}", self.folds, fold) for fold in sorted(set(self.folds) - {""}, key=int)]
         labels = sorted({picture.label for picture in self.pictures})
         rows = [["class", *(heading for heading, _, _ in columns)]]
         counts = [Counter(zip((p.label for p in self.pictures), values, strict=True)) for _, values, _ in columns]
-        for label in labels:
-            rows.append([label, *(str(c[label, value]) for c, (_, _, value) in zip(counts, columns, strict=True))])
-        rows.append(["all", *(str(list(values).count(value)) for _, values, value in columns)])
+        for label in labels[:listed]:
+            rows.append([label, *(f"{c[label, value]:,}" for c, (_, _, value) in zip(counts, columns, strict=True))])
+        if len(rows) <= len(labels):
+            rows.append([f"… and {len(labels) - len(rows) + 1:,} more, see report.txt", *[""] * len(columns)])
+        rows.append(["all", *(f"{list(values).count(value):,}" for _, values, value in columns)])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return [
             "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from hybridnet.files import read_if_whole, read_json
@@ -9,6 +10,8 @@ from hybridnet.monitor import direction
 from hybridnet.pruner import Pruner
 from hybridnet.sweep.outcome import pictures_of
 from hybridnet.sweep.record import JOB
+
+MOST_KEPT = 10_000  # jobs whose files are not read again
 
 
 def is_hopeless(history: list[dict[str, float]], folder: Path, *, pruner: Pruner, monitor: str) -> bool:
@@ -29,19 +32,38 @@ def read_curves(folder: Path, *, monitor: str) -> list[list[float]]:
     pictures = _pictures(folder)
     curves = []
     for record in sorted(folder.parent.glob(f"*/{JOB}")):
-        history = record.with_name("history.json")
-        if record.parent.name == folder.name or not history.is_file() or _pictures(record.parent) != pictures:
+        if record.parent.name == folder.name:
             continue
-        try:
-            curves.append(curve(read_json(history), monitor=monitor))
-        except (OSError, ValueError, KeyError, TypeError):  # damaged, or of an older version: no rival
-            continue
+        files = record.with_name("history.json"), record.with_name("environment.json")
+        found = _rival(*files, *map(_version, files), monitor=monitor)
+        if found and found[0] == pictures:
+            curves.append(found[1])
     return curves
 
 
 def curve(history: list[dict[str, float]], *, monitor: str) -> list[float]:
     """The monitored metric by epoch, turned so that higher is better."""
     return [direction(monitor) * row[monitor] for row in history]
+
+
+@functools.lru_cache(maxsize=MOST_KEPT)  # asked at each epoch, when few of them have changed
+def _rival(
+    history: Path, environment: Path, *versions: tuple[int, ...] | None, monitor: str
+) -> tuple[str | None, list[float]] | None:
+    """Which pictures a job validates on, and its curve; None where it is missing, damaged or of an older version."""
+    try:
+        return _pictures(environment.parent), curve(read_json(history), monitor=monitor)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _version(file: Path) -> tuple[int, ...] | None:
+    """What changes whenever a file is written anew; None if there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _pictures(folder: Path) -> str | None:

@@ -24,7 +24,7 @@ TELL_SEEDS = "seed=0,1,2"
 def counts(study: Study) -> str:
     """`12 jobs: 10 complete, 1 pruned, 1 failed`."""
     found = Counter(outcome.job.status for outcome in study.outcomes)
-    parts = [f"{found[status]} {status}" for status in STATUSES if found[status]]
+    parts = [f"{found[status]:,} {status}" for status in STATUSES if found[status]]
     return f"{number_of(len(study.outcomes), 'job')}{': ' if parts else ''}{', '.join(parts)}"
 
 
@@ -156,7 +156,7 @@ def _noise(study: Study) -> str:
         of_these = "" if len(others) == len(study.ranked) - 1 else " on these pictures"
         be = "is" if within == 1 else "are"
         said = f"{within or 'None'} of the other {len(others)} settings{of_these} {be} within"
-        test += f", corrected for {study.num_comparisons} comparisons"
+        test += f", corrected for {study.num_comparisons:,} comparisons"
     return (
         f"{_replicates(study)} have a standard deviation of {figure(study.noise.std)} (pooled, "
         f"{study.noise.degrees} degrees of freedom). {said} {noise_of(study)} of the best ({test})."

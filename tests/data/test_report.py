@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,20 @@ def test_user_groups() -> None:
     text = report(groups="plant", user_groups=["1", "1", None], joined=[0, 0, 1]).text(shortened=True)
     joined = "joined with the copies: 2 groups, the largest with 2"
     assert f"\ngroups=plant: 1 group with 2 pictures; without a group: 1; {joined}\n" in text
+
+
+def test_the_terminal_shows_fifty_classes_and_the_file_all() -> None:
+    pictures = [picture(f"{n:02}/a") for n in range(60)]
+    lists = {"splits": ["train"] * 60, "folds": [""] * 60, "joined": range(60), "user_groups": [None] * 60}
+    short, full = (report(pictures=pictures, **lists).text(shortened=s) for s in (True, False))
+    assert re.search(r"\n49 +1\n… and 10 more, see report.txt +\nall +60\n", short)
+    assert re.search(r"\n59 +1\nall +60\n", full) and "more" not in full
+
+
+def test_thousands_are_told_apart() -> None:
+    lists = {"folds": [""] * 1200, "joined": range(1200), "user_groups": [None] * 1200}
+    text = report(pictures=[picture("cat/a")] * 1200, splits=["train"] * 1200, **lists).text(shortened=False)
+    assert "\nclass  train\ncat    1,200\nall    1,200\n" in text
 
 
 def test_the_terminal_shows_twenty_and_the_file_all() -> None:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hybridnet.files import write_json
+import pytest
+
+from hybridnet.files import read_json, write_json
 from hybridnet.pruner.median import MedianPruner
+from hybridnet.sweep import rivals
 from hybridnet.sweep.rivals import curve, is_hopeless, read_curves
 
 
@@ -28,6 +31,19 @@ def test_the_other_jobs_of_a_sweep_are_read(tmp_path: Path) -> None:
     assert read_curves(asking, monitor="valid_acc") == [[0.5, 0.25], [0.5]]
     assert read_curves(asking, monitor="valid_loss") == [[-2.0, -3.0], [-2.0]]
     assert curve([], monitor="valid_loss") == []
+
+
+def test_a_history_is_read_again_only_if_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the jobs of a sweep of thousands would wait seconds at each epoch."""
+    asking, other, _ = (_job(tmp_path, str(number), [{"valid_acc": number / 10}]) for number in range(3))
+    assert read_curves(asking, monitor="valid_acc") == [[0.1], [0.2]]
+    read = []
+    monkeypatch.setattr(rivals, "read_json", lambda path: read.append(path) or read_json(path))
+    write_json(other / "history.json", [{"valid_acc": 0.1}, {"valid_acc": 0.3}])
+    assert read_curves(asking, monitor="valid_acc") == [[0.1, 0.3], [0.2]]
+    assert read == [other / "history.json"]
+    write_json(other / "environment.json", {"data": {"valid": "b"}})
+    assert read_curves(asking, monitor="valid_acc") == [[0.2]]
 
 
 def test_jobs_that_validate_on_other_pictures_are_no_rivals(tmp_path: Path) -> None:
