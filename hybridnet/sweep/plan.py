@@ -14,10 +14,12 @@ from hybridnet.errors import Fault, InputError
 from hybridnet.sweep import search
 from hybridnet.sweep.launcher import stays_here
 from hybridnet.sweep.ledger import Planned, is_sweep
+from hybridnet.wording import number_of
 
 Check = Callable[..., Any]
 
 EXTRAS = {"optuna": "optuna", "joblib": "joblib", "ray": "ray", "submitit": "slurm"}  # part of a plugin's name: extra
+MANY = 100  # jobs, whose check takes some seconds
 OF_A_START = ("sweep", "resume")  # of a sweep's start, not of its jobs
 
 
@@ -133,6 +135,8 @@ def plan(
             search.require_direction(multirun.sweeper, monitor=jobs.monitor)
         return jobs, []
     grid = config.expand(config_name, multirun.overrides, config_dirs=config_dirs)
+    if len(grid) >= MANY:
+        print(f"checking {number_of(len(grid), 'job')} before the first one starts")
     config.trust_jobs()
     return jobs, [jobs.require_possible(job) for job in grid]
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from hybridnet import experiment
 from hybridnet.errors import InputError
+from hybridnet.sweep import plan
 from hybridnet.sweep.plan import _require_installed
 
 Run = Callable[..., tuple[int, str, str]]
@@ -40,6 +42,17 @@ def test_what_is_wrong_with_a_sweep_is_said_before_it_starts(
     assert (code, output) == (2, "")
     assert error in said.splitlines(), said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_many_jobs_take_a_while_to_check_which_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plan, "MANY", 3)
+    monkeypatch.setattr("hybridnet.config.trust_jobs", lambda: None)  # for ever, in this process
+    for seeds, said in (("0,1", ""), ("0,1,2", "checking 3 jobs before the first one starts\n")):
+        typed = [f"seed={seeds}", "model=plain", f"hydra.sweep.dir={tmp_path}"]
+        _, grid = plan.plan("train", typed, config_dirs=[], check=lambda cfg, **_: experiment.check(cfg))
+        assert len(grid) == len(seeds.split(",")) and capsys.readouterr().out == said
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:
