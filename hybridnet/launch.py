@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import gc
 import io
@@ -30,6 +31,7 @@ Check = Callable[..., Any]
 Function = Callable[[DictConfig], float]  # trains; returns the best of the monitored metric
 
 # Settings, and groups of them, of one start of a run, or of the sweep it is in; not of the run.
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or one's share of it
 OF_ONE_START = ("resume", "resume_allow", "verify_resume", "sweep", "pruner")
 
 
@@ -172,6 +174,9 @@ def _of_configuration(error: BaseException | None) -> BaseException | None:
 def _message(error: Exception) -> str:
     if isinstance(error, FaultsError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in FULL:
+        hint = "make room there, or choose another place for what is written"
+        return str(Fault("no room", str(error.filename), error.strerror, hint))
     hint = "HYDRA_FULL_ERROR=1 in the environment shows where"
     return str(Fault("failure", "this run", f"{type(error).__name__}: {error}", hint))
 

@@ -701,6 +701,17 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_data_are_read(
     assert outcome(parted) == outcome(reference)
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_in_words(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    code, message = _code_and_message(OSError(number, os.strerror(number), "out/predictions.csv"), capsys)
+    assert code == 1 and message.startswith(
+        f"error: no room in out/predictions.csv: {os.strerror(number)}\nhint: make room"
+    )
+
+
 def _code_and_message(error: Exception, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     with pytest.raises(SystemExit) as ended, launch._errors_as_exit_codes():
         raise error

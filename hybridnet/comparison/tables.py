@@ -12,7 +12,9 @@ from rich.text import Text
 from hybridnet.comparison import wording
 from hybridnet.comparison.findings import Findings, run_rows
 from hybridnet.markdown import block, code, escaped, table
+from hybridnet.wording import number_of
 
+MOST_PAIRS = 50  # in the terminal, besides those with the baseline
 MOST_CLASSES = 20  # in the Markdown; those that change most
 
 
@@ -60,7 +62,10 @@ def terminal(findings: Findings) -> Iterator[Table | str]:
         heading, rows = _pair_table(findings)
         shown = [heading.index(name) for name in heading if not name.startswith(("p of", "only"))]
         rows = [[cells[place] for place in shown] for cells in rows[-len(against_others) :]]
-        yield _printed("the other pairs", [heading[place] for place in shown], rows, texts=("pair", "verdict"))
+        heading = [heading[place] for place in shown]
+        yield _printed("the other pairs", heading, rows[:MOST_PAIRS], texts=("pair", "verdict"))
+        if len(rows) > MOST_PAIRS:
+            yield f"… and {number_of(len(rows) - MOST_PAIRS, 'pair')} more, see pairs.csv"
     yield from findings.notes
     for pair in findings.comparison.pairs:
         if not pair.is_same and pair not in against_others:

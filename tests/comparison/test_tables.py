@@ -58,6 +58,13 @@ def test_several_comparisons_show_the_corrected_p(tmp_path: Path) -> None:
     assert text.count("ca - hybrid") == 1 and "hybrid - plain" not in text and text.count("\nOnly ") == 2
 
 
+def test_of_very_many_pairs_the_terminal_shows_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = write_study(tmp_path, {"plain": 0.6, "ca": 0.6, "bot": 0.7, "hybrid": 0.95}, seeds=1)
+    monkeypatch.setattr(tables, "MOST_PAIRS", 2)
+    text = _printed(find(runs, pairs="all"))
+    assert "ca - hybrid" in text and "bot - hybrid" not in text and "… and 1 pair more, see pairs.csv\n" in text
+
+
 def test_of_many_classes_those_that_change_most_are_shown(tmp_path: Path) -> None:
     names = [f"class {number}" for number in range(30)]
     labels = list(range(30)) * 2
