@@ -116,8 +116,8 @@ def _print(rows: Sequence[Sequence[str]], answers: Answers, files: Sequence[Path
     if len(good) > MOST_ROWS:
         shown.add_row(f"… and {len(good) - MOST_ROWS:,} more", "", "")
     place = f" in {shortened(common)}" if common else ""
-    counts = Counter(row[1] for row in good).most_common(MOST_ROWS)
-    lines = [", ".join(f"{label}: {count:,}" for label, count in counts)]
+    counts = Counter(row[1] for row in good).most_common()
+    lines = [listing([f"{label}: {count:,}" for label, count in counts], limit=MOST_ROWS)]
     by_cause: dict[str, list[str]] = {}
     for number, cause in sorted(answers.causes.items()):
         by_cause.setdefault(cause, []).append(str(files[number]))

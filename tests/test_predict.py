@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import rich
+import torch
 from PIL import Image
 from rich.console import Console
 
 from hybridnet import config
+from hybridnet import predict as command
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
+from hybridnet.inference.predictor import Answers
 from hybridnet.inference.runs import RunSettings
 
 OWN = "extra_targets=[own_parts.]"
@@ -71,6 +74,17 @@ def test_every_file_has_a_row(
     printed = capsys.readouterr().out
     assert f"3 pictures in {photos}" in printed
     assert "1 × is empty (0 bytes): " in printed
+
+
+def test_labels_beyond_those_that_are_listed_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "MOST_ROWS", 1)
+    files = [tmp_path / f"{label}.png" for label in ("cat", "dog")]
+    answers = Answers(torch.zeros(2, 2), np.arange(2), {})
+    rows = [[*command.COLUMNS, "cause"], *([str(file), file.stem, "0.8", ""] for file in files)]
+    command._print(rows, answers, files, tmp_path / "out.csv")
+    assert "\ncat: 1 … (2 in all)\n" in capsys.readouterr().out
 
 
 def test_a_name_that_is_no_text_has_a_row_too(

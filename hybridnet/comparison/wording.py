@@ -9,6 +9,7 @@ from hybridnet.comparison.resampling import CONFIDENCE
 from hybridnet.wording import number_of
 
 SMALLEST_P = 0.001
+MOST_NAMED = 5  # groups
 NO_DIFFERENCE, THE_SAME = "no difference beyond chance", "no difference: the same predictions"
 NOTHING_ELSE = "All runs are of one group, which differ in seed and fold alone: there is nothing to compare it with."
 PERCENT = f"{CONFIDENCE:.0%}".replace("%", " %")
@@ -91,8 +92,11 @@ def notes(comparison: Comparison, *, table: str | None, has_groups: bool) -> Ite
     if len(comparison.pairs) > 1:
         yield (f"p is corrected for {len(comparison.pairs)} comparisons (Holm); intervals are of one comparison each.")
     alone = [group.name for group in paired.groups if group.num_runs == 1]
-    if alone:
-        every = "every group" if len(alone) == len(paired.groups) else " and of ".join(alone)
+    if len(paired.groups) > 1 and all(group.runs[0].is_like(paired.groups[0].runs[0]) for group in paired.groups):
+        yield "The runs differ in their seed alone: this is what another seed changes, and none is better for it."
+    elif alone:
+        some = " and of ".join(alone) if len(alone) <= MOST_NAMED else number_of(len(alone), "group")
+        every = "every group" if len(alone) == len(paired.groups) else some
         yield (
             f"There is one run of {every}: what another seed would give is not in these figures. "
             "python train.py -m seed=0,1,2 … trains with several."

@@ -45,6 +45,22 @@ def test_one_run_of_each_is_said(tmp_path: Path) -> None:
     assert wording.pictures(comparison, None) == "90 validation pictures, the same for all 3 runs"
 
 
+def test_of_seeds_no_more_seeds_are_asked_for(tmp_path: Path) -> None:
+    comparison = compare(write_study(tmp_path, {"plain": 0.5}))
+    text = "\n".join(wording.notes(comparison, table="t.csv", has_groups=False))
+    assert "The runs differ in their seed alone: " in text and "There is one run" not in text
+
+
+def test_many_groups_with_one_run_are_counted(tmp_path: Path) -> None:
+    runs = write_study(tmp_path, {f"m{number}": 0.5 for number in range(7)}, seeds=2)
+    for left_out, said in (
+        (5, "one run of m0 and of m1 and of m2 and of m3 and of m4: "),
+        (6, "one run of 6 groups: "),
+    ):
+        comparison = compare([run for run in runs if run.name not in [f"m{number}1" for number in range(left_out)]])
+        assert said in "\n".join(wording.notes(comparison, table="t.csv", has_groups=False))
+
+
 def test_different_numbers_of_runs_are_said(tmp_path: Path) -> None:
     comparison = compare(write_study(tmp_path, {"plain": 0.8, "ca": 0.8})[:4])
     assert wording.numbers(comparison, comparison.pairs[0]) == "n = 1 and 3"
