@@ -14,11 +14,11 @@ def number_of(count: int, one: str, many: str = "") -> str:
 
 def listing(entries: Sequence[str], *, limit: int = LISTED) -> str:
     """The first entries in a line and, if there are more, how many there are."""
-    rest = f" … ({len(entries)} in all)" if len(entries) > limit else ""
+    rest = f" … ({len(entries):,} in all)" if len(entries) > limit else ""
     return ", ".join(entries[:limit]) + rest
 
 
 def lines_of(entries: Sequence[str]) -> str:
     """The first 20 entries, each in a line of its own, and how many more there are."""
-    more = [f"… and {len(entries) - LISTED} more"] if len(entries) > LISTED else []
+    more = [f"… and {len(entries) - LISTED:,} more"] if len(entries) > LISTED else []
     return "".join(f"\n  {entry}" for entry in [*entries[:LISTED], *more])

@@ -11,13 +11,13 @@ def test_one_and_many(count: int, words: str) -> None:
     assert number_of(count, "row") == words.replace("classes", "rows").replace("class", "row")
 
 
-@pytest.mark.parametrize(("count", "end"), [(1, "0"), (20, "18, 19"), (21, "18, 19 … (21 in all)")])
+@pytest.mark.parametrize(("count", "end"), [(1, "0"), (20, "18, 19"), (1234, "18, 19 … (1,234 in all)")])
 def test_first_twenty_entries_are_listed(count: int, end: str) -> None:
     assert listing([str(number) for number in range(count)]).endswith(end)
     assert listing(["a", "b", "c"], limit=2) == "a, b … (3 in all)"
 
 
-@pytest.mark.parametrize(("count", "end"), [(20, "\n  18\n  19"), (23, "\n  18\n  19\n  … and 3 more")])
+@pytest.mark.parametrize(("count", "end"), [(20, "\n  18\n  19"), (1234, "\n  18\n  19\n  … and 1,214 more")])
 def test_first_twenty_entries_have_a_line_each(count: int, end: str) -> None:
     assert lines_of([str(number) for number in range(count)]).endswith(end)
     assert lines_of([]) == ""

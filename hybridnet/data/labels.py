@@ -83,7 +83,7 @@ def _label_faults(pairs: _Pairs) -> list[str]:
         owners.setdefault(index, []).append(label)
     num_classes = len(set(labels))
     gaps = [str(index) for index in range(num_classes) if index not in owners]
-    doubles = [f"{', '.join(map(repr, names))} have {index}" for index, names in owners.items() if len(names) > 1]
+    doubles = [f"{listing([*map(repr, names)])} have {index}" for index, names in owners.items() if len(names) > 1]
     outside = [f"'{names[0]}' has {index}" for index, names in owners.items() if not 0 <= index < num_classes]
     if gaps:
         details = [f"{listing(gaps)} missing", *doubles, *outside]

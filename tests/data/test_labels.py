@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -16,6 +17,13 @@ def faults_of(path: Path) -> tuple[Fault, ...]:
         read_label2id(path)
     assert all(fault.where == f"data.label2id={path}" for fault in error.value.faults)
     return error.value.faults
+
+
+def test_a_thousand_labels_of_one_index_are_not_all_named(tmp_path: Path) -> None:
+    path = tmp_path / "label2id.json"
+    path.write_text(json.dumps({f"class {number}": 0 for number in range(1000)}), encoding="utf-8")
+    (fault,) = faults_of(path)
+    assert "'class 19' … (1,000 in all) have 0" in fault.cause and len(fault.cause) < 500
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
