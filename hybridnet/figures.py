@@ -47,7 +47,7 @@ def plot_history(history: Sequence[dict[str, float]], *, best_epoch: int, title:
     handles = [*accuracy.get_lines()[:2], line, *rate.get_lines()[:2]]
     place = {"loc": "upper right", "ncols": len(handles), "borderaxespad": 0.2}
     figure.legend(handles=handles, fontsize=9, frameon=False, handlelength=2.6, **place)
-    figure.text(0.07, 0.965, short(title, 40), va="center", fontsize=11)
+    figure.text(0.07, 0.965, fitted(title, 2.1, 11), va="center", fontsize=11)
     return drawn(figure)
 
 

@@ -76,6 +76,15 @@ def test_the_numbers_of_epochs_keep_apart(num_epochs: int, monkeypatch: pytest.M
         assert len(boxes) > 3 and all(box.x1 + 10 < after.x0 for box, after in pairwise(boxes))
 
 
+def test_a_long_title_keeps_clear_of_the_legend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "drawn", lambda figure: figure)
+    figure = figures.plot_history(_history(10), best_epoch=1, title="my_own_network_" * 5)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    (title,), (legend,) = figure.texts, figure.legends
+    assert not title.get_window_extent(renderer).overlaps(legend.get_window_extent(renderer))
+
+
 @pytest.mark.parametrize("num_classes", [2, 12, 45, 100])
 def test_a_confusion_matrix_of_any_size_is_drawn(tmp_path: Path, num_classes: int) -> None:
     path = tmp_path / "confusion_matrix.png"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hybridnet.data.pictures import Picture
+from hybridnet.data.pictures import Named, Picture
 from hybridnet.data.rows import Row
 from hybridnet.data.table import SPLITS, assign, examine
 from hybridnet.errors import Fault, InputError
@@ -45,7 +45,7 @@ class Earlier(NamedTuple):
     groups: Sequence[str | None]
 
 
-def read_earlier(table: Path, pictures: Sequence[Picture], *, folds: int) -> Earlier:
+def read_earlier(table: Path, pictures: Sequence[Picture | Named], *, folds: int) -> Earlier:
     """Look the pictures up by where they lie, links resolved.
 
     Args:

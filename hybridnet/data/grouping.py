@@ -6,13 +6,13 @@ import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
-from hybridnet.data.pictures import Picture, read_table
+from hybridnet.data.pictures import Named, Picture, read_table
 from hybridnet.errors import Fault, InputError
 
 FORMS = r"""'groups="plant(\d+)"' (a regular expression), groups=<column of root>, or groups=<file.csv>:<column>"""
 
 
-def read_groups(pictures: Sequence[Picture], groups: str, *, table: Path | None) -> list[str | None]:
+def read_groups(pictures: Sequence[Picture | Named], groups: str, *, table: Path | None) -> list[str | None]:
     """The user's group of each picture, or None where it has none.
 
     Args:
@@ -64,7 +64,7 @@ def join_groups(*groupings: Sequence[Hashable | None]) -> list[int]:
     return [numbers.setdefault(root(index), len(numbers)) for index in range(len(groupings[0]))]
 
 
-def _from_expression(pictures: Sequence[Picture], groups: str, where: str) -> list[str | None]:
+def _from_expression(pictures: Sequence[Picture | Named], groups: str, where: str) -> list[str | None]:
     try:
         expression = re.compile(groups)
     except re.error as error:
@@ -74,7 +74,7 @@ def _from_expression(pictures: Sequence[Picture], groups: str, where: str) -> li
     return [match[min(1, expression.groups)] or None if match else None for match in matches]
 
 
-def _from_column(pictures: Sequence[Picture], file: Path, column: str, where: str) -> list[str | None]:
+def _from_column(pictures: Sequence[Picture | Named], file: Path, column: str, where: str) -> list[str | None]:
     columns, numbers = read_table(file, "groups", ("path", column))
     groups: dict[Path, str] = {}
     for line, name, group in zip(numbers, columns["path"], columns[column], strict=True):

@@ -90,11 +90,16 @@ def divide_pictures(
         raise InputError(Fault("missing folder", f"root={root}", "no such folder or table", ROOT))
     division.check()
     table = root if root.is_file() else None
-    everything, left_out, unusable = _read(root, own=_below(root, own), track=track)
+    groups, own = division.groups, _below(root, own)
+    named, left_out = (list_table(root), []) if table else list_folder(root, own=own)
+    if named:  # what is wrong with the options is said before the pictures are read, which may take minutes
+        _earlier(extend, named, division)
+        if groups is not None:
+            read_groups(named, groups, table=table)
+    everything, left_out, unusable = _read(root, named, left_out, own=own, track=track)
     thumbnails = np.stack([picture.thumbnail for picture in everything])
     digests = [picture.digest for picture in everything]
     copies = find_copies(thumbnails, digests, similar=division.copies == "similar")
-    groups = division.groups
     user_groups = read_groups(everything, groups, table=table) if groups is not None else [None] * len(everything)
     earlier = _earlier(extend, everything, division)
     together = join_groups(copies.tolist(), user_groups, earlier.groups)
@@ -137,13 +142,14 @@ def divide_pictures(
     return Table(list(zip(*columns.values(), strict=True)), label2id, tuple(columns)), report
 
 
-def _read(root: Path, *, own: Collection[Path], track: Track) -> tuple[list[Picture], list[Fault], dict[str, int]]:
+def _read(
+    root: Path, named: Sequence[Named], left_out: list[Fault], *, own: Collection[Path], track: Track
+) -> tuple[list[Picture], list[Fault], dict[str, int]]:
     """The pictures, the files that are none, and how many files the classes without any picture have.
 
     Raises:
         InputError: if there are fewer than two classes with pictures.
     """
-    named, left_out = (list_table(root), []) if root.is_file() else list_folder(root, own=own)
     found = list(track(read_pictures(named), "Reading pictures", len(named)))
     pictures = [item for item in found if isinstance(item, Picture)]
     left_out = sorted(left_out + [item for item in found if isinstance(item, Fault)], key=lambda fault: fault.where)
@@ -170,7 +176,7 @@ def _path(name: str, top: Path, folder: Path) -> str:
     return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
 
 
-def _earlier(extend: Path | None, pictures: Sequence[Picture], division: Division) -> Earlier:
+def _earlier(extend: Path | None, pictures: Sequence[Picture | Named], division: Division) -> Earlier:
     if extend is None:
         nothing = [None] * len(pictures)
         return Earlier(Path(), 0, nothing, nothing)

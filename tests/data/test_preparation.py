@@ -43,6 +43,24 @@ def test_empty_split_is_refused(change: dict[str, Any], message: str) -> None:
         DIVISION._replace(**change).check()
 
 
+@pytest.mark.parametrize(
+    ("groups", "extend", "message"),
+    [
+        ("(", None, "not a regular expression"),
+        ("nowhere.csv:plant", None, "nowhere.csv"),
+        (None, Path("nowhere.csv"), "nowhere.csv"),
+    ],
+)
+def test_wrong_options_are_told_before_any_picture_is_read(
+    photos: Path, groups: str | None, extend: Path | None, message: str
+) -> None:
+    def track(*_: Any) -> Iterable[Any]:
+        pytest.fail("they may be many")
+
+    with pytest.raises(InputError, match=message):
+        divide_pictures(photos, DIVISION._replace(groups=groups), folder=photos, own=(), track=track, extend=extend)
+
+
 def test_folds_do_not_need_valid() -> None:
     DIVISION._replace(valid=0.0, folds=5).check()
 
