@@ -27,6 +27,7 @@ except ImportError:  # Windows
 T = TypeVar("T", dict, list)
 
 NUMBERS = re.compile(r"\[\n[-+.,\de\s]+\]")  # a list in indented JSON: no text in it has a line end
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or one's share of it
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import functools
 import gc
 import io
@@ -26,12 +25,12 @@ from yaml import YAMLError
 
 from hybridnet import command_line, config, packages, signals
 from hybridnet.errors import EXIT_FAILED, EXIT_WRONG_INPUT, Fault, FaultsError, InputError, Stopped, TrainingError
+from hybridnet.files import FULL
 
 Check = Callable[..., Any]
 Function = Callable[[DictConfig], float]  # trains; returns the best of the monitored metric
 
 # Settings, and groups of them, of one start of a run, or of the sweep it is in; not of the run.
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or one's share of it
 OF_ONE_START = ("resume", "resume_allow", "verify_resume", "sweep", "pruner")
 
 

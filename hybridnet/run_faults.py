@@ -10,9 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hybridnet.errors import Fault, TrainingError
-from hybridnet.files import in_bytes, read_json, shortened, size_limit
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
+from hybridnet.files import FULL, in_bytes, read_json, shortened, size_limit
 
 
 def command(folder: Path) -> str:

@@ -11,7 +11,6 @@ is complete.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -32,7 +31,7 @@ from hybridnet.data.digests import content_digests
 from hybridnet.data.progress import Track
 from hybridnet.data.threads import in_threads
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import locked, read_json, try_lock, write_json
+from hybridnet.files import FULL, locked, read_json, try_lock, write_json
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +221,7 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _unusable(cache_dir: Path, error: OSError) -> InputError:
-    what = "no room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unusable folder"
+    what = "no room" if error.errno in FULL else "unusable folder"
     return InputError(Fault(what, f"data.cache_dir={cache_dir}", error.strerror or str(error), room_hint(cache_dir)))
 
 
