@@ -650,8 +650,8 @@ def test_a_run_leaves_out_what_it_is_told_to(
 ) -> None:
     done = command(*_with_bad_pictures(tmp_path), "data.on_bad_image=skip", "data.on_leak=keep")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 pictures cannot be used and are left out; left_out.csv lists them" in done.stdout
-    assert "1 validation pictures have copies in training" in done.stdout
+    assert "left out: 2 pictures that cannot be used; see left_out.csv" in done.stdout
+    assert "1 validation picture with copies in training" in done.stdout
     with (tmp_path / "run" / "left_out.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["line"], row["path"], row["split"]) for row in rows] == [

@@ -82,7 +82,7 @@ def select(
         hint = missing_hint(entries, table, len(rows), otherwise=REPAIR)
         raise InputError(bad_files_fault(entries, where, hint=hint))
     if bad:
-        log.warning(f"{len(bad)} pictures cannot be used and are left out; left_out.csv lists them")
+        log.warning(f"left out: {number_of(len(bad), 'picture')} that cannot be used; see left_out.csv")
 
     validated = {store.group(i): rows[i] for i in range(len(train), len(rows)) if i not in bad}
     leaks = {}
@@ -97,10 +97,13 @@ def select(
     leaked = {store.group(i) for i in leaks} if on_leak == "keep" else set()
     num_leaked = sum(store.group(i) in leaked for i in range(len(train), len(rows)) if i not in bad)
     if num_leaked:
-        log.warning(f"{num_leaked} validation pictures have copies in training: the accuracy is too good to be true")
+        leaky = number_of(num_leaked, "validation picture")
+        log.warning(f"{leaky} with copies in training: the accuracy is too good to be true")
         leaks = {}
     elif leaks:
-        log.warning(f"{len(leaks)} training pictures are copies of validation pictures; left_out.csv lists them")
+        log.warning(
+            f"left out: {number_of(len(leaks), 'training picture')}, copies of validation pictures; see left_out.csv"
+        )
 
     left_out = bad | leaks
     kept = [i for i in range(len(rows)) if i not in left_out]

@@ -61,6 +61,7 @@ def make_predictors(
                 device=device,
                 precision=precision or settings.get("trainer.precision") or "auto",
                 batch_size=batch_size or settings.get("data.batch_size") or 32,
+                channels_last=settings.get("trainer.channels_last") is not False,
                 tta=tta,
             )
             for model, settings in members

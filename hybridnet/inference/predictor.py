@@ -56,6 +56,7 @@ class Predictor:
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         precision: `auto`, `bf16`, `fp16`, `float32`.
         batch_size: pictures at once.
+        channels_last: keep feature maps as (B, H, W, C) in memory; as in training for the same bits.
         tta: test-time augmentation: the mean probability of `none`, the picture as it is; `flip`, and mirrored
             left-right; `flips`, and mirrored top-bottom, and both.
 
@@ -71,11 +72,13 @@ class Predictor:
         device: str,
         precision: str,
         batch_size: int,
+        channels_last: bool = True,
         tta: Tta = "none",
     ) -> None:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.eval().to(self.device, memory_format=self.memory_format)
         self.preprocessing = preprocessing
         self.batch_size = batch_size
         self.views = VIEWS[tta]
@@ -114,7 +117,7 @@ class Predictor:
         """Of pixels: uint8 (B, H, W, 3) -> float32 (B, num_classes), on the device."""
         pixels = images.to(self.device, non_blocking=True)
         inputs = self.preprocessing.normalized(pixels, self.precision.dtype)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = inputs.contiguous(memory_format=self.memory_format)
         answers = [self._forward(view(inputs)) for view in self.views]
         return together(answers)
 

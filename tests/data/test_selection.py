@@ -140,7 +140,7 @@ def test_bad_pictures_are_left_out_and_not_replaced(on_leak: str, caplog: pytest
         LeftOut(102, "t1.png", "train", BROKEN),
     ]
     assert selection.num_leaked == 0
-    assert caplog.messages == ["2 pictures cannot be used and are left out; left_out.csv lists them"]
+    assert caplog.messages == ["left out: 2 pictures that cannot be used; see left_out.csv"]
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_leaks_are_not_trained_on(caplog: pytest.LogCaptureFixture) -> None:
     assert [row.line for row in selection.left_out] == [102, 104]
     assert selection.left_out[0] == LeftOut(102, "t1.png", "train", "is a copy of line 2 'v0.png' (valid)")
     assert selection.num_leaked == 0
-    assert caplog.messages == ["2 training pictures are copies of validation pictures; left_out.csv lists them"]
+    assert caplog.messages == ["left out: 2 training pictures, copies of validation pictures; see left_out.csv"]
 
 
 def test_leaks_may_be_kept_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     selection = select_from(**LEAK, on_leak="keep")
     assert_used(selection, train=[0, 1, 2, 3, 4], valid=[0, 1, 2], before=5)
     assert (selection.left_out, selection.num_leaked) == ([], 2)
-    assert caplog.messages == ["2 validation pictures have copies in training: the accuracy is too good to be true"]
+    assert caplog.messages == ["2 validation pictures with copies in training: the accuracy is too good to be true"]
 
 
 def test_a_single_leak_that_is_kept_is_used_and_counted() -> None:

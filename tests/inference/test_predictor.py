@@ -111,3 +111,18 @@ def test_the_network_is_put_into_eval_mode_and_bf16_is_asked_of_autocast() -> No
     made = Predictor(Watcher().train(), PREPROCESSING, device="cpu", precision="bf16", batch_size=2)
     assert made.answers(pictures(2)).logits.dtype == torch.float32
     assert seen == [(False, torch.bfloat16)]
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_memory_is_that_of_the_training(channels_last: bool) -> None:
+    """The same bits need the same order in memory."""
+    seen = []
+
+    class Watcher(nn.Conv2d):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.extend(x.is_contiguous(memory_format=torch.channels_last) for x in (images, self.weight))
+            return super().forward(images).mean(dim=(2, 3))
+
+    options = {"device": "cpu", "precision": "float32", "batch_size": 2, "channels_last": channels_last}
+    Predictor(Watcher(3, 4, 3), PREPROCESSING, **options).answers(pictures(2))
+    assert seen == [channels_last] * 2
