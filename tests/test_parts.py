@@ -68,7 +68,8 @@ def test_initial_weights_are_the_seed_s(compose: Callable[..., DictConfig]) -> N
 
 
 def test_a_job_s_trackers_are_told_its_sweep_and_a_verification_has_none(tmp_path: Path) -> None:
-    cfg = config.compose("train", ["logger=tensorboard"])
+    own = ["extra_targets=[own_parts.]", "+logger.notes._target_=own_parts.Notes", "+logger.notes.broken=null"]
+    cfg = config.compose("train", own)
     (tmp_path / "job").mkdir()
     assert build_trackers(cfg, tmp_path / "job", {"seed": 1}).group is None
     write_json(tmp_path / "job" / "job.json", {})
