@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from hybridnet.trainer.metrics import Evaluation, RunningTotals
 from hybridnet.trainer.randomness import offset_seed, random_states, restore_random_states
 from hybridnet.trainer.ranks import Ranks
 from hybridnet.transfer import to_host
+
+log = logging.getLogger(__name__)
 
 ADVICE = "try optimizer.base_lr and optimizer.head_lr ten times lower, trainer.clip_norm=1 or trainer.precision=float32"
 
@@ -173,6 +176,7 @@ class Training:
         """Nothing, if it is of another kind of optimizer: then it has settings that this one does not know."""
         groups = self.optimizer.param_groups
         if saved["param_groups"][0].keys() - groups[0].keys():
+            log.warning("the optimizer begins anew: what was saved is of another kind, or of a later version of torch")
             return
         settings = [{k: v for k, v in group.items() if k != "params"} for group in groups]
         self.optimizer.load_state_dict(copy.deepcopy(saved))  # which it would go on to change

@@ -213,13 +213,19 @@ def sgd(model: nn.Module) -> torch.optim.Optimizer:
 
 @pytest.mark.parametrize(("before", "after"), [(sgd, two_groups()), (two_groups(), sgd)])
 def test_another_optimizer_begins_anew(
-    before: Callable, after: Callable, noisy_model: Callable, make_training: Callable, tmp_path: Path
+    before: Callable,
+    after: Callable,
+    noisy_model: Callable,
+    make_training: Callable,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What the one before has kept of the gradients is of no use to it."""
     content = saved(trained(make_training(noisy_model(), make_optimizer=before)), tmp_path)
     training = make_training(noisy_model(), make_optimizer=after)
     training.load_state_dict(content)
     assert training.optimizer.state_dict()["state"] == {}
+    assert "the optimizer begins anew" in caplog.text
     trained(training)
     assert all(torch.isfinite(tensor).all() for tensor in training.model.state_dict().values())
 
