@@ -103,16 +103,18 @@ def test_other_classes_are_refused(reference: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_not_given_is_that_of_the_training(reference: Path, tmp_path: Path) -> None:
-    """Of a best_model.pt by itself neither precision nor batch size is known."""
+    """Of a best_model.pt by itself neither precision, batch size nor the order in memory is known."""
     run = Path(shutil.copytree(reference, tmp_path / "run"))
     settings = run / ".hydra" / "config.yaml"
-    settings.write_text(settings.read_text().replace("precision: auto", "precision: bf16"))
+    text = settings.read_text().replace("precision: auto", "precision: bf16")
+    settings.write_text(text.replace("channels_last: true", "channels_last: false"))
     alone = Path(shutil.copy(run / "best_model.pt", tmp_path))
     members = load_members([str(run), str(alone)], extra_targets=OWN)
 
     def made(precision: str | None, batch_size: int | None) -> list[tuple[str, int]]:
         found = make_predictors(members, device="cpu", precision=precision, batch_size=batch_size, tta="flips")
         assert [len(predictor.views) for predictor in found] == [4, 4]
+        assert [predictor.memory_format for predictor in found] == [torch.contiguous_format, torch.channels_last]
         return [(predictor.precision.name, predictor.batch_size) for predictor in found]
 
     auto = find_precision("auto", torch.device("cpu")).name
