@@ -51,23 +51,17 @@ class Cifar10(Source):
         return {"source": "cifar10", "root": root, "valid": self.valid}
 
     def fill(self, folder: Path, *, track: Track) -> Table:
-        if self._has_folders:
+        if self.root and (self.root / "train").is_dir() and (self.root / "test").is_dir():
             return self._divided(list(_in_folders(self.root)))
         found = list(track(self._written(folder), "Writing CIFAR-10", 60_000))
         shutil.rmtree(folder / DOWNLOAD, ignore_errors=True)
         return self._divided(found)
 
     def extend(self, earlier: Path, folder: Path, *, track: Track) -> Table:
-        if self._has_folders:
-            return self.fill(folder, track=track)
         home = earlier.parent.resolve()
         return self._divided(
             [(str(home / row.path), row.label, Path(row.path).parts[-3]) for row in read_rows(earlier)[0]]
         )
-
-    @property
-    def _has_folders(self) -> bool:
-        return self.root is not None and (self.root / "train").is_dir() and (self.root / "test").is_dir()
 
     def _divided(self, found: Sequence[tuple[str, str, str]]) -> Table:
         classes = sorted({label for _, label, _ in found})

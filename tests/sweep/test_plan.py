@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import nn
 
-from hybridnet import experiment
+from hybridnet import config, experiment
+from hybridnet.config import DictConfig
 from hybridnet.errors import InputError
 from hybridnet.sweep import plan
 from hybridnet.sweep.plan import _require_installed
@@ -53,6 +55,33 @@ def test_many_jobs_take_a_while_to_check_which_is_said(
         typed = [f"seed={seeds}", "model=plain", f"hydra.sweep.dir={tmp_path}"]
         _, grid = plan.plan("train", typed, config_dirs=[], check=lambda cfg, **_: experiment.check(cfg))
         assert len(grid) == len(seeds.split(",")) and capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize(
+    ("launcher", "is_here"),
+    [
+        ("hydra._internal.core_plugins.basic_launcher.BasicLauncher", True),
+        ("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher", True),
+        ("hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher", False),
+    ],
+)
+def test_files_are_looked_for_where_the_jobs_run(
+    launcher: str, is_here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster that may be another machine."""
+    told: list[bool] = []
+
+    def check(cfg: DictConfig, *, defaults: DictConfig, is_new: bool) -> nn.Module:
+        told.append(is_new)
+        return experiment.check(cfg, defaults=defaults)
+
+    monkeypatch.setattr("hybridnet.config.trust_jobs", lambda: None)
+    monkeypatch.setattr(plan, "_require_installed", lambda target: None)
+    asked_for = config.multirun("train", ["seed=0,1", "model=plain", f"hydra.sweep.dir={tmp_path}"])
+    chosen = asked_for._replace(launcher={"_target_": launcher})
+    monkeypatch.setattr("hybridnet.config.multirun", lambda *_, **__: chosen)
+    plan.plan("train", [], config_dirs=[], check=check)
+    assert told == [is_here] * 2
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:
