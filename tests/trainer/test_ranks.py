@@ -265,6 +265,18 @@ def test_alone_nothing_is_done() -> None:
     assert ALONE.explained(RuntimeError("gloo: Connection closed by peer")) is None
 
 
+def test_the_first_weights_come_in_every_order_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broadcast(tensor: torch.Tensor, *, src: int) -> None:
+        assert tensor.is_contiguous() and src == 0
+        tensor.fill_(5)
+
+    monkeypatch.setattr(ranks.dist, "broadcast", broadcast)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+    Ranks(rank=1, num=2, local_rank=1).share_weights(model)
+    assert all((tensor == 5).all() for tensor in model.state_dict().values())
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_each_part_weighs_what_it_has_of_the_batch() -> None:
     """DistributedDataParallel takes the mean of the ranks' gradients; each is that of a mean over its part."""
     ranks, sizes = Ranks(rank=0, num=3, local_rank=0), (3, 2, 0)
