@@ -16,7 +16,7 @@ PACKAGE = ROOT / "hybridnet"
 # What each part may import besides the standard library and itself. The longest matching name decides.
 SHARED = {
     *("hybridnet.errors", "hybridnet.settings", "hybridnet.files", "hybridnet.memory"),
-    *("hybridnet.monitor", "hybridnet.wording"),
+    *("hybridnet.monitor", "hybridnet.processor", "hybridnet.wording"),
 }
 MAY_IMPORT = {
     "hybridnet": {"hybridnet.api"},
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "hybridnet.direct": set(),
     "hybridnet.memory": set(),
     "hybridnet.monitor": set(),
+    "hybridnet.processor": {"torch"},
     "hybridnet.wording": set(),
     "hybridnet.transfer": {"torch"},
     "hybridnet.files": {"hybridnet.direct", "hybridnet.errors"},

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from hybridnet import processor
 from hybridnet.errors import FaultsError
 from hybridnet.memory import keep_large_blocks
 from hybridnet.trainer.ranks import ALONE, Ranks
@@ -120,13 +121,4 @@ def find_precision(name: str, device: torch.device) -> Precision:
 def _is_fast_in_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        # Without these instructions PyTorch emulates bf16, several times slower than float32.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch >= 2.11
-        if any(capabilities.get(name, False) for name in ("amx_bf16", "arm_bf16", "bf16")):
-            return True
-        # Intel's cores with AVX512-FP16 leave bf16 to AMX, which virtual machines may hide: convolutions by VDPBF16PS
-        # then have 0.55 of the speed of float32's. AMD's have twice; older Intel cores with it were not measured.
-        leaves_it_to_amx = "Intel" in capabilities.get("cpu_name", "") and capabilities.get("avx512_fp16", False)
-        return capabilities.get("avx512_bf16", False) and not leaves_it_to_amx
-    return False
+    return device.type == "cpu" and processor.is_fast_in_bf16()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hybridnet import processor
 from hybridnet.model import winograd as module
 from hybridnet.model.backbone.resnet import Conv
 from hybridnet.model.winograd import is_faster, winograd
@@ -25,7 +26,8 @@ def last(x: Tensor) -> Tensor:
 @pytest.fixture(autouse=True)
 def avx512(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever these tests run on."""
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(processor, "has_avx512", lambda: True)
+    monkeypatch.setattr(processor, "halves_products", lambda: False)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
@@ -119,8 +121,15 @@ def test_both_numbers_of_channels_count() -> None:
 def test_products_that_are_slower_are_worth_more(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = torch.zeros(32, 64, 28, 28), last(torch.zeros(64, 64, 3, 3))
     assert not is_faster(x, weight, stride=1)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(processor, "has_avx512", lambda: False)
     assert is_faster(x, weight, stride=1)
+
+
+def test_not_where_products_have_half_the_speed_of_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.zeros(64, 512, 8, 8), last(torch.zeros(512, 512, 3, 3))
+    assert is_faster(x, weight, stride=1)
+    monkeypatch.setattr(processor, "halves_products", lambda: True)
+    assert not is_faster(x, weight, stride=1)
 
 
 def test_where_it_cannot_take_the_place(monkeypatch: pytest.MonkeyPatch) -> None:

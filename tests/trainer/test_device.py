@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from hybridnet import processor
 from hybridnet.errors import Fault, TrainingError
 from hybridnet.trainer import device as module
 from hybridnet.trainer.device import (
@@ -45,28 +46,11 @@ def test_a_device_that_is_not_there_is_refused(name: str, message: str, monkeypa
         find_device(name)
 
 
-INTEL = {"cpu_name": "Intel Xeon", "avx512_bf16": True, "avx512_fp16": True}
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [
-        ({"avx2": True}, "float32"),
-        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "avx512_fp16": False}, "bf16"),
-        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "avx512_fp16": True}, "bf16"),
-        ({"avx512_bf16": True}, "bf16"),
-        ({"arm_bf16": True}, "bf16"),
-        ({**INTEL, "amx_bf16": True}, "bf16"),
-        ({**INTEL, "amx_bf16": False}, "float32"),
-        ({**INTEL, "avx512_fp16": False}, "bf16"),
-        ({**INTEL, "avx512_bf16": False}, "float32"),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("is_fast", "expected"), [(True, "bf16"), (False, "float32")])
 def test_auto_on_a_cpu_is_bf16_only_where_it_is_fast(
-    capabilities: dict[str, bool | str], expected: str, monkeypatch: pytest.MonkeyPatch
+    is_fast: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(processor, "is_fast_in_bf16", lambda: is_fast)
     assert find_precision("auto", CPU).name == expected
 
 

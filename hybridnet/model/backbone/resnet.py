@@ -133,6 +133,8 @@ class Conv(nn.Conv2d):
             return kn2row.kn2row(x, self.weight, stride=stride)
         if winograd.is_faster(x, self.weight, stride=stride):
             return winograd.winograd(x, self.weight)
+        if kn2row.gradient_is_faster(x, self.weight, stride=stride):
+            return kn2row.conv2d(x, self.weight, stride=stride)
         return super().forward(x)
 
     def reset_parameters(self) -> None:

@@ -82,7 +82,7 @@ def test_small_maps_in_channels_last_give_the_same(name: str, randomise: Callabl
         features = model(images.contiguous(memory_format=torch.channels_last))
     assert "_Kn2Row" in {event.key for event in profile.key_averages()}
     expected = plain(images)
-    torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-4, check_stride=False)
+    assert (features - expected).norm() < 1e-4 * expected.norm()
     grad = random_images(*features.shape)
     features.backward(grad)
     expected.backward(grad)
