@@ -44,10 +44,11 @@ class ECA(nn.Module):
             nn.init.zeros_(self.conv.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        means = x.mean(dim=(2, 3)).unsqueeze(1)  # (B, 1, C)
+        # As (B, H, W, C): sums over H and W, here and in the backward, are faster than as (B, C, H, W).
+        pixels = x.permute(0, 2, 3, 1)
+        means = pixels.mean(dim=(1, 2)).unsqueeze(1)  # (B, 1, C)
         gate = self.gain * torch.sigmoid(self.conv(means)).unsqueeze(1)  # (B, 1, 1, C)
-        # As (B, H, W, C): the sums over H and W in the backward are faster than as (B, C, H, W).
-        return (x.permute(0, 2, 3, 1) * gate).permute(0, 3, 1, 2)
+        return (pixels * gate).permute(0, 3, 1, 2)
 
 
 class ECAClassifier(PlainClassifier):

@@ -42,7 +42,8 @@ class PlainClassifier(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """The logits of a last feature map, (B, C, h, w) -> (B, num_classes)."""
-        pooled = features.mean(dim=(2, 3))  # (B, C)
+        # The channels last, so that the gradient is laid out in memory as the features are.
+        pooled = features.permute(0, 2, 3, 1).mean(dim=(1, 2))  # (B, C)
         return self.fc(self.dropout(pooled))
 
     def first_stages(self, num: int) -> list[nn.Module]:
