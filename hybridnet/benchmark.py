@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +17,11 @@ from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, output_folder, shortened, write_json, write_text
 from hybridnet.measure import report
 from hybridnet.measure.claims import Claim, claims
-from hybridnet.measure.comparison import Comparison, Measurement, Subject
+from hybridnet.measure.comparison import Comparison, Key, Measurement, Subject
 from hybridnet.measure.feed import Feed, measure_feed
-from hybridnet.measure.report import Key, Size
+from hybridnet.measure.goals import Goal, goals
+from hybridnet.measure.report import Size
+from hybridnet.measure.textbook import Textbook
 from hybridnet.measure.works import SIZED, TASKS, Case, Task, count_macs, count_parameters
 from hybridnet.settings import Count, Positive, Seed, checked
 from hybridnet.trainer.compilation import CompileMode
@@ -45,6 +48,7 @@ def benchmark(
     compile: Sequence[CompileMode],
     claims: bool,
     data: Data | None,
+    textbook: bool,
     seed: Seed,
     out: str,
 ) -> None:
@@ -67,6 +71,7 @@ def benchmark(
             is never compiled, is measured once.
         claims: also compare what the guide compares.
         data: also train on these and compare with the same loop on one batch of them.
+        textbook: on a CPU, also compare with the training loop of the tutorials, on the same files.
         seed: of weights and pictures.
         out: folder for the results; it is made if it is missing.
 
@@ -92,7 +97,7 @@ def benchmark(
     try:
         bench.measure()
         if data is not None:
-            bench.feed(data, cases[0])
+            bench.feed(data, cases[0], textbook=textbook and first.device.type == "cpu")
     finally:  # also what was complete at Ctrl-C
         gc.unfreeze()
         if bench.results:
@@ -149,7 +154,7 @@ class Benchmark:
                 self.claims.setdefault((claim, batch_size), {})[task] = found
                 yield
 
-    def feed(self, data: Data, case: Case) -> None:
+    def feed(self, data: Data, case: Case, *, textbook: bool) -> None:
         """Train on data, with a model that is hard to feed."""
         first = next(iter(self.comparison.trainers.values()))
         data.setup(device=first.device, track=track)
@@ -157,7 +162,10 @@ class Benchmark:
             model = case.build(trainer, num_classes=len(data.classes))
             rounds, seconds = self.comparison.rounds, 10 * self.comparison.seconds
             cfg = case.configuration()
-            self.feeds[mode] = measure_feed(trainer, model, data, cfg, rounds=rounds, seconds=seconds)
+            with _textbook(data, case) if textbook else nullcontext() as rival:
+                self.feeds[mode] = measure_feed(
+                    trainer, model, data, cfg, rounds=rounds, seconds=seconds, textbook=rival
+                )
 
     def write(self, folder: Path, described: Mapping[str, Any]) -> None:
         """Print and write what was found."""
@@ -179,6 +187,7 @@ class Benchmark:
                 for (claim, number), of in self.claims.items()
             ],
             "feed": {mode: feed._asdict() for mode, feed in self.feeds.items()},
+            "goals": [goal._asdict() for goal in self.goals()],
         }
         write_json(folder / "benchmark.json", content)
         name = described["device_name"]
@@ -186,12 +195,33 @@ class Benchmark:
         names = [str(shortened(folder / f"benchmark.{kind}")) for kind in ("csv", "json", "png")]
         show(f"wrote {', '.join(names)}")
 
+    def goals(self) -> list[Goal]:
+        """What this kind of device is to reach, and does."""
+        is_gpu = self.comparison.device.type == "cuda"
+        return goals(self.results, self.feeds, modes=self.modes, is_gpu=is_gpu)
+
     def _tables(self, where: str) -> Iterator[Table]:
         yield from report.tables(self.results, self.sizes, where=where)
         if self.claims:
             yield report.claims_table(self.claims)
         if self.feeds:
             yield report.feed_table(self.feeds)
+        yield report.goals_table(self.goals())
+
+
+def _textbook(data: Data, case: Case) -> Textbook:
+    """On the training pictures of data, with the model as it is written, in float32.
+
+    Raises:
+        InputError: for data that are no files.
+    """
+    files = getattr(data.train, "files", None)
+    if files is None:
+        hint = "set textbook=false"
+        raise InputError(Fault("data without files", "textbook=true", "the textbook loop reads files", hint))
+    model = case.blueprint(num_classes=len(data.classes))
+    labels = data.train.labels.tolist()
+    return Textbook(files, labels, model, image_size=data.image_size, batch_size=data.batch_size)
 
 
 def _cases(models: Sequence[str], sizes: Sequence[str], image_size: int, overrides: tuple[str, ...]) -> Iterator[Case]:

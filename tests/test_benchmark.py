@@ -39,13 +39,15 @@ def start(*overrides: str) -> None:
 
 def test_command_measures_prints_and_writes(command: Callable[..., Any], stripes: Path, tmp_path: Path) -> None:
     pair = [f"data.metadata={stripes / 'metadata.csv'}", f"data.label2id={stripes / 'label2id.json'}"]
-    small = ["data=metadata", *pair, "data.image_size=64", "data.batch_size=6"]
+    small = ["data=metadata", *pair, "data.image_size=64", "data.batch_size=6", "textbook=true"]
     result = command("-m", "hybridnet.benchmark", *TINY, "models=[hybrid]", "sizes=[lite]", *small)
     assert (result.returncode, result.stderr) == (0, "")
     for words in (
         "training, batch 2, 64×64, cpu in float32",
         "BoTLinear is faster than BoT",
         "the training loop, images/s",
+        "textbook loop",
+        "what the project wants to reach",
     ):
         assert words in result.stdout
     assert result.stdout.splitlines()[-1] == "wrote out/benchmark.csv, out/benchmark.json, out/benchmark.png"
@@ -58,6 +60,9 @@ def test_command_measures_prints_and_writes(command: Callable[..., Any], stripes
     content = read_json(tmp_path / "out" / "benchmark.json")
     assert content["environment"]["precision"] == "float32" and content["environment"]["device"] == "cpu"
     assert len(content["results"]) == 2 and len(content["claims"]) == 6 and content["feed"]["auto"]["steps"] == 3
+    textbook = content["goals"][1]
+    assert textbook["text"] == "training on the data, × the textbook loop" and textbook["found"][0] > 0
+    assert textbook["found"] == content["feed"]["auto"]["against_textbook"]
     with Image.open(tmp_path / "out" / "benchmark.png") as image:
         assert image.width > 1200 and image.height > 400
 

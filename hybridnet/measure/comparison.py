@@ -42,6 +42,16 @@ class Measurement:
     note: str = ""
 
 
+class Key(NamedTuple):
+    """What was measured."""
+
+    subject: Subject
+    batch_size: int
+
+
+Results = Mapping[Key, Mapping[Task, Measurement]]
+
+
 class Comparison:
     """Compares subjects with the first of them.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice, repeat
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from hybridnet import config
 from hybridnet.measure.rounds import Spread
+from hybridnet.measure.textbook import Textbook
 from hybridnet.recorder import NoRecorder
 from hybridnet.trainer.checkpoints import Checkpoints
 from hybridnet.trainer.evaluator import nothing
@@ -23,12 +25,23 @@ from hybridnet.trainer.supervised import Trainer
 
 
 class Feed(NamedTuple):
-    """Pictures per second from the data and from one batch, and the one as a share of the other, round by round."""
+    """Pictures per second, and how they compare round by round.
+
+    Attributes:
+        real: from the data.
+        resident: from one batch.
+        share: the one of the other.
+        steps: of each measurement.
+        textbook: by the loop of the tutorials; None where it was not asked.
+        against_textbook: how many times as fast the data are here.
+    """
 
     real: Spread
     resident: Spread
     share: Spread
     steps: int
+    textbook: Spread | None = None
+    against_textbook: Spread | None = None
 
 
 class _Limited:
@@ -57,7 +70,14 @@ class _OneBatch(_Limited):
 
 
 def measure_feed(
-    trainer: Trainer, model: nn.Module, data: Batches, cfg: config.DictConfig, *, rounds: int, seconds: float
+    trainer: Trainer,
+    model: nn.Module,
+    data: Batches,
+    cfg: config.DictConfig,
+    *,
+    rounds: int,
+    seconds: float,
+    textbook: Textbook | None = None,
 ) -> Feed:
     """Train in the trainer's own loop, on the data and on one batch of them, in interleaved rounds.
 
@@ -68,6 +88,7 @@ def measure_feed(
         cfg: with an optimizer and a scheduler.
         rounds: each of them one part of an epoch of either.
         seconds: that such a part lasts at least, if the epoch is long enough.
+        textbook: also asked in every round; None for not.
     """
     optimizer = config.build(cfg.optimizer)(model)
     training = trainer.begin(model, optimizer=optimizer, scheduler=config.build(cfg.scheduler)(optimizer, 10**6))
@@ -84,15 +105,25 @@ def measure_feed(
     num_steps = min(whole, max(few, num_steps))
     real, resident = _Limited(data, num_steps), _OneBatch(data, num_steps, batch)
     seconds_of(real)
-    times: dict[Any, list[float]] = {real: [], resident: []}
+    calls = {"real": partial(seconds_of, real), "resident": partial(seconds_of, resident)}
+    if textbook is not None:
+        calls["textbook"] = partial(textbook.seconds_per_image, num_steps)
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds):
-        for fed in (real, resident)[:: -1 if number % 2 else 1]:
-            times[fed].append(seconds_of(fed))
+        for name, call in list(calls.items())[:: -1 if number % 2 else 1]:
+            times[name].append(call())
+    rates = {name: Spread.of([1 / value for value in values]) for name, values in times.items()}
+    ahead = {
+        name: Spread.of([theirs / own for own, theirs in zip(times["real"], values, strict=True)])
+        for name, values in times.items()
+    }
     return Feed(
-        Spread.of([1 / value for value in times[real]]),
-        Spread.of([1 / value for value in times[resident]]),
-        Spread.of([theirs / own for own, theirs in zip(times[real], times[resident], strict=True)]),
+        rates["real"],
+        rates["resident"],
+        ahead["resident"],
         num_steps,
+        textbook=rates.get("textbook"),
+        against_textbook=ahead.get("textbook"),
     )
 
 

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from hybridnet import drawing, figures
 from hybridnet.measure.claims import Claim
-from hybridnet.measure.comparison import Measurement, Subject
+from hybridnet.measure.comparison import Key, Measurement, Results, Subject
 from hybridnet.measure.feed import Feed
+from hybridnet.measure.goals import Goal
 from hybridnet.measure.rounds import Spread
 from hybridnet.measure.works import TASKS, Case, Task
 
@@ -29,14 +30,6 @@ class Size(NamedTuple):
     macs: int
 
 
-class Key(NamedTuple):
-    """What a row is about."""
-
-    subject: Subject
-    batch_size: int
-
-
-Results = Mapping[Key, Mapping[Task, Measurement]]
 ClaimResults = Mapping[tuple[Claim, int], Mapping[Task, Measurement]]
 
 
@@ -114,6 +107,22 @@ def feed_table(feeds: Mapping[str, Feed]) -> Table:
         rates = [f"{feed.real.median:,.1f}", f"{feed.resident.median:,.1f}"]
         low, high = f"{feed.share.low:.1%}", f"{feed.share.high:.1%}"
         table.add_row(mode, str(feed.steps), *rates, f"{feed.share.median:.1%} ({low}-{high})")
+    for feed in feeds.values():
+        if feed.textbook is not None:
+            faster = f"{_interval(feed.against_textbook)} × that"
+            table.add_row("textbook loop", str(feed.steps), f"{feed.textbook.median:,.1f}", "", faster)
+    return table
+
+
+def goals_table(goals: Iterable[Goal]) -> Table:
+    """What was reached of the goals."""
+    table = _table("what the project wants to reach, and what this machine does (median, quartiles)")
+    table.add_column("goal")
+    table.add_column("at least", justify="right", no_wrap=True)
+    table.add_column("here", justify="right")
+    for goal in goals:
+        here = f"not measured: {goal.how}" if goal.found is None else _interval(goal.found)
+        table.add_row(goal.text, f"{goal.wanted:,g}", here if goal.is_reached is not False else f"{here}, not reached")
     return table
 
 

@@ -10,9 +10,10 @@ from PIL import Image
 from rich.console import Console
 
 from hybridnet.measure.claims import Claim
-from hybridnet.measure.comparison import OUT_OF_MEMORY, Measurement, Subject
+from hybridnet.measure.comparison import OUT_OF_MEMORY, Key, Measurement, Results, Subject
 from hybridnet.measure.feed import Feed
-from hybridnet.measure.report import Key, Results, Size, claims_table, columns, csv_rows, draw, feed_table, tables
+from hybridnet.measure.goals import Goal
+from hybridnet.measure.report import Size, claims_table, columns, csv_rows, draw, feed_table, goals_table, tables
 from hybridnet.measure.rounds import Series, Spread
 from hybridnet.measure.works import Case
 
@@ -80,3 +81,21 @@ def test_picture(results: Results, tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.png") as image:
         assert image.width > 1200 and image.height > 400
         assert len(image.convert("RGB").getcolors(10**6)) > 50
+
+
+def test_the_textbook_loop_stands_below_the_data() -> None:
+    whole, half = Spread(100, 99, 101), Spread(50, 49, 51)
+    feed = Feed(whole, whole, Spread(1, 1, 1), 6, textbook=half, against_textbook=Spread(2, 1.9, 2.1))
+    lines = [line.split() for line in text(feed_table({"off": feed})).splitlines()]
+    assert ["textbook", "loop", "6", "50.0", "2.00", "(1.90-2.10)", "×", "that"] in lines
+
+
+def test_goals_say_what_was_reached_and_how_to_measure_the_rest() -> None:
+    goals = [
+        Goal("first", 2.8, Spread(2.9, 2.8, 3), "a"),
+        Goal("second", 15_000, Spread(14_000, 13_000, 15_000), "b"),
+        Goal("third", 0.98, None, "data=…"),
+    ]
+    shown = " ".join(text(goals_table(goals)).split())
+    assert "first 2.8 2.90 (2.80-3.00) second 15,000" in shown and "14000.00 (13000.00-15000.00), not reached" in shown
+    assert "third 0.98 not measured: data=…" in shown

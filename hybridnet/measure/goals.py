@@ -1,0 +1,78 @@
+"""The figures that this project wants to reach, beside those of the machine at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from hybridnet.measure.comparison import Results
+from hybridnet.measure.feed import Feed
+from hybridnet.measure.rounds import Spread
+
+BATCH, LARGE_BATCH = 32, 256
+WITH_DATA = "data=… measures it"
+
+
+class Goal(NamedTuple):
+    """A figure to be reached.
+
+    Attributes:
+        text: what of.
+        wanted: at least so much.
+        found: here; None where it was not measured.
+        how: what measures it.
+    """
+
+    text: str
+    wanted: float
+    found: Spread | None
+    how: str
+
+    @property
+    def is_reached(self) -> bool | None:
+        """By the median; None where it was not measured."""
+        return None if self.found is None else self.found.median >= self.wanted
+
+
+def goals(results: Results, feeds: Mapping[str, Feed], *, modes: Sequence[str], is_gpu: bool) -> list[Goal]:
+    """Those of a CPU, or of a GPU (an H100).
+
+    Args:
+        results: of the models.
+        feeds: of the data, by mode.
+        modes: of the step; the first one is what the models' speeds are relative to.
+        is_gpu: whether a CUDA GPU was measured.
+    """
+    share, rate, textbook = (_best(feeds.values(), name) for name in ("share", "real", "against_textbook"))
+    if not is_gpu:
+        hybrid = _speed(results, "hybrid", BATCH, modes[:1])
+        how = f"models=[hybrid] sizes=[full] batch_sizes=[{BATCH}]"
+        return [
+            Goal("training on the data, × the same loop on one batch", 0.98, share, WITH_DATA),
+            Goal("training on the data, × the textbook loop", 2.8, textbook, "data=… textbook=true"),
+            Goal(f"hybrid's training step, × plain's, batch {BATCH}", 0.88, hybrid, how),
+        ]
+    recorded = _speed(results, "plain", BATCH, modes[1:]) if modes[0] == "off" else None
+    how = f"compile=[off,graph] batch_sizes=[{BATCH}]"
+    return [
+        Goal("training on the data, × the same loop on one batch", 0.95, share, WITH_DATA),
+        Goal(f"training on the data, images/s (plain, batch {LARGE_BATCH})", 15_000, rate, WITH_DATA),
+        Goal(f"plain's training step, × operation by operation, batch {BATCH}", 2.5, recorded, how),
+    ]
+
+
+def _best(feeds: Iterable[Feed], name: str) -> Spread | None:
+    found = [spread for feed in feeds if (spread := getattr(feed, name)) is not None]
+    return max(found, key=lambda spread: spread.median, default=None)
+
+
+def _speed(results: Results, model: str, batch_size: int, modes: Sequence[str]) -> Spread | None:
+    """The fastest mode's, against plain in the first one; of a model that has two sizes, the full one's."""
+    speeds = [
+        tasks["training"].speed
+        for (subject, size), tasks in results.items()
+        if (subject.case.model, size) == (model, batch_size)
+        and (subject.case.size in ("full", None) and subject.mode in modes)
+        and ("training" in tasks and tasks["training"].speed is not None)
+    ]
+    return max(speeds, key=lambda speed: speed.median, default=None)

@@ -1,0 +1,57 @@
+"""The goals of a CPU and of a GPU, from what was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from hybridnet.measure.comparison import Key, Measurement, Results, Subject
+from hybridnet.measure.feed import Feed
+from hybridnet.measure.goals import Goal, goals
+from hybridnet.measure.rounds import Series, Spread
+from hybridnet.measure.works import Case
+
+PLAIN, LITE, FULL = Case("plain", None, 224), Case("hybrid", "lite", 224), Case("hybrid", "full", 224)
+ONE = Spread(1, 1, 1)
+
+
+def measured(speed: float | None) -> dict[str, Measurement]:
+    spread = None if speed is None else Spread(speed, speed, speed)
+    return {"training": Measurement(Series([1.0], [1.0]), speed=spread)}
+
+
+def values(found: list[Goal]) -> list[float | None]:
+    return [goal.found and goal.found.median for goal in found]
+
+
+@pytest.fixture
+def results() -> Results:
+    return {
+        Key(Subject(PLAIN, "off"), 32): measured(None),
+        Key(Subject(PLAIN, "graph"), 32): measured(2.6),
+        Key(Subject(PLAIN, "graph"), 256): measured(9.0),
+        Key(Subject(LITE, "off"), 32): measured(0.97),
+        Key(Subject(FULL, "off"), 32): measured(0.9),
+        Key(Subject(FULL, "off"), 1): measured(0.5),
+        Key(Subject(FULL, "graph"), 32): measured(1.9),
+    }
+
+
+def test_of_a_cpu(results: Results) -> None:
+    feed = Feed(Spread(60, 59, 61), ONE, Spread(0.97, 0.96, 0.98), 6, ONE, Spread(2.9, 2.8, 3))
+    found = goals(results, {"off": feed}, modes=["off"], is_gpu=False)
+    assert values(found) == [0.97, 2.9, 0.9]
+    assert [goal.is_reached for goal in found] == [False, True, True]
+
+
+def test_of_a_gpu(results: Results) -> None:
+    """The fastest way of a step counts, against operation by operation."""
+    feeds = {"off": Feed(Spread(9e3, 9e3, 9e3), ONE, ONE, 6), "graph": Feed(Spread(16e3, 16e3, 16e3), ONE, ONE, 6)}
+    found = goals(results, feeds, modes=["off", "graph"], is_gpu=True)
+    assert values(found) == [1, 16_000, 2.6]
+
+
+def test_what_was_not_measured_is_left_open(results: Results) -> None:
+    assert values(goals({}, {}, modes=["off"], is_gpu=False)) == [None] * 3
+    found = goals(results, {}, modes=["graph", "off"], is_gpu=True)
+    assert values(found) == [None] * 3, "nothing is relative to operation by operation"
+    assert [goal.is_reached for goal in found] == [None] * 3 and all(goal.how for goal in found)
