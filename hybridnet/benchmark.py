@@ -21,7 +21,7 @@ from hybridnet.measure.comparison import Comparison, Key, Measurement, Subject
 from hybridnet.measure.feed import Feed, measure_feed
 from hybridnet.measure.goals import Goal, goals
 from hybridnet.measure.report import Size
-from hybridnet.measure.textbook import Textbook
+from hybridnet.measure.textbook import Textbook, published
 from hybridnet.measure.works import SIZED, TASKS, Case, Task, count_macs, count_parameters
 from hybridnet.settings import Count, Positive, Seed, checked
 from hybridnet.trainer.compilation import CompileMode
@@ -210,7 +210,7 @@ class Benchmark:
 
 
 def _textbook(data: Data, case: Case) -> Textbook:
-    """On the training pictures of data, with the model as it is written, in float32.
+    """On the training pictures of data, with torchvision's network of the same architecture.
 
     Raises:
         InputError: for data that are no files.
@@ -219,7 +219,9 @@ def _textbook(data: Data, case: Case) -> Textbook:
     if files is None:
         hint = "set textbook=false"
         raise InputError(Fault("data without files", "textbook=true", "the textbook loop reads files", hint))
-    model = case.blueprint(num_classes=len(data.classes))
+    num_classes = len(data.classes)
+    backbone = case.configuration().model.backbone
+    model = published(case.blueprint(num_classes=num_classes), backbone, num_classes=num_classes)
     labels = data.train.labels.tolist()
     return Textbook(files, labels, model, image_size=data.image_size, batch_size=data.batch_size)
 

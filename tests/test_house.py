@@ -101,7 +101,7 @@ MAY_IMPORT = {
     | {"torch", "numpy", "rich", "hybridnet.config", "hybridnet.experiment"}
     | {"hybridnet.drawing", "hybridnet.figures"}
     | {"hybridnet.measure", "hybridnet.recorder", "hybridnet.trainer"},
-    "hybridnet.measure.textbook": SHARED | {"torch", "torchvision", "PIL"},
+    "hybridnet.measure.textbook": SHARED | {"torch", "torchvision", "PIL", "hybridnet.model.backbone"},
     "hybridnet.parts": SHARED
     | {"torch", "hybridnet.config", "hybridnet.data.progress", "hybridnet.experiment", "hybridnet.inference"}
     | {"hybridnet.logger", "hybridnet.signals", "hybridnet.sweep.record", "hybridnet.trainer"},

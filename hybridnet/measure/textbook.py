@@ -6,11 +6,11 @@ import copy
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+from torchvision.models import resnet
 
 from hybridnet.errors import Fault, TrainingError
+from hybridnet.model.backbone import resnet as ours
 
 NUM_WORKERS = 2
 WARM_UPS = 5  # steps: in a pause the workers make two batches each
@@ -80,6 +82,20 @@ class Textbook:
         except (EOFError, OSError) as error:
             fault = Fault("ended process", "textbook=true", "the textbook loop did not go on", "textbook=false")
             raise TrainingError(fault) from error
+
+
+def published(model: nn.Module, backbone: Mapping[str, Any], *, num_classes: int) -> nn.Module:
+    """torchvision's network of the same architecture, which the tutorials train; `model` itself where it has none.
+
+    Args:
+        model: plain.
+        backbone: its settings.
+        num_classes: of the network.
+    """
+    if not isinstance(model.backbone, ours.ResNet) or backbone["stem"] != "imagenet":
+        return model
+    block = {"basic": resnet.BasicBlock, "bottleneck": resnet.Bottleneck}[backbone["block"]]
+    return resnet.ResNet(block, list(backbone["layers"]), num_classes=num_classes)
 
 
 class Pictures(Dataset):

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch import nn
 
 from hybridnet.errors import TrainingError
-from hybridnet.measure.textbook import WARM_UPS, Pictures, Textbook, serve
+from hybridnet.measure.textbook import WARM_UPS, Pictures, Textbook, published, serve
+from hybridnet.measure.works import Case
 
 LABELS = [0, 1, 0, 1, 0]
 
@@ -49,6 +51,21 @@ def test_pictures_are_read_as_the_tutorials_do(files: list[Path]) -> None:
     assert (image.shape, image.dtype, label) == ((3, 8, 12), torch.float32, 1)
     expected = (150 / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     torch.testing.assert_close(image[:, 4, 6], expected)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_the_network_is_torchvisions(name: str) -> None:
+    case = Case("plain", None, 64, overrides=(f"model/backbone={name}",))
+    backbone = case.configuration().model.backbone
+    model = published(case.blueprint(num_classes=3), backbone, num_classes=3)
+    shapes = {key: value.shape for key, value in torchvision.models.get_model(name, num_classes=3).state_dict().items()}
+    assert {key: value.shape for key, value in model.state_dict().items()} == shapes
+
+
+def test_where_torchvision_has_none_it_is_the_model_itself() -> None:
+    case = Case("plain", None, 64, overrides=("model.stem=small",))
+    model = case.blueprint(num_classes=3)
+    assert published(model, case.configuration().model.backbone, num_classes=3) is model
 
 
 class Asking:
