@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.table import Table
 
-from hybridnet import config, environment
+from hybridnet import config, environment, experiment
 from hybridnet.console import show, track, wide_console
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, output_folder, shortened, write_json, write_text
@@ -21,7 +21,6 @@ from hybridnet.measure.comparison import Comparison, Key, Measurement, Subject
 from hybridnet.measure.feed import Feed, measure_feed
 from hybridnet.measure.goals import Goal, goals
 from hybridnet.measure.report import Size
-from hybridnet.measure.textbook import Textbook, published
 from hybridnet.measure.works import SIZED, TASKS, Case, Task, count_macs, count_parameters
 from hybridnet.settings import Count, Positive, Seed, checked
 from hybridnet.trainer.compilation import CompileMode
@@ -71,18 +70,23 @@ def benchmark(
             is never compiled, is measured once.
         claims: also compare what the guide compares.
         data: also train on these and compare with the same loop on one batch of them.
-        textbook: on a CPU, also compare with the training loop of the tutorials, on the same files.
+        textbook: also compare with the training loop of the tutorials, on the files of the data; on a CPU.
         seed: of weights and pictures.
         out: folder for the results; it is made if it is missing.
 
     Raises:
-        InputError: for a model, mode or folder that cannot be used, before anything is measured.
+        InputError: for a model, mode, table or folder that cannot be used, before anything is measured.
     """
     seed_everything(seed)
     extra = tuple(overrides)
     cases = list(_cases(models, sizes, image_size, extra))
     trainers = {mode: _trainer(mode, trainer) for mode in _required(compile, "compile")}
     first = trainers[compile[0]]
+    if textbook and (data is None or first.device.type != "cpu"):
+        cause = "the textbook loop trains on data, on a CPU"
+        raise InputError(Fault("missing setting", "textbook=true", cause, "data=synthetic trainer.device=cpu"))
+    if data is not None:
+        experiment.require_files_of(data)
     if batch_sizes == "auto":
         batch_sizes = AUTO_BATCH_SIZES.get(first.device.type, [1, 32])
     bench = Benchmark(
@@ -97,7 +101,7 @@ def benchmark(
     try:
         bench.measure()
         if data is not None:
-            bench.feed(data, cases[0], textbook=textbook and first.device.type == "cpu")
+            bench.feed(data, cases[0], textbook=textbook)
     finally:  # also what was complete at Ctrl-C
         gc.unfreeze()
         if bench.results:
@@ -162,9 +166,9 @@ class Benchmark:
             model = case.build(trainer, num_classes=len(data.classes))
             rounds, seconds = self.comparison.rounds, 10 * self.comparison.seconds
             cfg = case.configuration()
-            with _textbook(data, case) if textbook else nullcontext() as rival:
+            with _textbook(data, case) if textbook else nullcontext() as timed:
                 self.feeds[mode] = measure_feed(
-                    trainer, model, data, cfg, rounds=rounds, seconds=seconds, textbook=rival
+                    trainer, model, data, cfg, rounds=rounds, seconds=seconds, textbook=timed
                 )
 
     def write(self, folder: Path, described: Mapping[str, Any]) -> None:
@@ -197,8 +201,7 @@ class Benchmark:
 
     def goals(self) -> list[Goal]:
         """What this kind of device is to reach, and does."""
-        is_gpu = self.comparison.device.type == "cuda"
-        return goals(self.results, self.feeds, modes=self.modes, is_gpu=is_gpu)
+        return goals(self.results, self.feeds, modes=self.modes, device=self.comparison.device.type)
 
     def _tables(self, where: str) -> Iterator[Table]:
         yield from report.tables(self.results, self.sizes, where=where)
@@ -206,24 +209,28 @@ class Benchmark:
             yield report.claims_table(self.claims)
         if self.feeds:
             yield report.feed_table(self.feeds)
-        yield report.goals_table(self.goals())
+        if found := self.goals():
+            yield report.goals_table(found)
 
 
-def _textbook(data: Data, case: Case) -> Textbook:
-    """On the training pictures of data, with torchvision's network of the same architecture.
+@contextmanager
+def _textbook(data: Data, case: Case) -> Iterator[Callable[[int], float]]:
+    """The seconds per picture of so many steps on the data's files, with torchvision's network of the architecture.
 
     Raises:
         InputError: for data that are no files.
     """
-    files = getattr(data.train, "files", None)
-    if files is None:
-        hint = "set textbook=false"
+    from hybridnet.measure.textbook import Textbook, published  # torchvision is not needed to find a fault
+
+    if not hasattr(data.train, "files"):
+        hint = "leave textbook out"
         raise InputError(Fault("data without files", "textbook=true", "the textbook loop reads files", hint))
     num_classes = len(data.classes)
     backbone = case.configuration().model.backbone
     model = published(case.blueprint(num_classes=num_classes), backbone, num_classes=num_classes)
-    labels = data.train.labels.tolist()
-    return Textbook(files, labels, model, image_size=data.image_size, batch_size=data.batch_size)
+    files, labels = data.train.files, data.train.labels.tolist()
+    with Textbook(files, labels, model, image_size=data.image_size, batch_size=data.batch_size) as textbook:
+        yield textbook.seconds_per_image
 
 
 def _cases(models: Sequence[str], sizes: Sequence[str], image_size: int, overrides: tuple[str, ...]) -> Iterator[Case]:

@@ -62,6 +62,16 @@ def check(cfg: DictConfig, *, defaults: DictConfig | None = None) -> nn.Module:
     return model
 
 
+def require_files_of(data: Data) -> None:
+    """Find what the data would miss when they are read; somebody's own need not know.
+
+    Raises:
+        InputError: with all that is missing.
+    """
+    if hasattr(data, "require_files"):
+        data.require_files()
+
+
 def require_files(cfg: DictConfig) -> None:
     """Find what a new run would miss when it begins to read: the tables, or their source, and the first weights.
 
@@ -70,8 +80,7 @@ def require_files(cfg: DictConfig) -> None:
     """
     data, faults = config.build(cfg.data), []
     with collected(faults):
-        if hasattr(data, "require_files"):  # somebody's own data may have none
-            data.require_files()
+        require_files_of(data)
     with collected(faults):
         _blueprint_of(cfg).backbone.require_weights()
     if faults:

@@ -11,18 +11,17 @@ import torch
 def is_fast_in_bf16() -> bool:
     """Whether bf16 is faster than float32; without instructions for it PyTorch emulates it, several times slower."""
     capabilities = _capabilities()
-    if any(capabilities.get(name, False) for name in ("amx_bf16", "arm_bf16", "bf16")):
-        return True
+    has_other = any(capabilities.get(name, False) for name in ("amx_bf16", "arm_bf16", "bf16"))
+    return has_other or is_fast_in_bf16_by_avx512()
+
+
+def is_fast_in_bf16_by_avx512() -> bool:
+    """Whether it is, and by AVX-512's own instructions (VDPBF16PS), not in tiles (AMX)."""
+    capabilities = _capabilities()
     # Intel's cores with AVX512-FP16 leave bf16 to AMX, which virtual machines may hide: convolutions by VDPBF16PS
     # then have 0.55 of the speed of float32's. AMD's have twice; older Intel cores with it were not measured.
     leaves_it_to_amx = "Intel" in _name() and capabilities.get("avx512_fp16", False)
-    return capabilities.get("avx512_bf16", False) and not leaves_it_to_amx
-
-
-def has_bf16_in_avx512() -> bool:
-    """Whether bf16 is multiplied by AVX-512's own instructions, not in tiles (AMX)."""
-    capabilities = _capabilities()
-    return has_avx512() and capabilities.get("avx512_bf16", False) and not capabilities.get("amx_bf16", False)
+    return capabilities.get("avx512_bf16", False) and not (leaves_it_to_amx or capabilities.get("amx_bf16", False))
 
 
 def has_avx512() -> bool:

@@ -98,6 +98,8 @@ def test_what_is_complete_is_kept_when_the_user_stops(
         ("image_size=16", "image too small"),
         ("out=/dev/null/here", "unusable folder in out=/dev/null/here"),
         ("overrides=[model.heads=8]", "model.heads"),
+        ("textbook=true", "missing setting in textbook=true: the textbook loop trains on data, on a CPU"),
+        ("data=metadata", "missing file in data.metadata="),
     ],
 )
 def test_what_cannot_be_measured_is_told_before(override: str, message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice, repeat
 from typing import Any, NamedTuple
@@ -13,7 +13,6 @@ from torch import nn
 
 from hybridnet import config
 from hybridnet.measure.rounds import Spread
-from hybridnet.measure.textbook import Textbook
 from hybridnet.recorder import NoRecorder
 from hybridnet.trainer.checkpoints import Checkpoints
 from hybridnet.trainer.evaluator import nothing
@@ -32,6 +31,7 @@ class Feed(NamedTuple):
         resident: from one batch.
         share: the one of the other.
         steps: of each measurement.
+        batch_size: pictures in a step.
         textbook: by the loop of the tutorials; None where it was not asked.
         against_textbook: how many times as fast the data are here.
     """
@@ -40,6 +40,7 @@ class Feed(NamedTuple):
     resident: Spread
     share: Spread
     steps: int
+    batch_size: int
     textbook: Spread | None = None
     against_textbook: Spread | None = None
 
@@ -77,7 +78,7 @@ def measure_feed(
     *,
     rounds: int,
     seconds: float,
-    textbook: Textbook | None = None,
+    textbook: Callable[[int], float] | None = None,
 ) -> Feed:
     """Train in the trainer's own loop, on the data and on one batch of them, in interleaved rounds.
 
@@ -88,7 +89,8 @@ def measure_feed(
         cfg: with an optimizer and a scheduler.
         rounds: each of them one part of an epoch of either.
         seconds: that such a part lasts at least, if the epoch is long enough.
-        textbook: also asked in every round; None for not.
+        textbook: another loop on the same pictures, also timed in every round: takes a number of steps and tells the
+            seconds per picture.
     """
     optimizer = config.build(cfg.optimizer)(model)
     training = trainer.begin(model, optimizer=optimizer, scheduler=config.build(cfg.scheduler)(optimizer, 10**6))
@@ -107,7 +109,7 @@ def measure_feed(
     seconds_of(real)
     calls = {"real": partial(seconds_of, real), "resident": partial(seconds_of, resident)}
     if textbook is not None:
-        calls["textbook"] = partial(textbook.seconds_per_image, num_steps)
+        calls["textbook"] = partial(textbook, num_steps)
     times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds):
         for name, call in list(calls.items())[:: -1 if number % 2 else 1]:
@@ -122,6 +124,7 @@ def measure_feed(
         rates["resident"],
         ahead["resident"],
         num_steps,
+        len(batch),
         textbook=rates.get("textbook"),
         against_textbook=ahead.get("textbook"),
     )

@@ -109,8 +109,7 @@ def feed_table(feeds: Mapping[str, Feed]) -> Table:
         table.add_row(mode, str(feed.steps), *rates, f"{feed.share.median:.1%} ({low}-{high})")
     for feed in feeds.values():
         if feed.textbook is not None:
-            faster = f"{_interval(feed.against_textbook)} × that"
-            table.add_row("textbook loop", str(feed.steps), f"{feed.textbook.median:,.1f}", "", faster)
+            table.add_row("textbook loop", str(feed.steps), f"{feed.textbook.median:,.1f}", "", "")
     return table
 
 
@@ -122,7 +121,7 @@ def goals_table(goals: Iterable[Goal]) -> Table:
     table.add_column("here", justify="right")
     for goal in goals:
         here = f"not measured: {goal.how}" if goal.found is None else _interval(goal.found)
-        table.add_row(goal.text, f"{goal.wanted:,g}", here if goal.is_reached is not False else f"{here}, not reached")
+        table.add_row(goal.text, f"{goal.wanted:,g}", f"{here}, not reached" if goal.is_reached is False else here)
     return table
 
 
@@ -190,4 +189,5 @@ def _memory_cells(found: Measurement) -> list[str]:
 
 
 def _interval(spread: Spread) -> str:
-    return f"{spread.median:.2f} ({spread.low:.2f}-{spread.high:.2f})"
+    median, low, high = (f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" for value in spread)
+    return f"{median} ({low}-{high})"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from PIL import Image
@@ -53,11 +53,11 @@ class Textbook:
         context = multiprocessing.get_context("spawn")  # a forked one would have this one's memory settings
         self._connection, theirs = context.Pipe()
         # Copied, because another process is given the same memory, not its content.
-        arguments = (theirs, Pictures(files, labels, image_size), copy.deepcopy(model), batch_size)
+        arguments = (theirs, ImageFiles(files, labels, image_size), copy.deepcopy(model), batch_size)
         self._process = context.Process(target=serve, args=arguments)
         self._theirs = theirs
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Textbook:
         self._process.start()
         self._theirs.close()  # or its end would not be seen
         return self
@@ -66,7 +66,8 @@ class Textbook:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._connection.close()
-        self._process.join(timeout=10)
+        if error is None:
+            self._process.join(timeout=10)
         self._process.kill()
         self._process.join()
 
@@ -98,7 +99,7 @@ def published(model: nn.Module, backbone: Mapping[str, Any], *, num_classes: int
     return resnet.ResNet(block, list(backbone["layers"]), num_classes=num_classes)
 
 
-class Pictures(Dataset):
+class ImageFiles(Dataset):
     """As torchvision's `ImageFolder` reads them, with the transforms of its ImageNet example."""
 
     def __init__(self, files: Sequence[Path], labels: Sequence[int], image_size: tuple[int, int]) -> None:
@@ -115,7 +116,7 @@ class Pictures(Dataset):
             return self.transform(image.convert("RGB")), self.labels[index]
 
 
-def serve(connection: Connection, pictures: Pictures, model: nn.Module, batch_size: int) -> None:
+def serve(connection: Connection, pictures: ImageFiles, model: nn.Module, batch_size: int) -> None:
     """Answer every number of steps with the seconds per picture that they took, until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the asking process ends this one
     loader = DataLoader(pictures, batch_size, shuffle=True, num_workers=NUM_WORKERS, persistent_workers=True)

@@ -40,7 +40,7 @@ def gradient_is_faster(x: Tensor, weight: Tensor, *, stride: int) -> bool:
     return (
         _is_batch_on_cpu(x)
         and (weight.requires_grad and torch.is_grad_enabled())
-        and (_dtype(x) == torch.bfloat16 and processor.has_bf16_in_avx512())
+        and (_dtype(x) == torch.bfloat16 and processor.is_fast_in_bf16_by_avx512())
         and _is_small(x, weight, stride=stride, largest_map=LARGEST_GRADIENT)
     )
 
@@ -48,7 +48,7 @@ def gradient_is_faster(x: Tensor, weight: Tensor, *, stride: int) -> bool:
 def _largest_map(dtype: torch.dtype) -> int:
     """Positions of the output up to which the products are worth adding up."""
     if dtype == torch.bfloat16:
-        return 16 if processor.has_bf16_in_avx512() else 8
+        return 16 if processor.is_fast_in_bf16_by_avx512() else 8
     return 4 if processor.halves_products() else 16
 
 

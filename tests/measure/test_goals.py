@@ -37,21 +37,24 @@ def results() -> Results:
 
 
 def test_of_a_cpu(results: Results) -> None:
-    feed = Feed(Spread(60, 59, 61), ONE, Spread(0.97, 0.96, 0.98), 6, ONE, Spread(2.9, 2.8, 3))
-    found = goals(results, {"off": feed}, modes=["off"], is_gpu=False)
+    feed = Feed(Spread(60, 59, 61), ONE, Spread(0.97, 0.96, 0.98), 6, 32, ONE, Spread(2.9, 2.8, 3))
+    found = goals(results, {"off": feed}, modes=["off"], device="cpu")
     assert values(found) == [0.97, 2.9, 0.9]
     assert [goal.is_reached for goal in found] == [False, True, True]
 
 
 def test_of_a_gpu(results: Results) -> None:
     """The fastest way of a step counts, against operation by operation."""
-    feeds = {"off": Feed(Spread(9e3, 9e3, 9e3), ONE, ONE, 6), "graph": Feed(Spread(16e3, 16e3, 16e3), ONE, ONE, 6)}
-    found = goals(results, feeds, modes=["off", "graph"], is_gpu=True)
+    feeds = {mode: Feed(Spread(rate, rate, rate), ONE, ONE, 6, 256) for mode, rate in (("off", 9e3), ("graph", 16e3))}
+    found = goals(results, feeds, modes=["off", "graph"], device="cuda")
     assert values(found) == [1, 16_000, 2.6]
+    small = {mode: feed._replace(batch_size=32) for mode, feed in feeds.items()}
+    assert values(goals(results, small, modes=["off", "graph"], device="cuda")) == [1, None, 2.6]
 
 
 def test_what_was_not_measured_is_left_open(results: Results) -> None:
-    assert values(goals({}, {}, modes=["off"], is_gpu=False)) == [None] * 3
-    found = goals(results, {}, modes=["graph", "off"], is_gpu=True)
+    assert values(goals({}, {}, modes=["off"], device="cpu")) == [None] * 3
+    found = goals(results, {}, modes=["graph", "off"], device="cuda")
     assert values(found) == [None] * 3, "nothing is relative to operation by operation"
     assert [goal.is_reached for goal in found] == [None] * 3 and all(goal.how for goal in found)
+    assert goals(results, {}, modes=["off"], device="mps") == [], "nobody has said what is wanted there"

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from hybridnet.errors import TrainingError
-from hybridnet.measure.textbook import WARM_UPS, Pictures, Textbook, published, serve
+from hybridnet.measure.textbook import WARM_UPS, ImageFiles, Textbook, published, serve
 from hybridnet.measure.works import Case
 
 LABELS = [0, 1, 0, 1, 0]
@@ -47,7 +47,7 @@ def test_an_ended_process_is_told(files: list[Path]) -> None:
 
 
 def test_pictures_are_read_as_the_tutorials_do(files: list[Path]) -> None:
-    image, label = Pictures(files, LABELS, (8, 12))[3]
+    image, label = ImageFiles(files, LABELS, (8, 12))[3]
     assert (image.shape, image.dtype, label) == ((3, 8, 12), torch.float32, 1)
     expected = (150 / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     torch.testing.assert_close(image[:, 4, 6], expected)
@@ -84,15 +84,13 @@ class Asking:
 
 
 def test_so_many_steps_are_trained(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hybridnet.measure.textbook.NUM_WORKERS", 0)
-    monkeypatch.setattr(
-        "hybridnet.measure.textbook.DataLoader", lambda *args, **kwargs: torch.utils.data.DataLoader(*args)
-    )
+    in_this_process = lambda *args, shuffle, **kwargs: torch.utils.data.DataLoader(*args, shuffle=shuffle)  # noqa: E731
+    monkeypatch.setattr("hybridnet.measure.textbook.DataLoader", in_this_process)
     monkeypatch.setattr("signal.signal", lambda *args: None)
     model, asking, sizes = tiny(), Asking(2, 1), []
     model.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))
     before = model[1].weight.clone()
-    serve(asking, Pictures(files, LABELS, (8, 12)), model, 2)
+    serve(asking, ImageFiles(files, LABELS, (8, 12)), model, 2)
     assert len(asking.answers) == 2 and min(asking.answers) > 0
     assert sizes == ([2, 2, 1] * 5)[: 2 * WARM_UPS + 3]
     assert not torch.equal(model[1].weight, before)

@@ -31,7 +31,7 @@ def xeon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on(monkeypatch: pytest.MonkeyPatch, *, has_bf16_in_avx512: bool, halves_products: bool) -> None:
-    monkeypatch.setattr(processor, "has_bf16_in_avx512", lambda: has_bf16_in_avx512)
+    monkeypatch.setattr(processor, "is_fast_in_bf16_by_avx512", lambda: has_bf16_in_avx512)
     monkeypatch.setattr(processor, "halves_products", lambda: halves_products)
 
 

@@ -46,6 +46,14 @@ def test_drops_pooled_features_in_training_only(tiny_backbone: Backbone) -> None
     assert kept.float().mean().item() == pytest.approx(0.25, abs=0.05)
 
 
+def test_the_gradient_lies_in_memory_as_the_features_do(tiny_backbone: Backbone) -> None:
+    """The ReLU below takes many times as long where both orders meet."""
+    model = PlainClassifier(tiny_backbone, 7, dropout=0)
+    features = random_images(2, 20, 3, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    (gradient,) = torch.autograd.grad(model.classify(features).square().sum(), features)
+    assert gradient.stride() == features.stride()
+
+
 @pytest.mark.parametrize("num_classes", [1, 2, 7])
 def test_any_number_of_classes(num_classes: int, tiny_backbone: Backbone, assert_gradients: Callable) -> None:
     model = PlainClassifier(tiny_backbone, num_classes, dropout=0)
