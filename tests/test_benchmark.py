@@ -102,7 +102,8 @@ def test_what_is_complete_is_kept_when_the_user_stops(
         ("data=metadata", "missing file in data.metadata="),
     ],
 )
-def test_what_cannot_be_measured_is_told_before(override: str, message: str) -> None:
+def test_what_cannot_be_measured_is_told_before(override: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_module.Benchmark, "measure", lambda self: pytest.fail("it was not told"))
     with pytest.raises(InputError) as error:
         start("models=[plain]", override)
     assert message in str(error.value)
