@@ -21,6 +21,7 @@ from hybridnet.measure.comparison import Comparison, Key, Measurement, Subject
 from hybridnet.measure.feed import Feed, measure_feed
 from hybridnet.measure.goals import Goal, goals
 from hybridnet.measure.report import Size
+from hybridnet.measure.startup import NUM_PARTS, Startup, measure_startup
 from hybridnet.measure.works import SIZED, TASKS, Case, Task, count_macs, count_parameters
 from hybridnet.settings import Count, Positive, Seed, checked
 from hybridnet.trainer.compilation import CompileMode
@@ -48,6 +49,7 @@ def benchmark(
     claims: bool,
     data: Data | None,
     textbook: bool,
+    startup: bool,
     seed: Seed,
     out: str,
 ) -> None:
@@ -71,6 +73,7 @@ def benchmark(
         claims: also compare what the guide compares.
         data: also train on these and compare with the same loop on one batch of them.
         textbook: also compare with the training loop of the tutorials, on the files of the data; on a CPU.
+        startup: also time how a training begins, and the jobs of a sweep.
         seed: of weights and pictures.
         out: folder for the results; it is made if it is missing.
 
@@ -87,6 +90,7 @@ def benchmark(
         raise InputError(Fault("missing setting", "textbook=true", cause, "data=synthetic trainer.device=cpu"))
     if data is not None:
         experiment.require_files_of(data)
+    script = config.train_script(hint="startup=true needs a checkout of the project") if startup else None
     if batch_sizes == "auto":
         batch_sizes = AUTO_BATCH_SIZES.get(first.device.type, [1, 32])
     bench = Benchmark(
@@ -102,6 +106,8 @@ def benchmark(
         bench.measure()
         if data is not None:
             bench.feed(data, cases[0], textbook=textbook)
+        if script is not None:
+            bench.start(script, [f"trainer.device={trainer['device']}"])
     finally:  # also what was complete at Ctrl-C
         gc.unfreeze()
         if bench.results:
@@ -129,6 +135,7 @@ class Benchmark:
         self.results: dict[Key, dict[Task, Measurement]] = {}
         self.claims: dict[tuple[Claim, int], dict[Task, Measurement]] = {}
         self.feeds: dict[str, Feed] = {}
+        self.startup: Startup | None = None
         self.sizes: dict[Case, Size] = {}
 
     def measure(self) -> None:
@@ -171,6 +178,12 @@ class Benchmark:
                     trainer, model, data, cfg, rounds=rounds, seconds=seconds, textbook=timed
                 )
 
+    def start(self, script: Path, overrides: Sequence[str]) -> None:
+        """Begin a training in new processes, and train many models in one, on the embedded data."""
+        rounds = self.comparison.rounds
+        parts = measure_startup(script, overrides, rounds=rounds)
+        *_, self.startup = track(parts, "starting", rounds + NUM_PARTS)
+
     def write(self, folder: Path, described: Mapping[str, Any]) -> None:
         """Print and write what was found."""
         size = self.cases[0].image_size
@@ -191,6 +204,7 @@ class Benchmark:
                 for (claim, number), of in self.claims.items()
             ],
             "feed": {mode: feed._asdict() for mode, feed in self.feeds.items()},
+            "startup": self.startup and self.startup._asdict(),
             "goals": [goal._asdict() for goal in self.goals()],
         }
         write_json(folder / "benchmark.json", content)
@@ -201,7 +215,7 @@ class Benchmark:
 
     def goals(self) -> list[Goal]:
         """What this kind of device is to reach, and does."""
-        return goals(self.results, self.feeds, modes=self.modes, device=self.comparison.device.type)
+        return goals(self.results, self.feeds, self.startup, modes=self.modes, device=self.comparison.device.type)
 
     def _tables(self, where: str) -> Iterator[Table]:
         yield from report.tables(self.results, self.sizes, where=where)

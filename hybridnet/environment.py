@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from hybridnet import __version__
+from hybridnet import __version__, processor
 
 # A run that is continued with another one of these may differ from an uninterrupted one in the last digits.
 DECISIVE = ("device", "device_name", "precision", "processes", "threads", "platform", "python", "cuda")
@@ -27,13 +27,12 @@ def describe(*, device: torch.device, precision: str, seed: int, processes: int)
         seed: of all random numbers.
         processes: how many train together.
     """
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     return {
         "command": sys.orig_argv,
         "working_directory": str(Path.cwd()),
         "seed": seed,
         "device": str(device),
-        "device_name": name or platform.machine(),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor.name(),
         "precision": precision,
         "processes": processes,
         "threads": torch.get_num_threads(),

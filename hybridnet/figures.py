@@ -113,9 +113,11 @@ def _write_counts(
     picture: Image.Image, counts: np.ndarray, shares: np.ndarray, *, box: tuple[int, int, int, int], size: float
 ) -> None:
     """A number in each cell of the matrix in `box`; texts of matplotlib would take ten times as long."""
-    draw, font = ImageDraw.Draw(picture), ImageFont.truetype(findfont(fonts.USUAL), size * DPI / 72)
     left, top, right, bottom = box
     num_classes = len(counts)
+    room, longest = 0.9 * (right - left) / num_classes / DPI, fonts.width(str(counts.max()), size)
+    size *= min(1, room / longest)  # no number touches its neighbour
+    draw, font = ImageDraw.Draw(picture), ImageFont.truetype(findfont(fonts.USUAL), size * DPI / 72)
     for row, column in np.ndindex(counts.shape):
         colour = "white" if shares[row, column] > 0.55 else "#222222" if counts[row, column] else "#BBBBBB"
         centre = left + (column + 0.5) * (right - left) / num_classes, top + (row + 0.5) * (bottom - top) / num_classes

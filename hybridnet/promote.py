@@ -149,10 +149,7 @@ def _train(words: Sequence[str], seeds: Sequence[int], folds: Sequence[str], fol
     Raises:
         InputError: if there is no train.py.
     """
-    script = config.CONF_DIR.parent / "train.py"
-    if not script.is_file():
-        hint = "seeds=5 needs a checkout of the project; the experiment itself was written"
-        raise InputError(Fault("no train.py", str(script.parent), "it lies beside conf in the project", hint))
+    script = config.train_script(hint="seeds=5 needs a checkout of the project; the experiment itself was written")
     sweep = [f"{SEED}={','.join(map(str, seeds))}", *([f"{FOLD}={','.join(folds)}"] if folds else [])]
     sweep.append(f"hydra.sweep.dir={_value(str(folder))}")
     return _run([sys.executable, str(script), "-m", *words, *sweep])

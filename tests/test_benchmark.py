@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from hybridnet import benchmark as command_module
 from hybridnet import config
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
+from hybridnet.measure.rounds import Spread
+from hybridnet.measure.startup import Startup
 
 TINY = ["image_size=64", "batch_sizes=[2]", "rounds=1", "seconds=1e-6", "out=out"]
 TINY += ["trainer.device=cpu", "trainer.precision=float32"]
@@ -85,6 +87,31 @@ def test_what_is_complete_is_kept_when_the_user_stops(
     assert [row["model"] for row in found] == ["plain", "eca"]
     assert found[1]["training_speed"] and not found[1]["inference_speed"]
     assert "training, batch 2" in capsys.readouterr().out
+
+
+def test_a_start_needs_train_py(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "conf").symlink_to(config.CONF_DIR)
+    monkeypatch.setattr(config.session, "CONF_DIR", tmp_path / "conf")
+    monkeypatch.setattr(command_module.Benchmark, "measure", lambda self: pytest.fail("it was not told"))
+    with pytest.raises(InputError, match="no train.py in (.|\n)*startup=true needs a checkout"):
+        start("models=[plain]", "startup=true")
+
+
+def test_the_start_is_measured_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = {}
+
+    def measured(script: Path, overrides: list[str], *, rounds: int) -> Iterator[Startup | None]:
+        asked.update(script=script, overrides=overrides, rounds=rounds)
+        yield None
+        yield Startup(Spread(3, 2, 4), Spread(0.3, 0.2, 0.4))
+
+    monkeypatch.setattr(command_module, "measure_startup", measured)
+    start("models=[plain]", "startup=true", "rounds=2")
+    assert asked["script"].name == "train.py" and asked["script"].is_file()
+    assert (asked["overrides"], asked["rounds"]) == (["trainer.device=cpu"], 2)
+    content = read_json(tmp_path / "out" / "benchmark.json")
+    assert content["startup"] == {"first_step": [3, 2, 4], "job": [0.3, 0.2, 0.4]}
+    assert [goal["found"] for goal in content["goals"]][-2:] == [[3, 2, 4], [0.3, 0.2, 0.4]]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import hybridnet
-from hybridnet import environment
+from hybridnet import environment, processor
 from hybridnet.environment import describe, differences
 
 
@@ -28,7 +28,7 @@ def test_what_a_repetition_needs_is_described(monkeypatch: pytest.MonkeyPatch, t
         "working_directory": str(tmp_path),
         "seed": 3,
         "device": "cpu",
-        "device_name": platform.processor() or platform.machine(),
+        "device_name": processor.name(),
         "precision": "bf16",
         "processes": 2,
         "threads": torch.get_num_threads(),

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from PIL import Image
+from PIL import Image, ImageFont
 
-from hybridnet import drawing, figures
+from hybridnet import drawing, figures, fonts
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -101,6 +101,18 @@ def _texts_of_confusion(classes: list[str], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(figures, "drawn", lambda figure: found.append(figure) or drawn(figure))
     figures.plot_confusion(np.eye(len(classes), dtype=int), classes=classes, title="hybrid")
     return [text.get_text() for text in found[0].texts]
+
+
+@pytest.mark.parametrize(("count", "is_smaller"), [(9, False), (12_345, False), (1_234_567, True)])
+def test_counts_of_neighbours_keep_apart(count: int, is_smaller: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    font = ImageFont.truetype
+    monkeypatch.setattr(figures.ImageFont, "truetype", lambda file, size: sizes.append(size) or font(file, size))
+    classes = [str(number) for number in range(12)]
+    figures.plot_confusion(np.full((12, 12), count), classes=classes, title="hybrid")
+    cell = (1.6 + 0.4 * 12) / 12  # inches
+    size = sizes[-1] * 72 / drawing.DPI
+    assert fonts.width(str(count), size) < cell and (size < 10) is is_smaller
 
 
 def test_long_names_that_begin_alike_stay_different(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "hybridnet.scheduler": SHARED | {"torch", "hybridnet.scheduler"},
     "hybridnet.trainer": SHARED | {"torch", "numpy", "hybridnet.trainer", "hybridnet.transfer"},
     "hybridnet.signals": {"hybridnet.errors"},
-    "hybridnet.environment": {"torch", "hybridnet.__version__"},
+    "hybridnet.environment": {"torch", "hybridnet.__version__", "hybridnet.processor"},
     "hybridnet.data": SHARED | {"torch", "torchvision", "numpy", "pandas", "PIL", "sklearn", "hybridnet.data"},
     "hybridnet.config": SHARED | {"hydra", "omegaconf", "yaml", "hybridnet.binding", "hybridnet.config"},
     "hybridnet.experiment": SHARED | {"torch", "hybridnet.config", "hybridnet.trainer.protocols.Data"},
@@ -102,6 +102,7 @@ MAY_IMPORT = {
     | {"hybridnet.drawing", "hybridnet.figures"}
     | {"hybridnet.measure", "hybridnet.recorder", "hybridnet.trainer"},
     "hybridnet.measure.textbook": SHARED | {"torch", "torchvision", "PIL", "hybridnet.model.backbone"},
+    "hybridnet.measure.first_step": {"hybridnet.console"},
     "hybridnet.parts": SHARED
     | {"torch", "hybridnet.config", "hybridnet.data.progress", "hybridnet.experiment", "hybridnet.inference"}
     | {"hybridnet.logger", "hybridnet.signals", "hybridnet.sweep.record", "hybridnet.trainer"},

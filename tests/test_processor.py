@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 import torch
 
@@ -44,6 +46,16 @@ def test_products_are_slow_with_avx512_on_amd(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: taken)
     assert processor.halves_products() is expected
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "system", "expected"),
+    [({"cpu_name": "AMD EPYC 9B45 "}, "x86_64", "AMD EPYC 9B45"), ({}, "i386", "i386"), ({}, "", platform.machine())],
+)
+def test_it_is_named(capabilities: dict[str, str], system: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(platform, "processor", lambda: system)
+    assert processor.name() == expected
 
 
 def test_before_pytorch_could_tell(monkeypatch: pytest.MonkeyPatch) -> None:

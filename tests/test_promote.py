@@ -304,7 +304,7 @@ def test_the_command_ends_with_1_after_a_failure(sweep: SweepFolder, monkeypatch
 def test_without_a_train_py_it_is_said_so(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "conf").symlink_to(config.CONF_DIR)
-    monkeypatch.setattr(config, "CONF_DIR", tmp_path / "installed" / "conf")
+    monkeypatch.setattr(config.session, "CONF_DIR", tmp_path / "installed" / "conf")
     with pytest.raises(InputError, match="error: no train.py in .*installed: it lies beside conf"):
         _promote(seeds=1)
     assert Path("conf/experiment/leaves.yaml").exists()

@@ -39,7 +39,7 @@ from hybridnet.config.content import (
 from hybridnet.config.job_loader import JobLoader
 from hybridnet.config.overrides import group_choices, keys_of, merged, quoted, readable, slug
 from hybridnet.config.run_files import config_dir, hydra_files, read_overrides, saved, saved_settings, working_directory
-from hybridnet.config.session import CONF_DIR, hidden
+from hybridnet.config.session import CONF_DIR, hidden, train_script
 from hybridnet.config.spelled_out import Changes, preset_changes, spelled_out
 
 __all__ = [
@@ -87,6 +87,7 @@ __all__ = [
     "spelled_out",
     "taken_apart",
     "top_level",
+    "train_script",
     "trust_jobs",
     "with_examples",
     "with_values",

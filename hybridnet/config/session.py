@@ -12,6 +12,8 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
+from hybridnet.errors import Fault, InputError
+
 _PACKAGE = Path(__file__).parents[1]
 CONF_DIR = next((p for p in (_PACKAGE.parent / "conf", _PACKAGE / "conf") if p.is_dir()), _PACKAGE / "conf")
 
@@ -34,6 +36,18 @@ def hydra_over(config_dirs: Sequence[str]) -> Iterator[None]:
             Hydra.create_main_hydra2(task_name="app", config_search_path=search_path)
         _prefer_own_files()
         yield
+
+
+def train_script(*, hint: str) -> Path:
+    """train.py, which an installed package comes without.
+
+    Raises:
+        InputError: with the hint, if it is not there.
+    """
+    script = CONF_DIR.parent / "train.py"
+    if not script.is_file():
+        raise InputError(Fault("no train.py", str(script.parent), "it lies beside conf in the project", hint))
+    return script
 
 
 def hidden(folder: Path) -> list[Path]:

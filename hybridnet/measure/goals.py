@@ -8,8 +8,10 @@ from typing import NamedTuple
 from hybridnet.measure.comparison import Results
 from hybridnet.measure.feed import Feed
 from hybridnet.measure.rounds import Spread
+from hybridnet.measure.startup import Startup
 
 BATCH, LARGE_BATCH = 32, 256
+START = "startup=true"
 
 
 class Goal(NamedTuple):
@@ -17,31 +19,43 @@ class Goal(NamedTuple):
 
     Attributes:
         text: what of.
-        wanted: at least so much.
+        wanted: at least so much, or at most.
         found: here; None where it was not measured.
         how: what measures it.
+        is_limit: whether less is better.
     """
 
     text: str
     wanted: float
     found: Spread | None
     how: str
+    is_limit: bool = False
 
     @property
     def is_reached(self) -> bool | None:
         """By the median; None where it was not measured."""
-        return None if self.found is None else self.found.median >= self.wanted
+        if self.found is None:
+            return None
+        return self.found.median <= self.wanted if self.is_limit else self.found.median >= self.wanted
 
 
-def goals(results: Results, feeds: Mapping[str, Feed], *, modes: Sequence[str], device: str) -> list[Goal]:
+def goals(
+    results: Results, feeds: Mapping[str, Feed], startup: Startup | None, *, modes: Sequence[str], device: str
+) -> list[Goal]:
     """Those of a CPU, or of a CUDA GPU (an H100); there are none for others.
 
     Args:
         results: of the models.
         feeds: of the data, by mode.
+        startup: of a training; None where it was not measured.
         modes: of the step; the first one is what the models' speeds are relative to.
         device: the kind that was measured.
     """
+    first_step, job = startup or (None, None)
+    begins = [
+        Goal("from the start of python train.py to the end of the first step, seconds", 5.0, first_step, START, True),
+        Goal("a job of a sweep in one process, beside its training steps, seconds", 0.4, job, START, True),
+    ]
     share, textbook = (_best(feeds.values(), name) for name in ("share", "against_textbook"))
     if device == "cpu":
         hybrid = _speed(results, "hybrid", BATCH, modes[:1])
@@ -50,6 +64,7 @@ def goals(results: Results, feeds: Mapping[str, Feed], *, modes: Sequence[str], 
             Goal("training on the data, × the same loop on one batch (0.95 decoding live)", 0.98, share, "data=…"),
             Goal("training on the data, × the textbook loop", 2.8, textbook, "data=… textbook=true"),
             Goal(f"hybrid's training step, × plain's, batch {BATCH}", 0.88, hybrid, how),
+            *begins,
         ]
     if device == "cuda":
         rate = _best((feed for feed in feeds.values() if feed.batch_size >= LARGE_BATCH), "real")
@@ -60,6 +75,7 @@ def goals(results: Results, feeds: Mapping[str, Feed], *, modes: Sequence[str], 
             Goal("training on the data, × the same loop on one batch", 0.95, share, "data=…"),
             Goal(f"training plain on the data, images/s, batch >= {LARGE_BATCH}", 15_000, rate, of_batch),
             Goal(f"plain's training step, × operation by operation, batch {BATCH}", 2.5, captured, how),
+            *begins,
         ]
     return []
 

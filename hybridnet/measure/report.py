@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import rich
 from rich.table import Table
+from rich.text import Text
 
 from hybridnet import drawing, figures
 from hybridnet.measure.claims import Claim
@@ -117,11 +118,13 @@ def goals_table(goals: Iterable[Goal]) -> Table:
     """What was reached of the goals."""
     table = _table("what the project wants to reach, and what this machine does (median, quartiles)")
     table.add_column("goal")
-    table.add_column("at least", justify="right", no_wrap=True)
+    table.add_column("wanted", justify="right", no_wrap=True)
     table.add_column("here", justify="right")
     for goal in goals:
         here = f"not measured: {goal.how}" if goal.found is None else _interval(goal.found)
-        table.add_row(goal.text, f"{goal.wanted:,g}", f"{here}, not reached" if goal.is_reached is False else here)
+        wanted = f"{'≤' if goal.is_limit else '≥'} {goal.wanted:,g}"
+        here += ", not reached" if goal.is_reached is False else ""
+        table.add_row(goal.text, wanted, Text(here))  # brackets of lists are no markup
     return table
 
 

@@ -94,8 +94,9 @@ def test_goals_say_what_was_reached_and_how_to_measure_the_rest() -> None:
     goals = [
         Goal("first", 2.8, Spread(2.9, 2.8, 3), "a"),
         Goal("second", 15_000, Spread(14_000, 13_000, 15_000), "b"),
-        Goal("third", 0.98, None, "data=…"),
+        Goal("third", 0.98, None, "sizes=[full]"),
+        Goal("fourth", 5, Spread(4, 3, 5), "c", is_limit=True),
     ]
     shown = " ".join(text(goals_table(goals)).split())
-    assert "first 2.8 2.90 (2.80-3.00) second 15,000" in shown and "14,000 (13,000-15,000), not reached" in shown
-    assert "third 0.98 not measured: data=…" in shown
+    assert "first ≥ 2.8 2.90 (2.80-3.00) second ≥ 15,000" in shown and "14,000 (13,000-15,000), not reached" in shown
+    assert "third ≥ 0.98 not measured: sizes=[full] fourth ≤ 5 4.00 (3.00-5.00)" in shown
