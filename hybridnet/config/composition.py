@@ -20,7 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hybridnet.config.content import default_choices, keys
 from hybridnet.config.overrides import (
+    UNKNOWN_KEY,
     choices_of,
+    each_choice,
     groups_of,
     hydra_faults,
     is_of_hydra,
@@ -30,6 +32,7 @@ from hybridnet.config.overrides import (
 )
 from hybridnet.config.session import hydra_over
 from hybridnet.errors import Fault, InputError
+from hybridnet.wording import listing
 
 # What Hydra says, as a pattern, with the override to type instead: its own advice is for who writes a yaml.
 _ADVICE = {
@@ -98,17 +101,24 @@ class Multirun(NamedTuple):
     launcher: dict[str, Any]
 
 
-def multirun(config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> Multirun:
+def multirun(
+    config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[str] = (), known: Known | None = None
+) -> Multirun:
     """What a command with `-m` asks for. Axes that a preset (`+sweep=…`) names are overridden by those that are typed.
 
+    Args:
+        config_name, overrides, config_dirs, known: as in `compose`.
+
     Raises:
-        InputError: for every override whose group, option or key does not exist.
+        InputError: for every override whose group, option or key does not exist, for one of the jobs or for all.
     """
+    known = {} if known is None else known
     with hydra_over(config_dirs):
         parsed = parse(overrides)
-        if faults := _override_faults(config_name, parsed, known={}):
+        if faults := _faults_of_jobs(config_name, parsed, known=known):
             raise InputError(*faults)
         fixed = [text for text, override in zip(overrides, parsed, strict=True) if not override.is_sweep_override()]
+        fixed += choices_of([group for group in groups_of(parsed) if group.is_sweep_override()])
         try:
             cfg = hydra_compose(config_name, overrides=fixed, return_hydra_config=True).hydra
             folder = Path(str(cfg.sweep.dir))
@@ -120,7 +130,10 @@ def multirun(config_name: str, overrides: Sequence[str], *, config_dirs: Sequenc
         of_preset = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items() if key not in given]
         of_jobs = [text for text, override in zip(overrides, parsed, strict=True) if not is_of_hydra(override)]
         of_jobs += of_preset
+        if of_preset and (faults := _faults_of_jobs(config_name, parse(of_jobs), known=known)):
+            raise InputError(*faults)
         swept = {override.key_or_group for override in parse(of_jobs) if override.is_sweep_override()}
+        of_jobs = _swept_where_needed(config_name, of_jobs, known=known)
         again = [
             t for t, o in zip(overrides, parsed, strict=True) if o.key_or_group not in ("resume", "hydra.sweep.dir")
         ]
@@ -223,6 +236,41 @@ def _override_faults(config_name: str, overrides: Sequence[Override], *, known: 
     values = [override for override in overrides if override not in [*groups, *of_hydra]]
     # `experiment`, whose files are of the whole configuration, has no key of its own.
     return faults + key_faults(values, list(dict.fromkeys([*keys(known[choices]), *of_groups])), groups=groups)
+
+
+def _faults_of_jobs(config_name: str, overrides: Sequence[Override], *, known: Known) -> list[Fault]:
+    """The same of all jobs of a sweep; a key that only some of the files have that it chooses is told with these."""
+    faults = _override_faults(config_name, overrides, known=known)
+    if any(fault.what != UNKNOWN_KEY for fault in faults):
+        return faults
+    lacking: dict[str, dict[str, set[str]]] = {}  # of each group, and choice in it: keys that are not there
+    for text, those in each_choice(overrides):
+        found = _override_faults(config_name, those, known=known)
+        lacking.setdefault(text.partition("=")[0], {})[text] = {fault.where for fault in found}
+    of_some = {}
+    for choices in lacking.values():
+        for key in sorted(set.union(*choices.values()) - set.intersection(*choices.values())):
+            without, having = ([text for text in choices if (key in choices[text]) is lacks] for lacks in (True, False))
+            cause = f"not there with {listing(without)}, only with {listing(having)}"
+            hint = (
+                "sweep them by a command each; python -m hybridnet.report sweep=[<one folder>,<the other>] "
+                "out=<folder> compares them"
+            )
+            of_some[key] = Fault(UNKNOWN_KEY, key, cause, hint)
+    return [*(fault for fault in faults if fault.where not in of_some), *of_some.values()]
+
+
+def _swept_where_needed(config_name: str, overrides: Sequence[str], *, known: Known) -> list[str]:
+    """With a sweep of one value for every value whose key only the swept files have.
+
+    Hydra composes what is not swept by itself, before any job, without these files.
+    """
+    fixed = [override for override in parse(overrides) if not override.is_sweep_override()]
+    lacking = {f.where for f in _override_faults(config_name, fixed, known=known) if f.what == UNKNOWN_KEY}
+    return [
+        f"{o.get_key_element()}=choice({o.get_value_element_as_str()})" if o.key_or_group in lacking else text
+        for text, o in zip(overrides, parse(overrides), strict=True)
+    ]
 
 
 def _unknown_to_hydra(config_name: str, overrides: Sequence[Override], choices: Sequence[str]) -> list[Fault]:

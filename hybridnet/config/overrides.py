@@ -22,6 +22,7 @@ from hybridnet.errors import Fault, InputError
 # Values that Hydra reads as they are.
 _PLAIN = re.compile(r"[\w./*?+:@%$|-]*", re.ASCII)
 _WORDS = re.compile(r"[\w\s./+:-]+")
+UNKNOWN_KEY = "unknown key"  # what is wrong
 _FOLDERS = {"hydra.run.dir": "outputs/runs/<name>", "hydra.sweep.dir": "outputs/sweeps/<name>"}
 
 
@@ -141,6 +142,15 @@ def choices_of(groups: Sequence[Override]) -> Iterator[str]:
             yield f"{override.get_key_element()}={values[0]}"
 
 
+def each_choice(overrides: Sequence[Override]) -> Iterator[tuple[str, list[Override]]]:
+    """Of every sweep over the files of a group: each of them as it is typed alone, and all overrides with it."""
+    for place, override in enumerate(overrides):
+        if override.is_sweep_override() and groups_of([override]):
+            for value in _values(override):
+                text = f"{override.get_key_element()}={'null' if value is None else value}"
+                yield text, [*overrides[:place], *parse([text]), *overrides[place + 1 :]]
+
+
 def _values(override: Override) -> list[Any]:
     """The value of an override, or all of them in a sweep."""
     if not override.is_sweep_override():
@@ -198,7 +208,7 @@ def _key_faults(override: Override, keys: Sequence[str], left_out: Mapping[str, 
         return [_target_fault(key)]
     for group, typed in left_out.items():
         if key.startswith(f"{group}."):
-            return [Fault("unknown key", key, f"{typed} leaves out all of it", f"leave out {typed}")]
+            return [Fault(UNKNOWN_KEY, key, f"{typed} leaves out all of it", f"leave out {typed}")]
     group = key.replace(".", "/")
     if isinstance(value, str) and options_of(group):
         cause, hint = f"a file of conf/{group} is chosen with /", f"did you mean {group}={value}?"
@@ -251,4 +261,4 @@ def _unknown_key(override: Override, keys: Sequence[str], *, group_hint: str) ->
         return []  # a new key: whether its target takes it is seen when the configuration is bound
     siblings = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == parent]
     hint = f"did you mean {match}?" if match else f"choose from {', '.join(siblings)}" if siblings else group_hint
-    return [Fault("unknown key", key, f"{parent or 'the configuration'} has no '{name}'", hint)]
+    return [Fault(UNKNOWN_KEY, key, f"{parent or 'the configuration'} has no '{name}'", hint)]

@@ -32,13 +32,24 @@ class Jobs:
         config_dirs: the user's own folders.
         check: called with the composed configuration of a job and, as `defaults`, the same without the user's values;
             returns the model without its memory; raises InputError.
+        known: of `config.multirun`.
     """
 
-    def __init__(self, config_name: str, multirun: Multirun, *, config_dirs: Sequence[str], check: Check) -> None:
+    def __init__(
+        self,
+        config_name: str,
+        multirun: Multirun,
+        *,
+        config_dirs: Sequence[str],
+        check: Check,
+        known: config.Known | None = None,
+    ) -> None:
         self.multirun = multirun
         self.config_dirs = config_dirs
         self.check = check
-        self._compose = functools.partial(config.compose, config_name, config_dirs=config_dirs, known={})
+        self._compose = functools.partial(
+            config.compose, config_name, config_dirs=config_dirs, known={} if known is None else known
+        )
         self._changes = functools.partial(config.preset_changes, config_name, config_dirs=config_dirs)
         self._known_changes: dict[tuple[str, ...], config.Changes] = {}  # of presets, by the choices of a job
         self._planned: dict[tuple[str, ...], Planned] = {}
@@ -120,14 +131,17 @@ def plan(
     Raises:
         InputError: for what is wrong with the command line, or for the first impossible job.
     """
-    multirun = config.multirun(config_name, overrides, config_dirs=config_dirs)
+    known: config.Known = {}
+    multirun = config.multirun(config_name, overrides, config_dirs=config_dirs, known=known)
     for plugin in (multirun.sweeper, multirun.launcher):
         _require_installed(plugin["_target_"])
     if "monitor" in multirun.swept:
         cause = "values of different metrics cannot be compared"
         raise InputError(Fault("wrong sweep", "monitor", cause, "choose one; every run's metrics.json has all of them"))
     is_new = not is_sweep(multirun.folder) and stays_here(multirun.launcher)
-    jobs = Jobs(config_name, multirun, config_dirs=config_dirs, check=functools.partial(check, is_new=is_new))
+    jobs = Jobs(
+        config_name, multirun, config_dirs=config_dirs, check=functools.partial(check, is_new=is_new), known=known
+    )
     if is_search(multirun):
         for sample in config.sample_values(multirun.overrides):
             jobs.require_possible(sample)

@@ -176,6 +176,47 @@ def test_a_multirun_is_read_as_a_whole() -> None:
     assert re.fullmatch(r"outputs/sweeps/[\d_-]+", str(config.multirun("train", overrides).folder))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        ("model=ca,hybrid model.heads=2,4", "not there with model=ca, only with model=hybrid"),
+        ("model=hybrid,ca,bot model.heads=4", "not there with model=ca, only with model=hybrid, model=bot"),
+        ("model=choice(hybrid,ca) model.heads=choice(2,4)", "not there with model=ca, only with model=hybrid"),
+        (
+            "model=ca,hybrid optimizer=adamw,sgd optimizer.momentum=0.9",
+            "not there with optimizer=adamw, only with optimizer=sgd",
+        ),
+        (
+            "+sweep=models model.reduction=8",
+            "not there with model=plain, model=eca, model=bot, model=botlinear, only with model=ca, model=hybrid",
+        ),
+        ("model=ca,eca model.heads=2,4", "model has no 'heads'"),
+    ],
+)
+def test_a_key_that_only_some_of_the_swept_files_have_is_told_with_them(arguments: str, cause: str) -> None:
+    with pytest.raises(InputError) as caught:
+        config.multirun("train", arguments.split())
+    assert [(fault.what, fault.cause) for fault in caught.value.faults] == [("unknown key", cause)]
+    assert ("by a command each" in caught.value.faults[0].hint) is ("only with" in cause)
+
+
+def test_a_key_that_all_of_the_swept_files_have_is_taken() -> None:
+    """Also where the file that is chosen without a sweep lacks it: Hydra composes what is not swept by itself."""
+    asked = config.multirun("train", ["pruner=median,halving", "pruner.min_epochs=3", "model=ca"])
+    assert asked.overrides == ["pruner=median,halving", "pruner.min_epochs=choice(3)", "model=ca"]
+    assert (asked.typed[1], asked.swept) == ("pruner.min_epochs=3", {"pruner"})
+    first = config.expand("train", asked.overrides)[0]
+    assert first == ["pruner=median", "pruner.min_epochs=3", "model=ca"]
+
+
+def test_what_was_composed_for_a_sweep_is_not_composed_again_for_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: config.Known = {}
+    config.multirun("train", ["model=ca,eca", "seed=1"], known=known)
+    monkeypatch.setattr(composition, "hydra_compose", None)
+    for model in ("ca", "eca"):
+        assert config.compose("train", [f"model={model}", "seed=1"], known=known).seed == 1
+
+
 def test_axes_of_a_preset_are_overridden_by_typed_ones() -> None:
     read = config.multirun("train", ["+sweep=heads_reduction_dropout", "model.heads=16", "seed=0,1"])
     assert read.overrides == [
