@@ -103,16 +103,23 @@ def is_sweep(folder: Path) -> bool:
     return (folder / SWEEP).is_file()
 
 
-def write_sweep(folder: Path, **entries: Any) -> None:
-    """Write what was asked for, so that the sweep can be continued by its folder alone: all of `ENTRIES`."""
+def write_sweep(folder: Path, *, is_search: bool, **entries: Any) -> None:
+    """Write what was asked for, so that the sweep can be continued by its folder alone: all of `ENTRIES`.
+
+    Args:
+        folder: of the sweep.
+        is_search: whether its jobs depend on the results of others.
+        entries: the others.
+    """
     assert set(entries) == set(ENTRIES)
-    write_json(folder / SWEEP, entries | {"working_directory": str(Path.cwd())})
+    write_json(folder / SWEEP, entries | {"is_search": is_search, "working_directory": str(Path.cwd())})
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
     """What was asked for: `overrides` as typed, `config_dir`, the jobs' `monitor`, `num_jobs`, and their `num_threads`.
 
-    And `working_directory`, the current one when it was last started; None of a sweep of an earlier version.
+    And `is_search`, and `working_directory`, the current one when it was last started; False and None of a sweep of an
+    earlier version.
 
     Raises:
         InputError: if there is no sweep, or its file is damaged.
@@ -126,4 +133,4 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         raise InputError(Fault("no sweep", str(folder), f"there is no {SWEEP}", hint)) from error
     except (OSError, ValueError) as error:
         raise InputError(Fault("unreadable sweep", str(folder / SWEEP), str(error))) from error
-    return {"working_directory": None} | content
+    return {"is_search": False, "working_directory": None} | content

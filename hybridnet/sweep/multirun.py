@@ -61,6 +61,7 @@ def run(
         config_dir = next((str(Path(folder).resolve()) for folder in jobs.config_dirs), None)
         write_sweep(
             ledger.folder,
+            is_search=is_search(multirun),
             overrides=multirun.typed,
             config_dir=config_dir,
             monitor=jobs.monitor,

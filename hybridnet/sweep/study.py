@@ -52,6 +52,7 @@ class Study:
         folders: of the sweeps.
         config_dirs: the user's own configuration folder of each sweep, or None.
         monitor: the metric that is compared.
+        is_search: whether the settings of one of the sweeps were chosen by the results of others.
         axes: settings that differ, without seed and fold.
         outcomes: of all jobs.
         candidates: the best one first; those without a result at the end.
@@ -61,6 +62,7 @@ class Study:
     folders: tuple[Path, ...]
     config_dirs: Mapping[Path, str | None]
     monitor: str
+    is_search: bool
     axes: tuple[Axis, ...]
     outcomes: tuple[Outcome, ...]
     candidates: tuple[Candidate, ...]
@@ -172,7 +174,8 @@ def read_study(folders: Sequence[Path]) -> Study:
     design = designed([candidate.judged for candidate in comparable(ranked)])
     own = {id(outcome): found for outcome, found in zip(outcomes, values, strict=True)}
     config_dirs = {folder: content["config_dir"] for folder, content in asked.items()}
-    return Study(folders, config_dirs, monitor, axes, outcomes, candidates, design, own)
+    is_search = any(content["is_search"] for content in asked.values())
+    return Study(folders, config_dirs, monitor, is_search, axes, outcomes, candidates, design, own)
 
 
 def _jobs(folder: Path) -> list[Job]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from hybridnet.files import shortened
 from hybridnet.sweep.candidate import Candidate
 from hybridnet.sweep.settings import FOLD, SEED, by_size, is_setting, settings_of, shown
-from hybridnet.sweep.statistics import figure
+from hybridnet.sweep.statistics import ROUNDING, figure
 from hybridnet.sweep.study import Study
 from hybridnet.wording import number_of
 
@@ -18,7 +19,7 @@ STATUSES = ("complete", "pruned", "failed", "stopped", "interrupted", "running",
 UNFINISHED = ("stopped", "interrupted", "running", "pending")
 MOST_LISTED = 12  # values of an axis
 OTHER_PICTURES = "other pictures"
-TELL_SEEDS = "seed=0,1,2"
+NUM_TELLING_SEEDS = 3
 
 
 def counts(study: Study) -> str:
@@ -82,7 +83,7 @@ def notes(study: Study) -> Iterator[str]:
         yield "No job is complete. What is ranked are pruned jobs, which ended early."
     elif pruned := study.having("pruned"):
         be = "is" if len(pruned) == 1 else "are"
-        yield f"{number_of(len(pruned), 'pruned job')} ended early and {be} in no mean."
+        yield f"{number_of(len(pruned), 'pruned job')} ended early and {be} in no mean.{_too_good(study)}"
     yield from _left_out(study)
     if any(len(candidate.folds) > 1 for candidate in study.ranked):
         kinds = dict.fromkeys(averaged(study, candidate) for candidate in study.ranked)
@@ -91,6 +92,7 @@ def notes(study: Study) -> Iterator[str]:
         if num_other := len(study.ranked) - len(study.comparable):
             yield _other_pictures(study, num_other)
         if len(study.comparable) > 1:
+            yield from _ties(study)
             yield _noise(study)
         if len(study.ranked) > 2:
             yield (
@@ -100,6 +102,18 @@ def notes(study: Study) -> Iterator[str]:
     sizes = {candidate.result.n for candidate in study.ranked}
     if len(sizes) > 1:
         yield f"Means are over {min(sizes)} to {max(sizes)} jobs; n says how many."
+
+
+def _too_good(study: Study) -> str:
+    """A warning where a mean lacks those jobs of its setting that did worse."""
+    num = sum(any(outcome.job.status == "pruned" for outcome in candidate.outcomes) for candidate in study.ranked)
+    if not num:
+        return ""
+    be, its = ("is", "its") if num == 1 else ("are", "their")
+    return (
+        f" {num} of the {number_of(len(study.ranked), 'setting')} {be} ranked without {its} pruned jobs, which did "
+        "worse: such a mean is too good. python train.py resume=<a job's folder> trains one to its end."
+    )
 
 
 def _left_out(study: Study) -> Iterator[str]:
@@ -137,14 +151,33 @@ def _other_pictures(study: Study, number: int) -> str:
     )
 
 
+def _ties(study: Study) -> Iterator[str]:
+    """That the best one is not alone."""
+    assert study.winner is not None and study.winner.result is not None
+    best = study.winner.result.mean
+    others = [c for c in study.comparable[1:] if math.isclose(c.result.mean, best, rel_tol=ROUNDING, abs_tol=0)]
+    if others:
+        have = "has" if len(others) == 1 else "have"
+        yield (
+            f"{number_of(len(others), 'other setting')} {have} the same {study.monitor} as the one that is called the "
+            "best: it is the first of them, no better one."
+        )
+
+
 def _noise(study: Study) -> str:
     if study.noise is None:
         if study.design.is_by_fold:
             cause, hint = "all settings are equally far apart on every fold", "More folds tell it."
         elif any(candidate.result.n > 1 for candidate in study.comparable):
             cause, hint = "all seeds of a setting agree by chance", "More seeds tell it."
+        elif study.is_search:
+            cause = "no settings were trained with two seeds"
+            hint = "The best ones tell it in a grid, python train.py -m <their values> seed=0,1,2."
         else:
-            cause, hint = "no settings were trained with two seeds", f"{TELL_SEEDS} in the same command tells it."
+            cause, hint = (
+                "no settings were trained with two seeds",
+                f"{_more_seeds(study)} in the same command tells it.",
+            )
         return f"Which differences are more than chance cannot be told: {cause}. {hint}"
     others = [candidate for candidate in study.comparable if candidate is not study.winner]
     within = sum(bool(study.is_within_noise(candidate)) for candidate in others)
@@ -159,8 +192,15 @@ def _noise(study: Study) -> str:
         test += f", corrected for {study.num_comparisons:,} comparisons"
     return (
         f"{_replicates(study)} have a standard deviation of {figure(study.noise.std)} (pooled, "
-        f"{study.noise.degrees} degrees of freedom). {said} {noise_of(study)} of the best ({test})."
+        f"{number_of(study.noise.degrees, 'degree')} of freedom). {said} {noise_of(study)} of the best ({test})."
     )
+
+
+def _more_seeds(study: Study) -> str:
+    """An override that has some more seeds than the jobs, and theirs, which are not trained again."""
+    used = dict.fromkeys(value for outcome in study.counted if (value := study.value(outcome, SEED)).isdecimal())
+    seeds = [*used, *(str(seed) for seed in range(NUM_TELLING_SEEDS) if str(seed) not in used)]
+    return f"{SEED}={','.join(seeds[:NUM_TELLING_SEEDS])}"
 
 
 def _replicates(study: Study) -> str:

@@ -20,15 +20,19 @@ class SweepFolder:
     Args:
         folder: is made.
         monitor: the metric.
+        config_dir: the user's own.
+        is_search: whether it is one.
     """
 
-    def __init__(self, folder: Path, *, monitor: str = "valid_acc", config_dir: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, monitor: str = "valid_acc", config_dir: str | None = None, is_search: bool = False
+    ) -> None:
         self.folder = folder
         self.monitor = monitor
         self.num_jobs = 0
         folder.mkdir(parents=True)
         asked = {"overrides": ["typed"], "config_dir": config_dir, "monitor": monitor, "num_jobs": 1, "num_threads": 1}
-        write_json(folder / SWEEP, asked)
+        write_json(folder / SWEEP, asked | {"is_search": is_search})
 
     def jobs(self) -> list[Job]:
         """As they lie there."""

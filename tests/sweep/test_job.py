@@ -15,7 +15,9 @@ from hybridnet.sweep.record import Attempt, Job, read_job
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> list[Job]:
-    write_sweep(tmp_path, overrides=[], config_dir=None, monitor="valid_acc", num_jobs=3, num_threads=1)
+    write_sweep(
+        tmp_path, is_search=False, overrides=[], config_dir=None, monitor="valid_acc", num_jobs=3, num_threads=1
+    )
     with Ledger(tmp_path) as ledger:
         return ledger.add([Planned(name, [], [f"seed={name}"], name) for name in ("a", "b", "c")])
 

@@ -83,10 +83,10 @@ def test_what_was_asked_for_is_kept(tmp_path: Path) -> None:
         "num_jobs": 2,
         "num_threads": None,
     }
-    write_sweep(tmp_path, **content)
-    assert read_sweep(tmp_path) == content | {"working_directory": str(Path.cwd())}
+    write_sweep(tmp_path, is_search=True, **content)
+    assert read_sweep(tmp_path) == content | {"is_search": True, "working_directory": str(Path.cwd())}
     write_json(tmp_path / "sweep.json", content)  # of an earlier version
-    assert read_sweep(tmp_path) == content | {"working_directory": None}
+    assert read_sweep(tmp_path) == content | {"is_search": False, "working_directory": None}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,9 @@ def test_the_folder_of_a_run_takes_no_sweep(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="error: used folder in .*: it holds a run(?s:.*)sweep.dir="), Ledger(tmp_path):
         raise AssertionError
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    write_sweep(tmp_path, overrides=[], config_dir=None, monitor="valid_loss", num_jobs=2, num_threads=None)
+    write_sweep(
+        tmp_path, is_search=False, overrides=[], config_dir=None, monitor="valid_loss", num_jobs=2, num_threads=None
+    )
     with Ledger(tmp_path):
         pass
 

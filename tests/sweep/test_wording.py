@@ -62,12 +62,12 @@ def test_notes_tell_what_is_within_noise(tmp_path: Path) -> None:
         (0.9, 8, 0, "complete"),
     ]
     text = _notes(tmp_path, *jobs, (0.1, 16, 0, "pruned"))
-    assert "a standard deviation of 0.0071 (pooled, 1 degrees of freedom)" in text
+    assert "a standard deviation of 0.0071 (pooled, 1 degree of freedom)" in text
     assert "1 of the other 2 settings is within the seeds' noise of the best" in text
     assert "(Student's t, 95 %, corrected for 3 comparisons)" in text
     assert "The best of 3 settings is likely to be a lucky one too" in text
     assert f"promote sweep={tmp_path}/sweep name=<name> seeds=5 shows by how much" in text
-    assert "1 pruned job ended early and is in no mean." in text
+    assert "1 pruned job ended early and is in no mean. Runs that differ" in text
     assert "Means are over 1 to 2 jobs" in text
 
 
@@ -75,6 +75,43 @@ def test_notes_tell_how_to_learn_what_is_noise(tmp_path: Path) -> None:
     text = _notes(tmp_path, (0.9, 2, 0, "complete"), (0.7, 4, 0, "complete"))
     assert text.startswith("Which differences are more than chance cannot be told") and "seed=0,1,2" in text
     assert "lucky" not in text
+
+
+@pytest.mark.parametrize(
+    ("used", "advised"), [([0, 0], "0,1,2"), ([42, 42], "42,0,1"), ([2, 2], "2,0,1"), ([1, 0], "1,0,2")]
+)
+def test_seeds_that_are_trained_already_are_among_those_that_are_advised(
+    tmp_path: Path, used: list[int], advised: str
+) -> None:
+    text = _notes(tmp_path, (0.9, 2, used[0], "complete"), (0.7, 4, used[1], "complete"))
+    assert f"no settings were trained with two seeds. seed={advised} in the same command tells it." in text
+
+
+def test_a_search_is_not_advised_to_search_the_seed_too(tmp_path: Path) -> None:
+    """`seed=0,1,2` in its command would be one more choice of each trial, not three runs of it."""
+    sweep = SweepFolder(tmp_path / "sweep", is_search=True)
+    for value, lr, seed in ((0.9, "1e-4", 1), (0.7, "2e-4", 2)):
+        sweep.add(value, f"optimizer.base_lr={lr}", f"seed={seed}")
+    text = " ".join(wording.notes(read_study([sweep.folder])))
+    assert "two seeds. The best ones tell it in a grid, python train.py -m <their values> seed=0,1,2." in text
+
+
+def test_a_best_setting_that_is_not_alone_is_said_so(tmp_path: Path) -> None:
+    jobs = [(0.9, 2, 0, "complete"), (0.9, 4, 0, "complete"), (0.9, 8, 0, "complete"), (0.8, 16, 0, "complete")]
+    said = "the same valid_acc as the one that is called the best: it is the first of them, no better one."
+    assert f"2 other settings have {said}" in _notes(tmp_path / "three", *jobs)
+    assert f"1 other setting has {said}" in _notes(tmp_path / "two", *jobs[1:])
+    assert said not in _notes(tmp_path / "one", *jobs[2:])
+    sums = [(0.1, 2, 0, "complete"), (0.7, 2, 1, "complete"), (0.3, 4, 0, "complete"), (0.5, 4, 1, "complete")]
+    assert said in _notes(tmp_path / "means", *sums)
+
+
+def test_a_mean_without_the_seeds_that_were_pruned_is_said_to_be_too_good(tmp_path: Path) -> None:
+    jobs = [(0.9, 2, 0, "complete"), (0.1, 2, 1, "pruned"), (0.8, 4, 0, "complete"), (0.8, 4, 1, "complete")]
+    said = "1 of the 2 settings is ranked without its pruned jobs, which did worse: such a mean is too good."
+    assert f"1 pruned job ended early and is in no mean. {said}" in _notes(tmp_path / "one", *jobs)
+    text = _notes(tmp_path / "both", *jobs[:3], (0.2, 4, 1, "pruned"))
+    assert "2 of the 2 settings are ranked without their pruned jobs, which did worse" in text
 
 
 def test_seeds_that_agree_do_not_show_how_far_they_lie_apart(tmp_path: Path) -> None:
@@ -138,7 +175,7 @@ def test_folds_that_are_not_the_same_are_said_so(tmp_path: Path) -> None:
         "Settings are compared on the folds that they have in common: 1 other result (data.fold=2) is in no mean. "
         "Each mean is over 2 folds. All settings have the same folds."
     )
-    assert "a standard deviation of 0.0005 (pooled, 1 degrees of freedom)" in text.replace("5.00e-04", "0.0005")
+    assert "a standard deviation of 0.0005 (pooled, 1 degree of freedom)" in text.replace("5.00e-04", "0.0005")
 
 
 def test_settings_without_a_fold_of_the_others_are_said_to_be_unranked(tmp_path: Path) -> None:
