@@ -44,7 +44,7 @@ def run(
         start: runs Hydra on a function for one job, with further overrides.
 
     Returns:
-        All jobs of the ledger, as they stand at the end.
+        Those of the grid, or all of a search, as they stand at the end.
 
     Raises:
         InputError: if a model does not train, or another process sweeps in the folder; no job was started.
@@ -82,7 +82,8 @@ def run(
             for line in _scarce_room(jobs, todo, num_jobs=num_jobs):
                 print(line)
             _launch(function, jobs, ledger, lambda job: start(job, overrides))
-        return ledger.jobs()
+        asked = {planned.identity for planned in grid}
+        return [job for job in ledger.jobs() if not grid or job.identity in asked]
 
 
 def _try_models(jobs: Jobs, identities: Iterable[str]) -> None:
@@ -106,12 +107,12 @@ def _what_follows(known: Sequence[Job], *, num_models: int) -> str:
         "new": sum(job.status == "pending" for job in jobs),
     }
     stand = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    twice = f" ({len(known) - len(jobs)} were given twice)" if len(known) > len(jobs) else ""
+    num_twice = len(known) - len(jobs)
+    twice = f" ({num_twice} {'was' if num_twice == 1 else 'were'} given twice)" if num_twice else ""
+    many = f"{number_of(len(jobs), 'job')}{twice}"
     if counts["done"] == len(jobs):
-        return f"{len(jobs)} jobs{twice}: all are done, nothing is left to do"
-    return (
-        f"{len(jobs)} jobs{twice}: {stand}; distinct models: {num_models}; the first job will tell how long they take"
-    )
+        return f"{many}: all are done, nothing is left to do"
+    return f"{many}: {stand}; distinct models: {num_models}; the first job will tell how long they take"
 
 
 def _not_asked_for(jobs: Sequence[Job], grid: Sequence[Planned]) -> str:

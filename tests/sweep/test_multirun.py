@@ -66,6 +66,18 @@ def test_what_an_earlier_wider_grid_has_left_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_failure_of_an_earlier_grid_is_none_of_another_one(run: Run, tiny: list[str], tmp_path: Path) -> None:
+    """It was told that the sweep's command tries it again, which left it as it was."""
+    command = ["-m", *tiny, "trainer.epochs=1", "hydra.sweep.dir=s"]
+    assert run(*command, "optimizer.head_lr=1e+30")[0] == 1
+    code, output, error = run(*command, "optimizer.head_lr=1e-3")
+    assert (code, error) == (0, ""), error
+    assert output.startswith("1 job: 1 new; ")
+    assert "1 other job of this sweep is not done and not among these: job 0; it stays" in output
+    assert "2 jobs: 1 complete, 1 failed" in output
+    assert [(job.status, job.attempt) for job in _jobs(tmp_path / "s")] == [("failed", 1), ("complete", 1)]
+
+
 def test_a_preset_asks_for_many_runs_by_itself(starter: Any, run: Run, tiny: list[str], tmp_path: Path) -> None:
     """And is found again from another folder."""
     (tmp_path / "conf" / "sweep").mkdir(parents=True)

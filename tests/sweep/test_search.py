@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hybridnet.errors import InputError
-from hybridnet.sweep.ledger import Ledger
+from hybridnet.sweep.ledger import Ledger, read_sweep
 from hybridnet.sweep.search import prepare, require_direction
 from tests.conftest import Command, wait_until_saved
 
@@ -45,6 +45,7 @@ def test_a_search_that_was_killed_counts_what_is_complete(
 
     code, output, error = run(*command)
     assert (code, error) == (0, ""), output
+    assert read_sweep(tmp_path / "s")["is_search"]
     assert output.startswith("4 trials: 1 complete, 1 to be repeated, 3 left\n")
     assert "job 1 (" in output and "attempt 2" in output
     assert "continuing after epoch 1" in output
