@@ -21,8 +21,9 @@ class Effect(NamedTuple):
     Attributes:
         axis: that is looked at.
         jobs: by value, those that count.
+        averaged: those of them that the means are over.
         means: by value. Where possible over combinations of the other settings that were tried with every value.
-        spreads: by value, the standard deviation of the jobs; None of a single one.
+        spreads: by value, the standard deviation of the averaged jobs; None of a single one.
         num_fair: of such combinations; 0: none, and the means also differ in their other settings.
         has_same_pictures: whether all that is compared was judged on pictures of the winner's; else it cannot be told.
         is_noise: whether the best and the worst of so many means differ by no more than seeds or folds make; None if
@@ -31,6 +32,7 @@ class Effect(NamedTuple):
 
     axis: Axis
     jobs: Mapping[str, list[Outcome]]
+    averaged: Mapping[str, list[Outcome]]
     means: Mapping[str, float]
     spreads: Mapping[str, float | None]
     num_fair: int
@@ -55,8 +57,10 @@ def _effect(study: Study, place: int) -> Effect:
             candidate
         )
     jobs = {value: sorted(jobs[value], key=study.outcomes.index) for value in axis.values if value in jobs}
-    spreads = {value: spread([outcome.value for outcome in found]) for value, found in jobs.items()}
     fair = [cell for cell in cells.values() if cell.keys() == jobs.keys()]
+    of_fair = {id(outcome) for cell in fair for candidate in cell.values() for outcome in candidate.counted}
+    averaged = {value: [o for o in found if not fair or id(o) in of_fair] for value, found in jobs.items()}
+    spreads = {value: spread([outcome.value for outcome in found]) for value, found in averaged.items()}
     if fair:
         means = {value: math.fsum(cell[value].result.mean for cell in fair) / len(fair) for value in jobs}
     else:
@@ -69,7 +73,7 @@ def _effect(study: Study, place: int) -> Effect:
         margin = study.noise.margin(inverse_n, num_comparisons=math.comb(len(means), 2))
         is_noise = abs(means[ends[0]] - means[ends[1]]) <= margin
     stds = {value: found.std for value, found in spreads.items()}
-    return Effect(axis, jobs, means, stds, len(fair), has_same_pictures, is_noise)
+    return Effect(axis, jobs, averaged, means, stds, len(fair), has_same_pictures, is_noise)
 
 
 class Interaction(NamedTuple):

@@ -20,6 +20,8 @@ from hybridnet.sweep.statistics import figure as shown_figure
 from hybridnet.sweep.study import Study
 
 SIZE = (4.5, 3.4)  # inches
+POINT = {"marker": "o", "linestyle": "", "color": TRAIN, "alpha": 0.5, "markersize": 4.5, "mew": 0}
+OTHER = POINT | {"mew": 0.8, "mfc": "none"}  # of a job that is not in the mean
 LABEL = {**STYLE, "fontsize": 9.5}
 MOST_MAPS = 6
 MOST_VALUES_DRAWN = 16
@@ -86,6 +88,8 @@ def caption(study: Study, effect: Effect) -> str:
         )
     if effect.num_fair > 1:
         text += f", over the {effect.num_fair} combinations of the other settings that were tried with every value"
+    elif effect.averaged != effect.jobs:
+        text += ", over the one combination of the other settings that was tried with every value"
     if not effect.has_same_pictures:
         return f"{text}. They were measured on other pictures, and are not to be compared."
     noise = wording.noise_of(study)
@@ -113,23 +117,29 @@ def _cost_drawer(study: Study, name: str, label: str, unit: float) -> Callable[[
 
 
 def plot_effect(path: Path, study: Study, effect: Effect) -> None:
-    """Every job as a point above its value; the mean with the jobs' standard deviation."""
+    """Every job as a point above its value, hollow if it is not in the mean; the mean, with its jobs' deviation."""
     figure, axes = _panel(short(effect.axis.key, 60), study.monitor)
     values = _best_values(study, effect)
     for place, value in enumerate(values):
         outcomes = effect.jobs[value]
         offsets = np.linspace(-0.16, 0.16, len(outcomes)) if len(outcomes) > 1 else [0.0]
-        results = [outcome.value for outcome in outcomes]
-        axes.plot(place + np.array(offsets) - 0.08, results, "o", color=TRAIN, alpha=0.5, markersize=4.5, mew=0)
+        averaged = {id(outcome) for outcome in effect.averaged[value]}
+        for style, is_averaged in ((POINT, True), (OTHER, False)):
+            drawn = [
+                (at, o.value) for at, o in zip(offsets, outcomes, strict=True) if (id(o) in averaged) is is_averaged
+            ]
+            axes.plot([place + at - 0.08 for at, _ in drawn], [result for _, result in drawn], **style)
         spread = effect.spreads[value]
         style = {"fmt": "D", "color": VALID, "markersize": 5.5, "capsize": 4, "elinewidth": 1.4}
         axes.errorbar(place + 0.24, effect.means[value], yerr=spread, **style)
     _name_values(axes, values)
     axes.set_xlim(-0.5, len(values) - 0.5)
     axes.grid(axis="y", alpha=0.25)
-    handles = [axes.plot([], [], "o", color=TRAIN, alpha=0.5, markersize=4.5, mew=0, label="job")[0]]
+    handles = [axes.plot([], [], **POINT, label="job")[0]]
     handles += [axes.plot([], [], "D", color=VALID, markersize=5.5, label="mean ± std of the jobs")[0]]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
+    if any(effect.averaged[value] != effect.jobs[value] for value in values):
+        handles.insert(1, axes.plot([], [], **OTHER, label="not in the mean")[0])
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5, frameon=False)
     save(figure, path)
 
 

@@ -76,6 +76,8 @@ def test_a_combination_without_all_values_does_not_tilt_the_means(tmp_path: Path
     assert heads.means == pytest.approx({"2": 0.81, "4": 0.91})
     assert heads.num_fair == 1
     assert len(heads.jobs["2"]) == 4
+    assert [outcome.value for outcome in heads.averaged["2"]] == [0.80, 0.82]
+    assert heads.spreads == pytest.approx({"2": 0.0141421, "4": 0.0141421}, rel=1e-4), "of the jobs in the mean"
 
 
 def test_without_any_common_combination_the_means_say_so(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from hybridnet.drawing import TRAIN, VALID
 from hybridnet.sweep.effect import effects
-from hybridnet.sweep.figures import _limit, caption, figures
+from hybridnet.sweep.figures import _limit, caption, figures, plot_effect
 from hybridnet.sweep.study import Study, read_study
 from tests.sweep.folders import SweepFolder
 
@@ -90,6 +90,25 @@ def test_captions_are_honest_where_nothing_can_be_told(tmp_path: Path) -> None:
     study = read_study([sweep.folder])
     text = caption(study, effects(study)[0])
     assert text.endswith("tried with all of its values, so these means differ in more than size.")
+
+
+def test_jobs_that_are_not_in_the_mean_are_told_from_those_that_are(tmp_path: Path) -> None:
+    """Heads 4 with the worse size failed: the mean at 2 is 0.8, and not amid the points."""
+    sweep = SweepFolder(tmp_path / "sweep")
+    for value, heads, size in ((0.8, 2, "lite"), (0.2, 2, "full"), (0.9, 4, "lite"), (None, 4, "full")):
+        status = "failed" if value is None else "complete"
+        sweep.add(value, f"model.heads={heads}", f"model.size={size}", status=status)
+    study = read_study([sweep.folder])
+    _, heads = effects(study)
+    over = ", over the one combination of the other settings that was tried with every value"
+    assert caption(study, heads) == f"heads: on average 0.9000 at 4, 0.8000 at 2{over}."
+    wanted = np.array([int(TRAIN[i : i + 2], 16) for i in (1, 3, 5)]) * 0.5 + 255 * 0.5
+    filled = []
+    for effect in (heads, heads._replace(averaged=heads.jobs)):
+        plot_effect(tmp_path / "effect.png", study, effect)
+        above_legend = np.asarray(Image.open(tmp_path / "effect.png").convert("RGB"), float)[:550]
+        filled.append((np.abs(above_legend - wanted).sum(axis=2) < 12).sum())
+    assert filled[0] < 0.85 * filled[1], "one of three is hollow"
 
 
 def test_a_range_of_numbers_is_drawn_by_its_logarithm(tmp_path: Path) -> None:
