@@ -77,11 +77,19 @@ def _effect(study: Study, place: int) -> Effect:
 
 
 class Interaction(NamedTuple):
-    """Of two axes: the mean of the candidates at each pair of values that has a result."""
+    """Of two axes.
+
+    Attributes:
+        first, second: the axes.
+        means: of the candidates at each pair of values that has a result.
+        is_fair: whether these differ in nothing else, as the same other settings were tried with each pair, on pictures
+            of the winner's.
+    """
 
     first: Axis
     second: Axis
     means: Mapping[tuple[str, str], float]
+    is_fair: bool
 
 
 def interactions(study: Study) -> list[Interaction]:
@@ -89,10 +97,15 @@ def interactions(study: Study) -> list[Interaction]:
     places = [place for place, axis in enumerate(study.axes) if not axis.is_continuous]
     found = []
     for first, second in combinations([place for place in places if len(study.axes[place].values) <= MOST_CELLS], 2):
-        cells: dict[tuple[str, str], list[float]] = {}
+        cells: dict[tuple[str, str], list[Candidate]] = {}
         for candidate in study.ranked:
-            cells.setdefault((candidate.values[first], candidate.values[second]), []).append(candidate.result.mean)
-        means = {pair: math.fsum(values) / len(values) for pair, values in cells.items()}
+            cells.setdefault((candidate.values[first], candidate.values[second]), []).append(candidate)
+        means = {pair: math.fsum(c.result.mean for c in members) / len(members) for pair, members in cells.items()}
+        rest = [place for place in range(len(study.axes)) if place not in (first, second)]
+        others = {
+            frozenset((c.edition, *(c.values[place] for place in rest)) for c in members) for members in cells.values()
+        }
+        is_fair = len(others) == 1 and len(study.comparable) == len(study.ranked)
         if all(len({pair[side] for pair in means}) > 1 for side in (0, 1)):
-            found.append(Interaction(study.axes[first], study.axes[second], means))
+            found.append(Interaction(study.axes[first], study.axes[second], means, is_fair))
     return found

@@ -24,6 +24,9 @@ POINT = {"marker": "o", "linestyle": "", "color": TRAIN, "alpha": 0.5, "markersi
 OTHER = POINT | {"mew": 0.8, "mfc": "none"}  # of a job that is not in the mean
 LABEL = {**STYLE, "fontsize": 9.5}
 MOST_MAPS = 6
+UNFAIR = (
+    " Not every pair was tried with the same other settings, on the same pictures: the means differ in more than these."
+)
 MOST_VALUES_DRAWN = 16
 WIDE = 20  # a range over more than this factor is shown by its logarithm
 LINES = {
@@ -57,6 +60,7 @@ def figures(study: Study) -> list[ReportFigure]:
     ]
     for place, interaction in enumerate(interactions(study)[:MOST_MAPS]):
         text = f"Mean {study.monitor} by {interaction.first.name} and {interaction.second.name}; darker is better."
+        text += "" if interaction.is_fair else UNFAIR
         draw = _interaction_drawer(study, interaction)
         found.append(ReportFigure(f"interaction_{place}.png", "interactions", text, draw))
     if any(outcome.curve(study.monitor)[0] for outcome in study.outcomes):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
 from hybridnet.sweep.effect import effects, interactions
+from hybridnet.sweep.figures import UNFAIR, figures
 from hybridnet.sweep.study import Study, read_study
 from tests.sweep.folders import SweepFolder
 
@@ -96,6 +98,7 @@ def test_two_axes_have_a_mean_at_each_pair(tmp_path: Path) -> None:
     assert (pair.first.name, pair.second.name) == ("heads", "reduction")
     expected = {("2", "16"): 0.81, ("2", "32"): 0.71, ("4", "16"): 0.91, ("4", "32"): 0.71}
     assert pair.means == pytest.approx(expected)
+    assert pair.is_fair
 
 
 def test_three_axes_make_three_pairs_whose_other_settings_weigh_the_same(tmp_path: Path) -> None:
@@ -114,6 +117,21 @@ def test_three_axes_make_three_pairs_whose_other_settings_weigh_the_same(tmp_pat
         ("heads", "dropout"),
     ]
     assert pairs[0].means == pytest.approx(dict.fromkeys(pairs[0].means, 0.75))
+    assert all(pair.is_fair for pair in pairs)
+
+
+def test_pairs_that_were_tried_with_different_other_settings_say_so(tmp_path: Path) -> None:
+    """Heads 4 with size full looks better than it is: it was tried with the better dropout alone."""
+    sweep = SweepFolder(tmp_path / "sweep")
+    for heads, size, dropout in itertools.product((2, 4), ("lite", "full"), (0.1, 0.2)):
+        status = "failed" if (heads, size, dropout) == (4, "full", 0.2) else "complete"
+        value = None if status == "failed" else 1 - dropout
+        sweep.add(value, f"model.heads={heads}", f"model.size={size}", f"model.dropout={dropout}", status=status)
+    study = read_study([sweep.folder])
+    fair = {(pair.first.name, pair.second.name): pair.is_fair for pair in interactions(study)}
+    assert fair == {("size", "heads"): False, ("size", "dropout"): False, ("heads", "dropout"): False}
+    captions = [figure.caption for figure in figures(study) if figure.section == "interactions"]
+    assert len(captions) == 3 and all(text.endswith(UNFAIR) for text in captions)
 
 
 def test_an_effect_is_found_within_the_folds(tmp_path: Path) -> None:
