@@ -20,7 +20,6 @@ from hybridnet.errors import InputError
 from hybridnet.files import csv_text, output_folder, shortened, write_text
 from hybridnet.report import with_folder
 from hybridnet.settings import Count, Seed, checked
-from hybridnet.wording import number_of
 
 MOST_PICTURES = 6  # of pairs
 TILE = 160  # pixels
@@ -62,7 +61,7 @@ def compare(
         InputError: for runs without predictions, of other pictures, labels or classes, and files that cannot be used.
     """
     measured = None if benchmark is None else read_benchmark(Path(benchmark))
-    named, num_incomplete = trained.folders(runs, folder)
+    named, incomplete = trained.folders(runs, folder)
     groups, notes = grouped(trained.read_all(named, split))
     first = groups.pop(baseline_of(groups, baseline))
     groups = [first, *groups]
@@ -73,8 +72,8 @@ def compare(
     comparison = compared(all_runs, baseline=0, pairs=pairs, num_draws=num_bootstrap, seed=seed)
     of_groups, cost_causes = costs(all_runs.groups, measured)
     where = None if table is None else str(table)
-    if num_incomplete:
-        notes.append(f"{number_of(num_incomplete, 'job')} of the sweep not complete: left out.")
+    if incomplete:
+        notes.append(wording.left_out(incomplete))
     findings = Findings(
         comparison,
         of_groups,

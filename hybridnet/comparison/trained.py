@@ -14,6 +14,7 @@ from hybridnet.errors import Fault, InputError
 from hybridnet.inference.runs import RunSettings
 from hybridnet.resume import ADDED, OF_A_START
 from hybridnet.sweep.ledger import Ledger, is_sweep, read_sweep
+from hybridnet.sweep.record import Job
 from hybridnet.sweep.settings import FOLD, REPLICATION, SEED, canonical, settings_of
 
 BLOCKS = "model.blocks"  # whose value is their order
@@ -62,7 +63,7 @@ class Trained:
         )
 
 
-def folders(runs: str | Sequence[str] | None, sweeps: str | Sequence[str] | None) -> tuple[list[Path], int]:
+def folders(runs: str | Sequence[str] | None, sweeps: str | Sequence[str] | None) -> tuple[list[Path], list[Job]]:
     """The run folders that were named, and those of the complete jobs of sweeps.
 
     Args:
@@ -70,7 +71,7 @@ def folders(runs: str | Sequence[str] | None, sweeps: str | Sequence[str] | None
         sweeps: folders.
 
     Returns:
-        The folders, and how many jobs of the sweeps are not complete.
+        The folders, and the jobs of the sweeps that are not complete.
 
     Raises:
         InputError: if none is named, and for every one that does not exist.
@@ -97,7 +98,7 @@ def folders(runs: str | Sequence[str] | None, sweeps: str | Sequence[str] | None
     found = [*(run if run.is_dir() else run.parent for run in named), *complete]
     if not found:
         raise InputError(Fault("no runs", f"sweep={sweeps}", "none of its jobs is complete"))
-    return found, sum(job.status != "complete" for job in jobs)
+    return found, [job for job in jobs if job.status != "complete"]
 
 
 def _matching(name: str) -> list[Path]:

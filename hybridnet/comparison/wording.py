@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from hybridnet.comparison.differences import LEVEL, MCNEMAR, SIGN_FLIP, Comparison, Pair
 from hybridnet.comparison.resampling import CONFIDENCE
+from hybridnet.sweep.record import Job
 from hybridnet.wording import number_of
 
 SMALLEST_P = 0.001
@@ -128,6 +129,15 @@ def _tests(pairs: Sequence[Pair]) -> str:
             "(Student's t)."
         )
     return f"{text} Below {LEVEL:g} a difference counts as beyond chance."
+
+
+def left_out(incomplete: Sequence[Job]) -> str:
+    """That jobs of a sweep are not compared, and what that makes of the others."""
+    text = f"{number_of(len(incomplete), 'job')} of the sweep not complete: left out."
+    if num := sum(job.status == "pruned" for job in incomplete):
+        be = "was" if num == 1 else "were"
+        text += f" {num} {be} pruned, as others did better: a setting that lacks such a run looks better than it is."
+    return text
 
 
 def only_one(comparison: Comparison, pair: Pair) -> str:

@@ -80,8 +80,9 @@ def test_complete_jobs_of_sweeps_are_runs(tmp_path: Path) -> None:
     other.add(0.9, "model.heads=2", identity=done[0].identity)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "best_model.pt").touch()
-    found, num_incomplete = folders(str(tmp_path / "run" / "best_model.pt"), str(sweep.folder))
-    assert found == [tmp_path / "run", done[0].folder, done[1].folder] and num_incomplete == 2
+    found, incomplete = folders(str(tmp_path / "run" / "best_model.pt"), str(sweep.folder))
+    assert found == [tmp_path / "run", done[0].folder, done[1].folder]
+    assert [job.status for job in incomplete] == ["failed", "pruned"]
     found, _ = folders(None, [str(sweep.folder), str(other.folder)])
     assert len(found) == 2, "a job that two sweeps have both done counts once"
 
@@ -91,8 +92,8 @@ def test_a_pattern_stands_for_the_runs_that_match(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "status.json").touch()
     (tmp_path / "model=ca.csv").touch()
-    found, num_incomplete = folders(str(tmp_path / "*model=ca*"), None)
-    assert [folder.name for folder in found] == ["0_model=ca,seed=0", "1_model=ca,seed=1"] and num_incomplete == 0
+    found, incomplete = folders(str(tmp_path / "*model=ca*"), None)
+    assert [folder.name for folder in found] == ["0_model=ca,seed=0", "1_model=ca,seed=1"] and incomplete == []
     found, _ = folders([str(tmp_path / "[a]*"), str(tmp_path / "2_*")], None)
     assert [folder.name for folder in found] == ["[a]*", "2_model=hybrid,seed=0"], "a folder of that name comes first"
     with pytest.raises(InputError, match=r"missing run in runs=.*model=eca\*: no such folder"):

@@ -7,6 +7,7 @@ import pytest
 
 from hybridnet.comparison import wording
 from tests.comparison.folders import compare, write_run, write_study
+from tests.sweep.folders import SweepFolder
 
 
 def test_numbers_for_people() -> None:
@@ -93,3 +94,17 @@ def test_groups_of_one_picture_are_not_worth_a_word(tmp_path: Path, has_groups: 
     comparison = compare(write_study(tmp_path, {"plain": 0.8, "ca": 0.8}, seeds=1), {"0.png": "a"})
     notes = list(wording.notes(comparison, table="t", has_groups=has_groups))
     assert notes[0].startswith("Intervals hold")
+
+
+def test_runs_that_were_pruned_are_said_to_be_the_worse_ones(tmp_path: Path) -> None:
+    """A setting of which only the better seeds were trained to their end has too good a mean."""
+    sweep = SweepFolder(tmp_path / "sweep")
+    for seed, status in enumerate(("failed", "pruned", "pruned")):
+        sweep.add(None, f"seed={seed}", status=status)
+    failed, *pruned = sweep.jobs()
+    assert wording.left_out([failed]) == "1 job of the sweep not complete: left out."
+    said = "as others did better: a setting that lacks such a run looks better than it is."
+    assert wording.left_out([failed, pruned[0]]) == (
+        f"2 jobs of the sweep not complete: left out. 1 was pruned, {said}"
+    )
+    assert wording.left_out(pruned).endswith(f" 2 were pruned, {said}")
