@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from hydra import compose as hydra_compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -41,6 +41,8 @@ _ADVICE = {
     r"Could not override .* To append to your default list use (\+.*)": r"\1",
     r"Could not delete '(.*)'\. No match in the defaults list": r"leave out ~\1",
 }
+
+_INTERVAL = "INTERVAL_SWEEP"  # as Hydra's grid names what it cannot do
 
 # What was composed of choices of groups alone, without any value, by those choices.
 Known = dict[tuple[str, ...], DictConfig]
@@ -79,7 +81,12 @@ def expand(config_name: str, overrides: Sequence[str], *, config_dirs: Sequence[
         try:
             return [list(job) for job in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]]
         except HydraException as error:
-            raise InputError(Fault("wrong sweep", "the command line", str(error))) from error
+            hint = (
+                "an interval is for a search, hydra/sweeper=optuna; a grid has values: 0.1,0.2"
+                if _INTERVAL in str(error)
+                else ""
+            )
+            raise InputError(Fault("wrong sweep", "the command line", str(error), hint)) from error
 
 
 class Multirun(NamedTuple):
@@ -144,19 +151,35 @@ def sample_values(overrides: Sequence[str]) -> list[list[str]]:
     """For a search: the overrides of jobs in which every choice stands at least once, of intervals both ends.
 
     One choice after the other is varied, the others are the first ones.
+
+    Raises:
+        InputError: for an interval that holds nothing, and one that has no logarithm.
     """
-    choices = []
+    choices, faults = [], []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.get_key_element()
         if not override.is_sweep_override():
             choices.append([f"{key}={override.get_value_element_as_str()}"])
         elif override.is_interval_sweep():
             choices.append([f"{key}={override.value().start}", f"{key}={override.value().end}"])
+            faults += _interval_faults(override)
         else:
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+    if faults:
+        raise InputError(*faults)
     first = [values[0] for values in choices]
     varied = [[*first[:i], value, *first[i + 1 :]] for i, values in enumerate(choices) for value in values[1:]]
     return [first, *varied]
+
+
+def _interval_faults(override: Override) -> Iterator[Fault]:
+    key, low, high = override.key_or_group, override.value().start, override.value().end
+    if low > high:
+        cause = f"its end is below its start ({low:g})"
+        yield Fault("wrong value", override.input_line, cause, f"{key}=interval({high:g},{low:g})")
+    elif low <= 0 and "log" in override.value().tags:
+        cause = f"it begins at {low:g}, which has no logarithm"
+        yield Fault("wrong value", override.input_line, cause, "begin above 0, or leave out tag(log,…)")
 
 
 def trust_jobs() -> None:
@@ -240,7 +263,7 @@ def _override_faults(config_name: str, overrides: Sequence[Override], *, known: 
 
 def _faults_of_jobs(config_name: str, overrides: Sequence[Override], *, known: Known) -> list[Fault]:
     """The same of all jobs of a sweep; a key that only some of the files have that it chooses is told with these."""
-    faults = _override_faults(config_name, overrides, known=known)
+    faults = [*_override_faults(config_name, overrides, known=known), *_empty_sweeps(overrides)]
     if any(fault.what != UNKNOWN_KEY for fault in faults):
         return faults
     lacking: dict[str, dict[str, set[str]]] = {}  # of each group, and choice in it: keys that are not there
@@ -258,6 +281,14 @@ def _faults_of_jobs(config_name: str, overrides: Sequence[Override], *, known: K
             )
             of_some[key] = Fault(UNKNOWN_KEY, key, cause, hint)
     return [*(fault for fault in faults if fault.where not in of_some), *of_some.values()]
+
+
+def _empty_sweeps(overrides: Sequence[Override]) -> Iterator[Fault]:
+    for override in overrides:
+        is_listed = override.value_type in (ValueType.RANGE_SWEEP, ValueType.GLOB_CHOICE_SWEEP)
+        if is_listed and not any(True for _ in override.sweep_string_iterator()):
+            hint = "a range goes from its start up to its stop: range(0,0.3,0.1)" if override.is_range_sweep() else ""
+            yield Fault("wrong value", override.input_line, "it holds no value", hint)
 
 
 def _swept_where_needed(config_name: str, overrides: Sequence[str], *, known: Known) -> list[str]:

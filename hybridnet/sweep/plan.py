@@ -143,6 +143,8 @@ def plan(
         config_name, multirun, config_dirs=config_dirs, check=functools.partial(check, is_new=is_new), known=known
     )
     if is_search(multirun):
+        if is_of_optuna(multirun):
+            search.require_trials(multirun.sweeper)
         for sample in config.sample_values(multirun.overrides):
             jobs.require_possible(sample)
         if is_of_optuna(multirun):

@@ -8,6 +8,7 @@ from typing import Any
 
 from hybridnet.errors import Fault, InputError
 from hybridnet.monitor import direction
+from hybridnet.wording import number_of
 
 
 def require_direction(sweeper: Mapping[str, Any], *, monitor: str) -> None:
@@ -21,6 +22,20 @@ def require_direction(sweeper: Mapping[str, Any], *, monitor: str) -> None:
         where = f"hydra.sweeper.direction={sweeper['direction']}"
         cause = f"the search would look for the worst {monitor}"
         raise InputError(Fault("wrong value", where, cause, f"hydra.sweeper.direction={expected}"))
+
+
+def require_trials(sweeper: Mapping[str, Any]) -> None:
+    """Refuse a number of trials that is none.
+
+    Raises:
+        InputError: if it is no whole number from 1.
+    """
+    number = sweeper["n_trials"]
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        where = f"hydra.sweeper.n_trials={number}"
+        raise InputError(
+            Fault("wrong value", where, "it is no number of trials", "for instance hydra.sweeper.n_trials=20")
+        )
 
 
 def _direction(monitor: str) -> str:
@@ -39,7 +54,7 @@ def prepare(sweeper: Mapping[str, Any], *, monitor: str) -> tuple[list[str], str
     """
     num_trials = sweeper["n_trials"]
     if sweeper["storage"] is None:
-        what = f"{num_trials} trials; without hydra.sweeper.storage they are not kept"
+        what = f"{number_of(num_trials, 'trial')}; without hydra.sweeper.storage they are not kept"
         return [f"hydra.sweeper.n_trials={num_trials}"], what
     import optuna
     from optuna.exceptions import ExperimentalWarning
@@ -57,7 +72,7 @@ def prepare(sweeper: Mapping[str, Any], *, monitor: str) -> tuple[list[str], str
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     num_left = max(0, num_trials - len(complete))
     if not num_left:
-        return [], f"{num_trials} trials: all are complete, nothing is left to do"
+        return [], f"{number_of(num_trials, 'trial')}: all are complete, nothing is left to do"
     known = [trial.params for trial in complete]
     again = []
     for trial in trials:
@@ -72,4 +87,5 @@ def prepare(sweeper: Mapping[str, Any], *, monitor: str) -> tuple[list[str], str
     overrides = [f"hydra.sweeper.n_trials={num_left}"]
     if (seed := (sweeper["sampler"] or {}).get("seed")) is not None:
         overrides.append(f"hydra.sweeper.sampler.seed={seed + len(trials)}")  # or it would draw the same again
-    return overrides, f"{num_trials} trials: {len(complete)} complete, {len(again)} to be repeated, {num_left} left"
+    stand = f"{len(complete)} complete, {len(again)} to be repeated, {num_left} left"
+    return overrides, f"{number_of(num_trials, 'trial')}: {stand}"

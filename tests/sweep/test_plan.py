@@ -31,6 +31,28 @@ Run = Callable[..., tuple[int, str, str]]
             "hydra/sweeper=optuna model.dropout=interval(0,1.5)",
             "error: impossible job in model.dropout=1.5: no job was started",
         ),
+        (
+            "hydra/sweeper=optuna model.dropout=interval(0.3,0.1)",
+            "error: wrong value in model.dropout=interval(0.3,0.1): its end is below its start (0.3)",
+        ),
+        (
+            "hydra/sweeper=optuna optimizer.base_lr=tag(log,interval(0,1e-3))",
+            "error: wrong value in optimizer.base_lr=tag(log,interval(0,1e-3)): it begins at 0, which has no logarithm",
+        ),
+        (
+            "hydra/sweeper=optuna seed=1,2 hydra.sweeper.n_trials=0",
+            "error: wrong value in hydra.sweeper.n_trials=0: it is no number of trials",
+        ),
+        (
+            "hydra/sweeper=optuna seed=1,2 hydra.sweeper.n_trials=many",
+            "error: wrong value in hydra.sweeper.n_trials=many: it is no number of trials",
+        ),
+        (
+            "model.dropout=interval(0,0.1)",
+            "hint: an interval is for a search, hydra/sweeper=optuna; a grid has values: 0.1,0.2",
+        ),
+        ("model=glob(nothing*)", "error: wrong value in model=glob(nothing*): it holds no value"),
+        ("model.dropout=range(0.5,0.1)", "error: wrong value in model.dropout=range(0.5,0.1): it holds no value"),
         ("sweep.try=false", "error: unknown key in sweep.try: sweep has no 'try'"),
         ("+sweep=nothing", "error: unknown option in sweep=nothing: no such file in conf"),
         ("seed=1,2 pruner=medan", "error: unknown option in pruner=medan: no such file in conf"),
