@@ -45,7 +45,8 @@ MAY_IMPORT = {
     "hybridnet.signals": {"hybridnet.errors"},
     "hybridnet.environment": {"torch", "hybridnet.__version__", "hybridnet.processor"},
     "hybridnet.data": SHARED | {"torch", "torchvision", "numpy", "pandas", "PIL", "sklearn", "hybridnet.data"},
-    "hybridnet.config": SHARED | {"hydra", "omegaconf", "yaml", "hybridnet.binding", "hybridnet.config"},
+    "hybridnet.config": SHARED
+    | {"hydra", "hydra_plugins", "omegaconf", "yaml", "hybridnet.binding", "hybridnet.config"},
     "hybridnet.experiment": SHARED | {"torch", "hybridnet.config", "hybridnet.trainer.protocols.Data"},
     "hybridnet.__main__": set(),
     "hybridnet.api": SHARED
@@ -78,7 +79,7 @@ MAY_IMPORT = {
     "hybridnet.sweep.job": SHARED | {"torch", "hybridnet.console", "hybridnet.sweep"},
     "hybridnet.sweep.launcher": SHARED | {"hydra", "hybridnet.config", "hybridnet.sweep"},
     "hybridnet.sweep.rivals": SHARED | {"hybridnet.pruner.Pruner", "hybridnet.sweep"},
-    "hybridnet.sweep.search": SHARED | {"optuna"},
+    "hybridnet.sweep.search": SHARED | {"optuna", "hybridnet.config"},
     "hybridnet.sweep.trial": SHARED | {"torch", "hybridnet.config", "hybridnet.experiment", "hybridnet.trainer"},
     "hybridnet.sweep.statistics": {"scipy"},
     "hybridnet.sweep.study": SHARED | {"hybridnet.config", "hybridnet.sweep"},

@@ -172,6 +172,18 @@ def sample_values(overrides: Sequence[str]) -> list[list[str]]:
     return [first, *varied]
 
 
+def distributions(overrides: Sequence[str]) -> dict[str, tuple[str, Any]]:
+    """Of each override that Optuna chooses a value for: the parameter's name, and what it draws from."""
+    from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
+
+    parsed = zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True)
+    return {
+        text: (override.get_key_element(), create_optuna_distribution_from_override(override))
+        for text, override in parsed
+        if override.is_sweep_override()
+    }
+
+
 def _interval_faults(override: Override) -> Iterator[Fault]:
     key, low, high = override.key_or_group, override.value().start, override.value().end
     if low > high:

@@ -47,7 +47,8 @@ def run(
         Those of the grid, or all of a search, as they stand at the end.
 
     Raises:
-        InputError: if a model does not train, or another process sweeps in the folder; no job was started.
+        InputError: if a model does not train, another process sweeps in the folder, or the search in it is another one;
+            no job was started.
     """
     multirun = jobs.multirun
     done = {job.identity for job in Ledger(multirun.folder).jobs() if job.is_done}
@@ -57,6 +58,9 @@ def run(
         _try_models(jobs, models.values())
     with Ledger(multirun.folder) as ledger:
         (ledger.folder / STOP).unlink(missing_ok=True)
+        overrides, what_follows = [], ""
+        if is_of_optuna(multirun):
+            overrides, what_follows = search.prepare(multirun.sweeper, multirun.overrides, monitor=jobs.monitor)
         num_jobs = multirun.sweeper.get("n_trials", len({job.identity for job in grid}))
         config_dir = next((str(Path(folder).resolve()) for folder in jobs.config_dirs), None)
         write_sweep(
@@ -69,13 +73,8 @@ def run(
             num_threads=jobs.first.sweep.num_threads,
         )
         known = ledger.add(grid)
-        overrides, is_left = [], any(not job.is_done for job in known)
-        if is_of_optuna(multirun):
-            overrides, what_follows = search.prepare(multirun.sweeper, monitor=jobs.monitor)
-            is_left = bool(overrides)
-        else:
-            what_follows = _what_follows(known, num_models=len(models))
-        print(what_follows)
+        is_left = bool(overrides) or any(not job.is_done for job in known)
+        print(what_follows or _what_follows(known, num_models=len(models)))
         if grid and (left := _not_asked_for(ledger.jobs(), grid)):
             print(left)
         if is_left:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hybridnet import config
 from hybridnet.errors import Fault, InputError
 from hybridnet.monitor import direction
 from hybridnet.wording import number_of
@@ -42,15 +43,19 @@ def _direction(monitor: str) -> str:
     return "maximize" if direction(monitor) > 0 else "minimize"
 
 
-def prepare(sweeper: Mapping[str, Any], *, monitor: str) -> tuple[list[str], str]:
+def prepare(sweeper: Mapping[str, Any], overrides: Sequence[str], *, monitor: str) -> tuple[list[str], str]:
     """Look at the study that lies in the sweep's folder, before Hydra's sweeper does.
 
     Args:
         sweeper: its settings.
+        overrides: what is searched, and the values of all jobs.
         monitor: the metric of all jobs.
 
     Returns:
         Overrides for this start, none if nothing is left to do; and what will be done, for people.
+
+    Raises:
+        InputError: for another list of choices than the study's, which Optuna cannot change.
     """
     num_trials = sweeper["n_trials"]
     if sweeper["storage"] is None:
@@ -69,6 +74,7 @@ def prepare(sweeper: Mapping[str, Any], *, monitor: str) -> tuple[list[str], str
         load_if_exists=True,
     )
     trials = study.trials
+    _require_same_choices({key: found for trial in trials for key, found in trial.distributions.items()}, overrides)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     num_left = max(0, num_trials - len(complete))
     if not num_left:
@@ -84,8 +90,21 @@ def prepare(sweeper: Mapping[str, Any], *, monitor: str) -> tuple[list[str], str
     num_waiting = sum(trial.state == TrialState.WAITING for trial in trials)
     for params in again[: max(0, num_left - num_waiting)]:
         study.enqueue_trial(params)
-    overrides = [f"hydra.sweeper.n_trials={num_left}"]
+    of_start = [f"hydra.sweeper.n_trials={num_left}"]
     if (seed := (sweeper["sampler"] or {}).get("seed")) is not None:
-        overrides.append(f"hydra.sweeper.sampler.seed={seed + len(trials)}")  # or it would draw the same again
+        of_start.append(f"hydra.sweeper.sampler.seed={seed + len(trials)}")  # or it would draw the same again
     stand = f"{len(complete)} complete, {len(again)} to be repeated, {num_left} left"
-    return overrides, f"{number_of(num_trials, 'trial')}: {stand}"
+    return of_start, f"{number_of(num_trials, 'trial')}: {stand}"
+
+
+def _require_same_choices(known: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse what Optuna would raise a ValueError for at the first trial; the ends of an interval may be others."""
+    from optuna.distributions import check_distribution_compatibility
+
+    for text, (key, wanted) in config.distributions(overrides).items():
+        try:
+            check_distribution_compatibility(known.get(key, wanted), wanted)
+        except ValueError as error:
+            cause = f"the search in this folder has had other choices, {known[key]}, which Optuna cannot change"
+            hint = "go on with those, or search in another folder with hydra.sweep.dir=<folder>"
+            raise InputError(Fault("other search", text, cause, hint)) from error

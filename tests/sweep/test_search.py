@@ -23,7 +23,7 @@ def test_a_search_for_the_worst_is_refused() -> None:
 
 
 def test_without_a_storage_every_start_begins_anew() -> None:
-    overrides, said = prepare({"n_trials": 3, "storage": None}, monitor="valid_acc")
+    overrides, said = prepare({"n_trials": 3, "storage": None}, [], monitor="valid_acc")
     assert (overrides, said) == (
         ["hydra.sweeper.n_trials=3"],
         "3 trials; without hydra.sweeper.storage they are not kept",
@@ -70,3 +70,19 @@ def test_a_search_goes_on_after_a_failure(run: Run, tiny: list[str], tmp_path: P
     assert code == 1
     assert error.startswith("error: failed job in 0 (optimizer.head_lr=1e+30): loss that is not finite")
     assert [(job.status, job.attempt) for job in Ledger(tmp_path / "s").jobs()] == [("failed", 2)]
+
+
+def test_a_search_of_other_choices_is_refused(tmp_path: Path) -> None:
+    """Optuna would raise a ValueError at the first trial; other ends of an interval are fine."""
+    optuna = pytest.importorskip("optuna")
+    storage = f"sqlite:///{tmp_path}/optuna.db"
+    sweeper = {"n_trials": 3, "storage": storage, "study_name": "search", "sampler": {"seed": 42}}
+    study = optuna.create_study(study_name="search", storage=storage, direction="maximize")
+    trial = study.ask()
+    study.tell(trial, trial.suggest_categorical("model.heads", [2, 4]) + trial.suggest_float("model.dropout", 0, 0.5))
+    fitting = ["model.heads=choice(2,4)", "model.dropout=interval(0.1,0.2)", "model.reduction=8,16", "seed=1"]
+    overrides, said = prepare(sweeper, fitting, monitor="valid_acc")
+    assert (overrides[0], said) == ("hydra.sweeper.n_trials=2", "3 trials: 1 complete, 0 to be repeated, 2 left")
+    for other in ("model.heads=choice(2,4,8)", "model.heads=interval(2,4)", "model.dropout=0.1,0.2"):
+        with pytest.raises(InputError, match=r"error: other search in (?s:.*) has had other choices, .*\nhint: go on"):
+            prepare(sweeper, [other], monitor="valid_acc")
