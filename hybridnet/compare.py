@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hybridnet import config
 from hybridnet.comparison import tables, trained, units, wording
 from hybridnet.comparison.by_class import by_class
 from hybridnet.comparison.costs import cost_notes, costs, read_benchmark
@@ -165,7 +166,7 @@ def _command(runs: str | Sequence[str] | None, folder: str | Sequence[str] | Non
 
 
 def _typed(value: str | int | Sequence[str]) -> str:
-    return str(value) if isinstance(value, str | int) else f"[{','.join(value)}]"
+    return str(value) if isinstance(value, str | int) else config.as_typed(list(value))
 
 
 if __name__ == "__main__":

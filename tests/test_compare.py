@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hybridnet import config
 from hybridnet.compare import compare
 from hybridnet.errors import InputError
 from hybridnet.files import read_json
@@ -52,6 +54,17 @@ def test_three_seeds_of_a_sweep_give_interval_p_and_n(tmp_path: Path, command: R
     assert {path.name for path in (tmp_path / "out").iterdir()} == TABLES, "no pictures: their files are not there"
     after = content(tmp_path / "sweep")
     assert {name: text for name, text in after.items() if "lock" not in name} == before
+
+
+def test_the_command_that_makes_it_again_can_be_read(tmp_path: Path) -> None:
+    """Jobs of a sweep have commas and = in their names."""
+    jobs = []
+    for number, run in enumerate(write_study(tmp_path, {"plain": 0.7, "hybrid": 0.72}, seeds=1)):
+        jobs.append(str(run.rename(tmp_path / f"{number}_fold=0,model={run.name}")))
+    compare(**DEFAULTS | {"runs": jobs, "out": str(tmp_path / "out")})
+    text = (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if "python -m hybridnet.compare" in line]
+    assert config.compose("compare", shlex.split(line)[3:]).runs == jobs
 
 
 def test_a_run_and_its_copy_do_not_differ(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ from hybridnet.config.job_loader import JobLoader
 from hybridnet.config.overrides import group_choices, keys_of, merged, quoted, readable, slug
 from hybridnet.config.run_files import config_dir, hydra_files, read_overrides, saved, saved_settings, working_directory
 from hybridnet.config.session import CONF_DIR, hidden, train_script
-from hybridnet.config.spelled_out import Changes, preset_changes, spelled_out
+from hybridnet.config.spelled_out import Changes, as_typed, preset_changes, spelled_out
 
 __all__ = [
     "ALLOWED_TARGETS",
@@ -51,6 +51,7 @@ __all__ = [
     "JobLoader",
     "Known",
     "Multirun",
+    "as_typed",
     "as_written",
     "build",
     "build_modules",
