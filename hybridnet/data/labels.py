@@ -79,7 +79,7 @@ def _label_faults(pairs: _Pairs) -> list[str]:
     if wrong := [f"'{label}' has {index!r}" for label, index in pairs if type(index) is not int]:
         return [*causes, f"every class index must be an integer: {listing(wrong)}"]
     owners: dict[int, list[str]] = {}
-    for label, index in dict(pairs).items():
+    for label, index in dict.fromkeys(pairs):
         owners.setdefault(index, []).append(label)
     num_classes = len(set(labels))
     gaps = [str(index) for index in range(num_classes) if index not in owners]

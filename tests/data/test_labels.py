@@ -63,6 +63,7 @@ INDICES = "the class indices must be 0 … {} without gaps or doubles: "
         (b'{"a": 0, "b": 1, "c": 1}', "wrong content", INDICES.format(2) + "2 missing, 'b', 'c' have 1$"),
         (b'{"leaf": -1, "root": 0}', "wrong content", INDICES.format(1) + "1 missing, 'leaf' has -1$"),
         (b'{"leaf": 0, "root": 1, "leaf": 0}', "wrong content", "labels that are there more than once: 'leaf'$"),
+        (b'{"leaf": 0, "leaf": 1}', "wrong content", "labels that are there more than once: 'leaf'$"),
         (b'{"leaf": 0, "": 1}', "wrong content", "empty labels: '' with index 1$"),
         (b'{"leaf": 0, " ": 1}', "wrong content", "empty labels: ' ' with index 1$"),
     ],
@@ -78,11 +79,11 @@ def test_wrong_labels(content: bytes, what: str, cause: str, tmp_path: Path) -> 
 
 def test_every_kind_of_mistake_is_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "label2id.json"
-    path.write_text('{"leaf": 0, "leaf": 5, "": 1}')
+    path.write_text('{"leaf": 0, "leaf": 0, "": 5}')
     assert [fault.cause for fault in faults_of(path)] == [
         "labels that are there more than once: 'leaf'",
-        "empty labels: '' with index 1",
-        INDICES.format(1) + "0 missing, 'leaf' has 5",
+        "empty labels: '' with index 5",
+        INDICES.format(1) + "1 missing, '' has 5",
     ]
 
 
