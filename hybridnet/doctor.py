@@ -112,7 +112,10 @@ def _notes(rows: Sequence[Row], splits: Sequence[str], album: Album, names: Sequ
         yield f"one class only ({names[0]!r}): there is nothing to tell apart"
     meant = [(row.label, split) for row, split in zip(rows, splits, strict=True)]
     counts = Counter(meant)
-    if without := [repr(name) for name in names if not counts[name, "valid"]]:
+    # Where no row is for validation that is a fault, or the fault of splits and labels that are misspelt.
+    has_rows = {label for label, _ in meant}
+    without = [repr(name) for name in names if name in has_rows and not counts[name, "valid"]]
+    if without and "valid" in splits:
         yield f"no validation picture of {listing(without)}"
     trained = sorted((counts[name, "train"], name) for name in names if counts[name, "train"])
     if trained and trained[-1][0] > IMBALANCE * trained[0][0]:

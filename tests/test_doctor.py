@@ -313,6 +313,22 @@ def test_class_without_validation_picture(photos: Photos, capsys: pytest.Capture
     assert notes_of(photos(CLEAN[:-1]), capsys) == ["no validation picture of 'root'"]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row.replace("valid", "val") for row in CLEAN],
+        [row.replace("train", "Train").replace("valid", "Valid") for row in CLEAN],
+        CLEAN[:4],
+        [row.replace("leaf", "Leaf").replace("root", "Root") for row in CLEAN],
+    ],
+)
+def test_misspelt_or_missing_split_or_label_has_no_note_beside_it(
+    rows: list[str], photos: Photos, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert faults_of(photos(rows, ["leaf", "root"]))
+    assert "note: " not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("num_more", "expected"), [(8, []), (9, ["21 of 'leaf', 2 of 'root'"])])
 def test_imbalance(num_more: int, expected: list[str], photos: Photos, capsys: pytest.CaptureFixture[str]) -> None:
     folder = photos([*CLEAN, *(f"{number}.png,leaf,train" for number in range(6, 16 + num_more))])
