@@ -154,6 +154,9 @@ def load_trained(run: str | Path, *, extra_targets: Sequence[str] = ()) -> Train
     """
     extra_targets = _prefixes(extra_targets)
     path = best_model_file(Path(run))
+    if inner := [] if path.is_file() else sorted(Path(run).glob("*/best_model.pt")):  # a sweep's folder, for instance
+        hint = f"it is a folder of runs: name one of them, such as {inner[0].parent}"
+        raise InputError(Fault("missing checkpoint", str(path), "no such file", hint))
     if path.is_file() and (runtime := RUNTIMES.get(path.suffix)):
         hint = "name the run folder, its best_model.pt, or a .safetensors that was exported from it"
         raise InputError(Fault("unusable checkpoint", str(path), f"it is a graph for {runtime}", hint))

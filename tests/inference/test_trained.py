@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,17 @@ def test_a_graph_is_no_model(name: str, runtime: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"graph")
     with pytest.raises(InputError, match=rf"{name}: it is a graph for {runtime}\nhint: name the run folder, its best_"):
         load_trained(tmp_path / name)
+
+
+def test_of_a_folder_of_runs_one_is_suggested(reference: Path, tmp_path: Path) -> None:
+    """A sweep's, for instance."""
+    with pytest.raises(InputError, match=r"best_model\.pt: no such file$"):
+        load_trained(tmp_path)
+    for name in ("1_model=plain", "0_model=hybrid"):
+        (tmp_path / name).mkdir()
+        shutil.copy(reference / "best_model.pt", tmp_path / name)
+    with pytest.raises(InputError, match=r"no such file\nhint: it is a folder of runs: .* such as .*/0_model=hybrid$"):
+        load_trained(tmp_path)
 
 
 def test_a_state_is_no_model(reference: Path) -> None:
