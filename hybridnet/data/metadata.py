@@ -21,7 +21,7 @@ from hybridnet.data.order import Order
 from hybridnet.data.preprocessing import Preprocessing
 from hybridnet.data.progress import Track, silently
 from hybridnet.data.resident import keep_pictures
-from hybridnet.data.rows import require_file
+from hybridnet.data.rows import PREPARE, require_file
 from hybridnet.data.selection import select
 from hybridnet.data.shard import Shard
 from hybridnet.data.sizes import Sizes
@@ -171,7 +171,7 @@ class MetadataImages:
         faults: list[Fault] = []
         for file, option in ((self.metadata, "data.metadata"), (self.label2id_file, "data.label2id")):
             with collected(faults):
-                require_file(file, option)
+                require_file(file, option, hint=f"{PREPARE}; or say where yours is: {option}=<file>")
         if faults:
             raise InputError(*faults)
         return None
@@ -183,7 +183,8 @@ class MetadataImages:
             pair = ensure(self.source, first, self.label2id_file, track=track, edition=edition)
             self.metadata, self.label2id_file = pair
             self.edition = "" if self.metadata == first else self.metadata.relative_to(first.parent).as_posix()
-        require_file(self.metadata, "data.metadata")
+        else:
+            self.require_files()
         self.label2id = read_label2id(self.label2id_file)
         if len(self.label2id) == 1:
             log.warning(f"one class only ({self.classes[0]!r}): there is nothing to tell apart")

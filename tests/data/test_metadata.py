@@ -678,8 +678,11 @@ def test_the_fingerprint_is_of_the_rows_in_use(cache: str, write_table: Callable
 
 def test_nothing_is_read_before_setup() -> None:
     data = MetadataImages(**settings())
-    with pytest.raises(InputError, match=r"data\.metadata=nowhere/metadata\.csv: no such file"):
+    with pytest.raises(InputError, match=r"data\.metadata=nowhere/metadata\.csv: no such file") as caught:
         data.setup()
+    first, second = caught.value.faults
+    assert second.where == "data.label2id=nowhere/label2id.json", "a run that is continued has both elsewhere"
+    assert first.hint.endswith("; or say where yours is: data.metadata=<file>")
 
 
 def test_bad_pictures_are_told_before_training(make_folder: MakeFolder, build: Build) -> None:
