@@ -262,14 +262,21 @@ def missing_hint(entries: Iterable[tuple[int, str, str]], table: Path, num_pictu
         entries: see `bad_files_fault`.
         table: whose folder the paths are relative to.
         num_pictures: how many were looked for.
-        otherwise: the hint where most are there, or all that are missing have absolute paths.
+        otherwise: the hint where most are there.
     """
     lost = [path for _, path, cause in entries if cause == MISSING]
-    if 2 * len(lost) <= num_pictures or all(map(os.path.isabs, lost)):
+    if 2 * len(lost) <= num_pictures:
         return otherwise
+    if all(map(os.path.isabs, lost)):
+        return (
+            "if the pictures have moved, change the paths, or make the table again with python -m hybridnet.prepare, "
+            "as before: the division stays; with out=<a folder above the pictures> its paths are relative"
+        )
     hints = [f"relative paths are relative to the table's folder, {os.path.abspath(table.parent)}"]  # noqa: PTH100
     if os.sep == "/" and any("\\" in path for path in lost):
         hints.append("folders are separated by /, not by \\")
+    if os.sep == "/" and any(re.match(r"[A-Za-z]:[\\/]", path) for path in lost):
+        hints.append("a drive such as C: is Windows's: make the paths relative")
     if any(path.startswith("~") for path in lost):
         hints.append("~ does not stand for the home folder: write it out")
     return "; ".join(hints)

@@ -309,8 +309,10 @@ def test_where_most_pictures_are_missing_their_paths_are_explained(tmp_path: Pat
         return missing_hint([*bad, (9, "z", "is cut")], tmp_path / "a.csv", num_pictures, otherwise="mend")
 
     assert hint("a.jpg", "b.jpg") == folder
-    assert hint("a.jpg", "b.jpg", num_pictures=4) == hint("/a.jpg", "/b.jpg") == "mend"
-    assert hint("C:\\a.jpg", "b.jpg") == f"{folder}; folders are separated by /, not by \\"
+    assert hint("a.jpg", "b.jpg", num_pictures=4) == hint("/a.jpg", "/b.jpg", num_pictures=4) == "mend"
+    assert hint("/a.jpg", "/b.jpg").startswith("if the pictures have moved, change the paths, or make the table again")
+    assert hint("p\\a.jpg", "b.jpg") == f"{folder}; folders are separated by /, not by \\"
+    assert hint("C:/a.jpg", "b.jpg") == f"{folder}; a drive such as C: is Windows's: make the paths relative"
     assert hint("~/a.jpg", "b.jpg") == f"{folder}; ~ does not stand for the home folder: write it out"
 
 
