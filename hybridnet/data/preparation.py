@@ -15,7 +15,7 @@ from hybridnet.data.extension import Earlier, Place, describe_extension, inherit
 from hybridnet.data.given import describe, kept_splits, require_whole_groups
 from hybridnet.data.grouping import join_groups, read_groups
 from hybridnet.data.labels import clean_label
-from hybridnet.data.pictures import Named, Picture, class_folders, list_folder, list_table, read_pictures
+from hybridnet.data.pictures import Named, Picture, class_folders, list_folder, list_table, read_pictures, read_table
 from hybridnet.data.progress import Track
 from hybridnet.data.report import Report, no_usable
 from hybridnet.data.source import Table
@@ -24,6 +24,7 @@ from hybridnet.errors import Fault, InputError
 from hybridnet.wording import lines_of, listing
 
 ROOT = "root=<folder of class folders, or a CSV table with the columns path and label>"
+OF_DIVISION = ("split", "fold")  # columns that tell how a table is divided
 FEW = 5  # causes that are told where no file is usable
 
 
@@ -119,6 +120,7 @@ def divide_pictures(
         group_of = join_groups(list(zip(group_of, places, strict=True)))
     note = describe(pictures, given, valid=division.valid, test=division.test, folds=division.folds)
 
+    columns_of_root = read_table(table, "root", ())[0] if table and not extend else {}
     report = Report(
         root=str(root),
         pictures=pictures,
@@ -132,6 +134,7 @@ def divide_pictures(
         left_out=left_out,
         unusable=unusable,
         note=describe_extension(earlier, places, kept) if extend else note,
+        unused=[name for name in OF_DIVISION if name in columns_of_root],
         **_kinds(everything, copies, find_turned(thumbnails, copies)),
     )
     top, target = (root.parent if table else root).resolve(), folder.resolve()

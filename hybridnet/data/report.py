@@ -35,6 +35,7 @@ class Report:
         left_out: the files that are no pictures or cannot be used.
         unusable: the classes without a usable picture, and how many files of each are left out.
         note: what became of splits that are kept, root's own or an earlier table's; "" where there are none.
+        unused: the columns of a table as root that say how it is divided already, and are not used.
     """
 
     root: str
@@ -51,6 +52,7 @@ class Report:
     left_out: Sequence[Fault]
     unusable: Mapping[str, int]
     note: str
+    unused: Sequence[str]
 
     def text(self, *, shortened: bool) -> str:
         """The whole report; shortened lists at most 50 classes, and 20 of any other kind."""
@@ -61,7 +63,7 @@ class Report:
             [f"{number_of(len(self.pictures), 'picture')} of {classes} in {self.root}"],
             [self.note] if self.note else [],
             self._table(MOST_CLASSES if shortened else None),
-            _first([f"warning: {line}" for line in self._classes()], listed, indent=""),
+            _first([f"warning: {line}" for line in self._unused() + self._classes()], listed, indent=""),
             [self._copies(), *_first([_names(group) for group in self.copies], listed)],
             self._conflicts(listed),
             self._leaks(listed),
@@ -78,6 +80,12 @@ class Report:
         left_out = [f"{number_of(len(self.left_out), 'file')} left out"] if self.left_out else []
         headings = [line for lines in (self._conflicts(0), self._leaks(0)) for line in lines[:1]]
         return left_out + self._classes() + [line.removeprefix("warning: ").removesuffix(":") for line in headings]
+
+    def _unused(self) -> list[str]:
+        if not self.unused:
+            return []
+        names = " and ".join(self.unused)
+        return [f"all is divided anew, whatever root says of {names} (extend={self.root} keeps that division)"]
 
     def _classes(self) -> list[str]:
         alike = lookalikes(picture.label for picture in self.pictures)

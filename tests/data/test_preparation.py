@@ -106,6 +106,21 @@ def test_what_is_dropped_is_told_in_the_order_of_the_files(photos: Path) -> None
     assert [fault.where for fault in report.dropped] == ["leaf/8.png", "leaf/9.png"]
 
 
+@pytest.mark.parametrize(("columns", "unused"), [("date", []), ("split", ["split"]), ("fold,split", ["split", "fold"])])
+def test_a_division_of_root_that_is_not_kept_is_told(columns: str, unused: list[str], photos: Path) -> None:
+    """As a held-out test split would be trained on, and nobody would know."""
+    table, num = photos.parent / "all.csv", columns.count(",") + 1
+    rows = [
+        f"photos/{name},{name[:4]}{',test' * num}\n"
+        for name in sorted(str(p.relative_to(photos)) for p in photos.rglob("*.png"))
+    ]
+    table.write_text(f"path,label,{columns}\n" + "".join(rows))
+    _, report = divide_pictures(table, DIVISION, folder=photos.parent, own=(), track=silent)
+    assert report.unused == unused
+    warning = f"all is divided anew, whatever root says of {' and '.join(unused)} (extend={table} keeps that division)"
+    assert (f"warning: {warning}\n" in report.text(shortened=True)) == bool(unused)
+
+
 def test_a_table_of_one_class_is_no_folder_too_high(photos: Path) -> None:
     table = photos.parent / "all.csv"
     table.write_text("path,label\nphotos/leaf/1.png,plant\nphotos/root/2.png,plant\n")

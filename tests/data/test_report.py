@@ -31,6 +31,7 @@ def report(**changes: Any) -> Report:
         "left_out": [],
         "unusable": {},
         "note": "",
+        "unused": [],
     }
     return Report(**settings | changes)
 
