@@ -97,7 +97,7 @@ def _require_place(out: Path) -> None:
         with out.open("rb") as stream:
             is_ours = stream.readline().startswith(",".join(COLUMNS).encode("ascii"))
     except OSError as error:
-        cause, hint = error.strerror or str(error), "name a file: out=predictions.csv"
+        cause, hint = error.strerror or str(error), "choose another place with out=<file>"
         raise InputError(Fault("unusable place", f"out={out}", cause, hint)) from error
     if not is_ours:
         cause = "a file is there that this command has not written"

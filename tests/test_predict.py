@@ -151,8 +151,9 @@ def test_only_its_own_tables_are_replaced(reference: Path, photos: Path, tmp_pat
     with pytest.raises(InputError, match=r"file would be replaced in out=.*metadata\.csv"):
         predict(f"run={reference}", f"images={photos}", f"out={precious}")
     assert precious.read_text() == "path,label,split\n"
-    with pytest.raises(InputError, match="is a folder"):
-        predict(f"run={reference}", f"images={photos}", f"out={tmp_path}")
+    for out, cause in ((tmp_path, "is a folder"), (precious / "out.csv", "File exists|Not a directory")):
+        with pytest.raises(InputError, match=rf"({cause})\nhint: choose another place with out=<file>"):
+            predict(f"run={reference}", f"images={photos}", f"out={out}")
     for pattern, num in (("a.png", 1), ("**/*", 6)):
         predict(f"run={reference}", f"images={photos}/{pattern}", f"out={tmp_path / 'out.csv'}")
         assert len(rows_of(tmp_path / "out.csv")) == num
