@@ -200,6 +200,8 @@ def _cause_and_hint(error: Exception) -> tuple[str, str]:
     if code := re.search(r"GLOBAL (\S+)|(TorchScript)", text):
         cause = f"it holds more than tensors and plain types ({code[1] or code[2]}); nothing of it was run"
         return cause, "save the weights alone, where the model can be loaded: torch.save(model.state_dict(), …)"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror, ""  # without its number, and the name, which stands there already
     if isinstance(error, OSError | RuntimeError) and text:
         return text.splitlines()[0], ""
     return "it was not written by torch.save, or it is damaged", ""

@@ -289,6 +289,17 @@ def test_the_cause_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert str(caught.value) == f"error: unusable checkpoint in {tmp_path / 'a.pt'}: no central directory"
 
 
+def test_what_the_system_refuses_is_told_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "a.pt")
+
+    save_checkpoint(tmp_path / "a.pt", CONTENT)
+    monkeypatch.setattr(torch, "load", refused)
+    with pytest.raises(InputError) as caught:
+        load_checkpoint(tmp_path / "a.pt")
+    assert str(caught.value) == f"error: unusable checkpoint in {tmp_path / 'a.pt'}: Permission denied"
+
+
 @pytest.mark.parametrize("name", ["nowhere.pt", "."])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError) as caught:
