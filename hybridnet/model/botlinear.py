@@ -128,11 +128,15 @@ def elu_plus_one(u: Tensor) -> Tensor:
 class _EluPlusOne(torch.autograd.Function):
     """max(u, 0) + exp(min(u, 0)). The derivative is min(φ, 1), so only the result is kept: half the passes."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, u: Tensor) -> Tensor:
-        phi = u.clamp(max=0).exp_().add_(u.clamp(min=0))
-        ctx.save_for_backward(phi)
-        return phi
+    def forward(u: Tensor) -> Tensor:
+        return u.clamp(max=0).exp_().add_(u.clamp(min=0))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:

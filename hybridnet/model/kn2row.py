@@ -52,8 +52,13 @@ def _largest_map(dtype: torch.dtype) -> int:
     return 4 if processor.halves_products() else 16
 
 
+def is_eager() -> bool:
+    """Whether operations are carried out as they are called: compilers and `torch.func` know `conv2d`, not these."""
+    return not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active()
+
+
 def _is_batch_on_cpu(x: Tensor) -> bool:
-    return not torch.compiler.is_compiling() and x.device.type == "cpu" and x.dim() == 4 and len(x) > 1
+    return is_eager() and x.device.type == "cpu" and x.dim() == 4 and len(x) > 1
 
 
 def _is_small(x: Tensor, weight: Tensor, *, stride: int, largest_map: int) -> bool:

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from hybridnet import processor
+from hybridnet.model.kn2row import is_eager
 
 TILE = 4  # outputs on each axis, computed from
 PATCH = 6  # inputs, of which neighbouring patches share two
@@ -71,7 +72,7 @@ def is_faster(x: Tensor, weight: Tensor, *, stride: int) -> bool:
     71 instead of 133, 71 instead of 128, 70 instead of 131 and 102 instead of 139. Not with AVX-512 on an AMD
     processor, where a step of ResNet-18 took 1.2 times as long (Zen 5).
     """
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if not is_eager() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
     if x.dim() != 4 or not x.numel():  # not a batch of maps, or an empty one: conv2d knows what to say
         return False

@@ -169,6 +169,22 @@ def test_elu_plus_one_has_its_own_gradient(random_map: Callable[..., Tensor]) ->
     assert zero.grad.item() == 1  # from both sides
 
 
+@pytest.mark.parametrize("feature_map", FEATURE_MAPS)
+def test_has_the_gradients_of_every_picture(feature_map: str, random_map: Callable[..., Tensor]) -> None:
+    layer, x = layer_of(feature_map=feature_map), random_map(2, 24, 5, 7)
+    parameters = dict(layer.named_parameters())
+
+    def loss(parameters: dict[str, Tensor], picture: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, parameters, (picture[None],)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x)
+    for number, picture in enumerate(x):
+        for name, grad in zip(
+            parameters, torch.autograd.grad(loss(parameters, picture), parameters.values()), strict=True
+        ):
+            torch.testing.assert_close(found[name][number], grad)
+
+
 def test_exports_with_dynamic_sizes(random_map: Callable[..., Tensor]) -> None:
     """A branch on the number of tokens would freeze the size of the map."""
     layer = layer_of(24, heads=2)

@@ -194,6 +194,22 @@ def test_a_layer_of_the_network_takes_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert torch.equal(trained, judged) and torch.equal(trained, plain)
 
 
+def test_a_layer_has_the_gradients_of_torch_func(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every picture of several batches at once, which only PyTorch's convolution knows."""
+    on(monkeypatch, has_bf16_in_avx512=False, halves_products=False)
+    layer = Conv(256, 256, 3).to(memory_format=torch.channels_last)
+    x = random(2, 2, 256, 4, 4, dtype=torch.float32)
+    assert is_faster(x[0], layer.weight, stride=1)
+
+    def loss(weight: Tensor, batch: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, {"weight": weight}, (batch,)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(layer.weight, x)
+    for number, batch in enumerate(x):
+        (expected,) = torch.autograd.grad(loss(layer.weight, batch), layer.weight)
+        torch.testing.assert_close(found[number], expected, rtol=1e-4, atol=1e-3)
+
+
 def test_a_compiled_model_keeps_its_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compilers know them, and a graph that is exported must hold for every size."""
     monkeypatch.setattr(module.torch.compiler, "is_compiling", lambda: True)

@@ -146,6 +146,7 @@ def test_where_it_cannot_take_the_place(monkeypatch: pytest.MonkeyPatch) -> None
     assert not is_faster(x.bfloat16(), weight.bfloat16(), stride=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not is_faster(x, weight, stride=1)
+    assert torch.func.vmap(lambda x: x.new_tensor(is_faster(x, weight, stride=1)))(x[None]).item() == 0
     monkeypatch.setattr(module.torch.compiler, "is_compiling", lambda: True)  # a graph must hold for every size
     assert not is_faster(x, weight, stride=1)
 
