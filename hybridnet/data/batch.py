@@ -84,8 +84,11 @@ class Batch:
         return _mapped(self, Tensor.pin_memory)
 
     def to(self, device: torch.device) -> Batch:
-        """The same on `device`; does not wait for the copy."""
-        return _mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
+        """The same on `device`; does not wait for the copy to a CUDA GPU, which keeps pinned memory until it is done.
+
+        MPS would go on reading memory that is given away already (pytorch/pytorch#189690).
+        """
+        return _mapped(self, lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     @property
     def tensors(self) -> list[Tensor]:

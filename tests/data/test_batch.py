@@ -325,6 +325,15 @@ def test_to_moves_every_tensor() -> None:
     assert {name for name, tensor in found.items() if tensor.device.type != "meta"} == set()
 
 
+@pytest.mark.parametrize(("device", "expected"), [("cuda", True), ("mps", False), ("cpu", False)])
+def test_only_a_copy_to_cuda_is_not_waited_for(device: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch is given away as soon as the next one is asked for, and MPS keeps nothing of it."""
+    asked = []
+    monkeypatch.setattr(Tensor, "to", lambda tensor, where, *, non_blocking: asked.append(non_blocking) or tensor)
+    complete().to(torch.device(device))
+    assert asked == [expected] * 12
+
+
 def test_pin_memory_takes_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a GPU nothing can be pinned: a copy stands for it."""
     pinned = []
