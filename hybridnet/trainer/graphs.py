@@ -57,7 +57,8 @@ class CudaGraphs:
         graph = torch.cuda.CUDAGraph()
         self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
         # Only this thread's calls count: others copy the next batches meanwhile.
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+        capture = torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local")
+        with torch.cuda.stream(self.stream), capture:  # a capture that fails would leave its stream the current one
             outputs = function()
         return graph.replay, outputs
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -93,6 +96,48 @@ def test_what_was_asked_for_and_cannot_be_done_is_an_error() -> None:
         captured(torch.ones(2))
 
 
+class FakeCuda:
+    """In place of torch.cuda, as a capture that fails leaves it: `graph` ends by an error, before its stream does."""
+
+    def __init__(self) -> None:
+        self.streams = ["the current one"]
+
+    def Stream(self, device: torch.device) -> SimpleNamespace:  # noqa: N802 - torch's name
+        return SimpleNamespace(device=device, wait_stream=lambda other: None)
+
+    def current_stream(self, device: torch.device) -> object:
+        return self.streams[-1]
+
+    @contextmanager
+    def stream(self, stream: object) -> Iterator[None]:
+        before = list(self.streams)
+        self.streams.append(stream)
+        try:
+            yield
+        finally:
+            self.streams = before
+
+    @contextmanager
+    def graph(self, graph: object, *, pool: object, stream: object, capture_error_mode: str) -> Iterator[None]:
+        self.streams.append(stream)
+        try:
+            yield
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def test_a_capture_that_fails_leaves_the_current_stream_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows would go on in the graph's own stream, without waiting for what another one does."""
+    cuda = FakeCuda()
+    for name in ("Stream", "current_stream", "stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+    for name in ("CUDAGraph", "graph_pool_handle"):
+        monkeypatch.setattr(torch.cuda, name, object)
+    with pytest.raises(RuntimeError, match="previous error during capture"):
+        CudaGraphs(torch.device("cuda")).captured(lambda: 1 / 0)
+    assert cuda.streams == ["the current one"]
+
+
 def test_the_stand_in_notices_a_number_that_is_read() -> None:
     captured = Captured(lambda x: (x * x.sum().item(),), CpuGraphs(CPU), name="step", is_optional=False)
     for _ in range(NUM_WARM_UPS):
@@ -112,3 +157,14 @@ def test_replays_on_a_gpu_do_what_calls_do() -> None:
         for found, expected in zip(captured(x, y), plain(x, y), strict=True):
             assert torch.equal(found, expected)
     assert function.num_calls == 2 * (NUM_WARM_UPS + 1)
+
+
+@pytest.mark.gpu
+def test_what_cannot_be_captured_on_a_gpu_goes_on_without() -> None:
+    device = torch.device("cuda")
+    current = torch.cuda.current_stream()
+    captured = Captured(lambda x: (x * x.sum().item(),), CudaGraphs(device), name="step", is_optional=True)
+    for number in range(NUM_WARM_UPS + 3):
+        x = torch.full((2,), float(number), device=device)
+        assert captured(x)[0].tolist() == [2.0 * number**2] * 2
+        assert torch.cuda.current_stream() == current
