@@ -77,6 +77,10 @@ class Step:
                 nn.utils.clip_grad_norm_(self.training.model.parameters(), self.clip_norm)
             scaler.step(optimizer)
             scaler.update()
+        except Exception:
+            # The step that takes the place of one that cannot be captured would else find its gradients unscaled.
+            getattr(scaler, "_per_optimizer_states", {}).clear()
+            raise
         finally:
             optimizer.zero_grad()
         return loss, logits

@@ -12,7 +12,7 @@ from hybridnet.trainer import batch_function, supervised
 from hybridnet.trainer import step as step_module
 from hybridnet.trainer.compilation import Compilation
 from hybridnet.trainer.device import find_precision
-from hybridnet.trainer.gradients import Gradients
+from hybridnet.trainer.gradients import Gradients, _Undo
 from hybridnet.trainer.graphs import Captured
 from hybridnet.trainer.step import Step, make_capturable
 from tests.trainer.replaying import CpuGraphs
@@ -53,6 +53,10 @@ def adamw(model: nn.Module) -> torch.optim.Optimizer:
 
 def sgd(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups(model), lr=1e-1, momentum=0.9, nesterov=True, fused=True)
+
+
+def not_fused(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups(model), lr=1e-1)
 
 
 # The captured step
@@ -127,6 +131,31 @@ def test_what_cannot_be_captured_leaves_no_gradient_behind(make_training: Callab
     with pytest.raises(ZeroDivisionError):
         step(torch.randn(4, 3, 8, 8), torch.eye(3)[[0, 1, 2, 0]], torch.ones(3))
     assert all(parameter.grad is None for parameter in training.model.parameters())
+
+
+@pytest.mark.parametrize("clip_norm", [math.inf, 0.5])
+def test_what_cannot_be_captured_leaves_the_scaler_as_it_was(
+    make_training: Callable, clip_norm: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An optimizer that reads whether gradients overflow cannot: they are unscaled by then."""
+    states = []
+    for fails in (False, True):
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        training = make_training(Staged(), make_optimizer=not_fused, scaler=scaler)
+        step = Step(training, gradients(), clip_norm=clip_norm, compilation=OFF)
+        step.begin_epoch([])
+        torch.manual_seed(2)
+        batch = (torch.randn(4, 3, 8, 8), torch.eye(3)[[0, 1, 2, 0]], torch.ones(3))
+        undo = _Undo(training.model, CPU)
+        if fails:
+            with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+                patch.setattr(scaler, "_maybe_opt_step", lambda *_, **__: 1 / 0)
+                step(*batch)
+            undo()
+        step(*batch)
+        states.append({**training.model.state_dict(), "scale": scaler._scale})
+    for name, tensor in states[0].items():
+        assert torch.equal(states[1][name], tensor), name
 
 
 def test_only_what_can_be_captured_is_changed() -> None:
