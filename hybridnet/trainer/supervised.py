@@ -112,6 +112,12 @@ class Trainer:
             )
         if sync_batchnorm and self.device.type != "cuda":
             raise ValueError(f"sync_batchnorm needs GPUs, not {self.device}; set trainer.sync_batchnorm=false")
+        if self.ranks.num > 1 and sync_batchnorm and accumulate > 1:
+            # Of a batch of 9 two processes have 4 and 5: 4 parts of one and 3 of the other, which would wait for ever.
+            raise ValueError(
+                f"sync_batchnorm (true) and accumulate ({accumulate}) exclude each other, as the processes may have "
+                "different numbers of parts; set trainer.accumulate=1 or trainer.sync_batchnorm=false"
+            )
         self.compilation = find_compilation(compile, self.device, oom=oom, num_ranks=self.ranks.num)
         self.clip_norm = clip_norm
         self.ema_decay = ema_decay

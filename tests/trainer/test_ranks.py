@@ -235,6 +235,18 @@ def test_statistics_over_all_gpus_need_gpus(settings: dict[str, Any]) -> None:
         Trainer(**settings | {"sync_batchnorm": True})
 
 
+def test_statistics_over_all_gpus_need_whole_batches(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    wanted = settings | {"device": "cuda", "sync_batchnorm": True, "accumulate": 4}
+    Trainer(**wanted)  # one process alone waits for nobody
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"accumulate \(4\) exclude .*; set trainer.accumulate=1 or trainer.sync_b"):
+        Trainer(**wanted)
+    assert Trainer(**wanted | {"accumulate": 1}).sync_batchnorm
+
+
 # As one of them sees it
 
 
