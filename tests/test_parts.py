@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from hybridnet import config
+from hybridnet import parts as module
 from hybridnet.config import DictConfig
+from hybridnet.data.metadata import MetadataImages
 from hybridnet.data.progress import silently
 from hybridnet.errors import InputError
 from hybridnet.files import write_json
@@ -55,6 +57,17 @@ def test_what_trains_fits_together(compose: Callable[..., DictConfig]) -> None:
         "label2id": {str(digit): digit for digit in range(10)},
         "preprocessing": data.preprocessing(),
     }
+
+
+def test_memory_is_given_back_before_the_data_ask_for_it(
+    compose: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(module, "release_memory", lambda device: calls.append(str(device)))
+    monkeypatch.setattr(MetadataImages, "setup", lambda self, *, device, **_: calls.append(f"data on {device}"))
+    cfg = compose()
+    read_data(cfg, config.build(cfg.trainer), track=silently, edition=None)
+    assert calls == ["cpu", "data on cpu"]
 
 
 def test_initial_weights_are_the_seed_s(compose: Callable[..., DictConfig]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -67,6 +68,17 @@ def set_determinism(is_deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
     torch.use_deterministic_algorithms(is_deterministic)
     torch.backends.cudnn.deterministic = is_deterministic
+
+
+def release_memory(device: torch.device) -> None:
+    """Before anything is kept on a GPU: give back what an earlier training of this process has left there.
+
+    Its captured step is in a reference cycle, with the model, and pictures that the GPU kept. PyTorch keeps freed
+    memory, which counts as used where somebody asks how much is free.
+    """
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def prepare_memory(device: torch.device) -> None:

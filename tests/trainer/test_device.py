@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from hybridnet.trainer.device import (
     find_precision,
     is_out_of_memory,
     prepare_memory,
+    release_memory,
     set_determinism,
 )
 
@@ -139,6 +143,25 @@ def test_the_gpus_allocator_is_understood() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50, device="cuda")
     assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_what_an_earlier_training_has_left_is_given_back(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collecting garbage takes time, and a CPU's memory is used again without."""
+    calls: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("cache"))
+    step = SimpleNamespace(weight=torch.zeros(2))
+    step.itself = step
+    left = weakref.ref(step.weight)
+    monkeypatch.setattr(module.gc, "collect", lambda collect=gc.collect: calls.append("garbage") or collect())
+    gc.disable()
+    try:
+        del step
+        assert left() is not None
+        release_memory(torch.device(device))
+        assert (left() is None) == (device == "cuda") == (calls == ["garbage", "cache"])
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", ["large blocks"]), ("cuda:1", ["peak of cuda:1"])])
