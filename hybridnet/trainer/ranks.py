@@ -139,11 +139,20 @@ class Ranks:
         return parts
 
     def of_first(self, content: T) -> T:
-        """What the first rank has; must be picklable."""
+        """What the first rank has; must be picklable.
+
+        Raises:
+            TrainingError: if it has ended: where its input is wrong, the others wait for it here.
+        """
         if self.num == 1:
             return content
         found = [content]
-        dist.broadcast_object_list(found, src=0)
+        try:
+            dist.broadcast_object_list(found, src=0)
+        except Exception as error:
+            if explained := self.explained(error):
+                raise explained from error
+            raise
         return found[0]
 
     def explained(self, error: Exception) -> TrainingError | None:

@@ -195,6 +195,7 @@ def test_wrong_input_ends_all_with_one_message(start_together: StartTogether, ti
     first, second = start_together(2, *tiny, "data.metadata=nowhere.csv", "hydra.run.dir=run")
     assert require_early_end([first, second]) == [2, 1]
     assert "nowhere.csv" in first.stderr and "nowhere.csv" not in second.stderr
+    assert "error: lost process in rank 1: another of the 2 processes has ended" in second.stderr
 
 
 def test_machines_must_have_the_same_data(start_together: StartTogether, tiny: list[str], tmp_path: Path) -> None:
