@@ -113,9 +113,24 @@ class Captured:
             self._captures[key] = _Capture(own, *self.graphs.captured(lambda: self.function(*own)))
         except RuntimeError as error:
             cause = str(error).strip().partition("\n")[0]
-            hint = "trainer.compile=off carries the operations out one by one"
-            if not self.is_optional:
-                raise TrainingError(Fault(f"{self.name} that cannot be recorded", "this model", cause, hint)) from error
-            log.warning(f"the {self.name} cannot be recorded as a CUDA graph and is made as it is written: {cause}")
+            give_up(self.name, "this model", cause, is_optional=self.is_optional)
             self._is_possible = False
         return self._is_possible
+
+
+def give_up(name: str, where: str, cause: str, *, is_optional: bool) -> None:
+    """Say that something is not captured.
+
+    Args:
+        name: of what is not.
+        where: the reason lies.
+        cause: the reason.
+        is_optional: go on without.
+
+    Raises:
+        TrainingError: if it is not optional.
+    """
+    if not is_optional:
+        hint = "trainer.compile=off carries the operations out one by one"
+        raise TrainingError(Fault(f"{name} that cannot be recorded", where, cause, hint))
+    log.warning(f"the {name} cannot be recorded as a CUDA graph and is made as it is written: {cause}")

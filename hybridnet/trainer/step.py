@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hybridnet.trainer.compilation import Compilation
 from hybridnet.trainer.gradients import Gradients
-from hybridnet.trainer.graphs import Captured, CudaGraphs
+from hybridnet.trainer.graphs import Captured, CudaGraphs, give_up
 from hybridnet.trainer.state import Training
 
 # Takes inputs (B, 3, H, W), targets (B, num_classes) and the classes' weights in the loss (num_classes,); returns the
@@ -27,6 +27,9 @@ class Step:
         gradients: adds those of a batch.
         clip_norm: largest norm of the gradient; infinity for no limit.
         compilation: how the update is carried out.
+
+    Raises:
+        TrainingError: if the update shall be captured, and the optimizer's cannot be.
     """
 
     def __init__(self, training: Training, gradients: Gradients, *, clip_norm: float, compilation: Compilation) -> None:
@@ -37,8 +40,14 @@ class Step:
         self._trained = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
         self._frozen: list[nn.Parameter] | None = None
         self._update: Update = self.eager
-        if compilation.captures:
+        self._captures = compilation.captures and is_capturable(training.optimizer)
+        if self._captures:
             make_capturable(training.optimizer, training.device)
+        elif compilation.captures:
+            cause = (
+                f"{type(training.optimizer).__name__} has no setting `capturable`: a replay would not count its steps"
+            )
+            give_up("step", "this optimizer", cause, is_optional=compilation.is_optional)
 
     def begin_epoch(self, frozen: Iterable[nn.Module]) -> None:
         """Set the model to training, except for `frozen` modules: they keep their weights and BatchNorm statistics."""
@@ -59,7 +68,7 @@ class Step:
         self.training.forward = self.compilation.compiled(wrapped)
         self.training.unshared = getattr(wrapped, "no_sync", nullcontext)
         self._update = self.eager
-        if self.compilation.captures:
+        if self._captures:
             graphs = CudaGraphs(self.training.device)
             self._update = Captured(self.eager, graphs, name="step", is_optional=self.compilation.is_optional)
 
@@ -84,6 +93,15 @@ class Step:
         finally:
             optimizer.zero_grad()
         return loss, logits
+
+
+def is_capturable(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether all that changes from one step to the next is in tensors of the device; somebody's own need not do that.
+
+    PyTorch's SGD counts nothing. What others count, and compute from it, would be that of the captured step for ever.
+    """
+    is_known = all("capturable" in group for group in optimizer.param_groups)
+    return is_known or isinstance(optimizer, torch.optim.SGD)
 
 
 def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:

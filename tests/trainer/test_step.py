@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from hybridnet.errors import TrainingError
 from hybridnet.trainer import batch_function, supervised
 from hybridnet.trainer import step as step_module
 from hybridnet.trainer.compilation import Compilation
@@ -106,6 +108,37 @@ def test_a_captured_training_is_the_same_training(
         assert row == pytest.approx(expected, rel=2e-3 if "precision" in options else 1e-4)
     for name, tensor in plain.model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], tensor, rtol=1e-2, atol=2e-3)
+
+
+class Counting(torch.optim.Optimizer):
+    """Somebody's own, whose steps become smaller."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(groups(model), {"lr": 1e-1})
+        self.num_steps = 0
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        self.num_steps += 1
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter -= group["lr"] / self.num_steps * parameter.grad
+
+
+def test_an_optimizer_that_counts_in_python_is_not_captured(
+    fit: Callable, captured: list[CpuGraphs], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(
+        TrainingError, match=r"step that cannot be recorded in this optimizer: Counting has no .*\n.*=off"
+    ):
+        fit(Staged(), make_optimizer=Counting)
+    found = []
+    for compilation in (replace(CAPTURES, is_optional=True), OFF):
+        monkeypatch.setattr(supervised, "find_compilation", lambda *_, chosen=compilation, **__: chosen)
+        torch.manual_seed(5)
+        found.append(fit(Staged(), make_optimizer=Counting, epochs=4).state.history)
+    assert found[0] == found[1] and captured == []
+    assert "the step cannot be recorded as a CUDA graph and is made as it is written: Counting has no" in caplog.text
 
 
 def test_rates_in_tensors_are_reported_as_they_are(fit: Callable, captured: list[CpuGraphs]) -> None:
