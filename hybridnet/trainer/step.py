@@ -105,8 +105,14 @@ def is_capturable(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Keep the learning rates in tensors, which a captured update reads anew each time, and allow its capture."""
+    """Keep the learning rates in tensors, which a captured update reads anew each time, and allow its capture.
+
+    What was counted on a CPU, before a run was continued here, goes to the device too.
+    """
     for group in optimizer.param_groups:
         group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
         if "capturable" in group:
             group["capturable"] = True
+    for kept in optimizer.state.values():
+        if isinstance(kept.get("step"), Tensor):
+            kept["step"] = kept["step"].to(device)

@@ -201,6 +201,16 @@ def test_only_what_can_be_captured_is_changed() -> None:
             assert entries <= {name for name, value in group.items() if value is True}
 
 
+def test_what_was_counted_on_a_cpu_is_counted_on_the_device() -> None:
+    """A run that is continued: PyTorch leaves the counters of an optimizer that is not fused where they were."""
+    model = nn.Linear(2, 3)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    make_capturable(optimizer, torch.device("meta"))
+    assert [kept["step"].device.type for kept in optimizer.state.values()] == ["meta", "meta"]
+
+
 # Clipping costs nothing where it is off
 
 
