@@ -42,7 +42,7 @@ def make_loaders(
         is_resident: whether it has the pictures and cuts them itself; it then wants no worker processes.
         center_crop, augment, seed: see `ImageSamples`; only training pictures are changed.
         batch_size: of the training.
-        num_workers, pin_memory: see `Loader`.
+        num_workers, pin_memory: see `Loader`; only for a GPU of CUDA batches are pinned.
     """
     make_samples = partial(ImageSamples, sizes=sizes, center_crop=center_crop, seed=seed)
     first_rows = (0, len(labels[0])) if is_resident else (None, None)
@@ -50,6 +50,8 @@ def make_loaders(
     valid = make_samples(pictures[1], labels[1], augment=None, first_row=first_rows[1])
     on_cpu = device.type == "cpu"
     num_workers = 0 if is_resident and num_workers == "auto" else num_workers
+    # Where the CPU trains beside a GPU, which may be full, pinning would take a few hundred MB of that one's memory.
+    pin_memory = pin_memory and device.type == "cuda"
     make = partial(Loader, num_workers=num_workers, pin_memory=pin_memory, is_ahead=not on_cpu)
     valid_batch_size = batch_size if on_cpu else max(batch_size, min(VALID_FACTOR * batch_size, VALID_BATCH_SIZE))
     return make(train, batch_size=batch_size), make(valid, batch_size=valid_batch_size)

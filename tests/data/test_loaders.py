@@ -45,6 +45,14 @@ def test_validation_on_a_gpu_has_larger_batches(device: str, batch_size: int, ex
     assert train.is_ahead == valid.is_ahead == (device != "cpu")
 
 
+@pytest.mark.parametrize(("device", "expected"), [("cuda", True), ("cpu", False), ("mps", False)])
+def test_batches_are_pinned_for_the_gpu_that_trains(device: str, expected: bool, made: MakeLoaders) -> None:
+    """The machine may have one that does not."""
+    loaders = made(device=torch.device(device), pin_memory=True)
+    assert [loader.pin_memory for loader in loaders] == [expected] * 2
+    assert not any(loader.pin_memory for loader in made(device=torch.device(device)))
+
+
 def test_only_training_pictures_are_changed(made: MakeLoaders) -> None:
     augment = object()
     train, valid = made(augment=augment)
