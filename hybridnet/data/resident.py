@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hybridnet.data.batch import Crops
 from hybridnet.data.decoded import Pictures
+from hybridnet.errors import Fault, InputError
 from hybridnet.files import in_bytes
 
 log = logging.getLogger(__name__)
@@ -78,10 +79,18 @@ def keep_pictures(
         device: that trains.
         wanted: `auto` for a GPU that has room, if they are stored.
         are_stored: whether their pixels are in a store.
+
+    Raises:
+        InputError: if they are wanted there whatever their size, and there is no room.
     """
     if wanted == "auto":
         wanted = device.type == "cuda" and are_stored and _fit(parts, device)
-    return ResidentPictures(parts, device=device) if wanted else None
+    try:
+        return ResidentPictures(parts, device=device) if wanted else None
+    except torch.OutOfMemoryError as error:
+        cause = f"the pictures take {in_bytes(ResidentPictures.num_bytes(parts))}, which {device} does not have free"
+        hint = "data.resident=auto keeps them there only where half of what is free is enough"
+        raise InputError(Fault("out of memory", "data.resident", cause, hint)) from error
 
 
 def _fit(parts: Sequence[Pictures], device: torch.device) -> bool:

@@ -14,6 +14,7 @@ from hybridnet.data.batch import Batch, Crops
 from hybridnet.data.metadata import MetadataImages
 from hybridnet.data.resident import ResidentPictures, keep_pictures
 from hybridnet.data.samples import resized
+from hybridnet.errors import InputError
 from hybridnet.trainer import batch_function
 from hybridnet.trainer.compilation import Compilation
 from hybridnet.trainer.inputs import Inputs
@@ -203,3 +204,15 @@ def test_auto_needs_a_store_and_half_of_the_free_memory(
     parts = [in_memory((24, 10), (16, 8)), in_memory((4, 16), (4, 4))]  # 4 · 24 · 16 · 3 bytes
     kept = keep_pictures(parts, device=torch.device("cuda"), wanted="auto", are_stored=are_stored)
     assert (kept is not None) is are_kept
+
+
+def test_what_is_wanted_there_and_does_not_fit_says_how_large_it_is(
+    in_memory: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def allocate(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(ResidentPictures, "__init__", allocate)
+    parts = [in_memory((24, 10), (16, 8)), in_memory((4, 16), (4, 4))]
+    with pytest.raises(InputError, match=r"in data.resident: the pictures take 5 kB, .* cuda:1 .*\n.*resident=auto"):
+        keep_pictures(parts, device=torch.device("cuda:1"), wanted=True, are_stored=False)
