@@ -48,6 +48,8 @@ def find_device(name: str, ranks: Ranks = ALONE) -> torch.device:
         raise ValueError(f"device '{device}' is not available: the last GPU is cuda:{last}; {hint}")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"device '{name}' is not available on this machine; set trainer.device=cpu")
+    if device.type == "mps" and ranks.num > 1:
+        raise ValueError(f"device '{name}' cannot be shared by {ranks.num} processes; set trainer.device=cpu")
     if device.type not in ("cpu", "cuda", "mps"):
         raise ValueError(f"device '{name}' is not supported; set trainer.device to auto, cpu, cuda, cuda:1 or mps")
     return device

@@ -20,6 +20,7 @@ from hybridnet.trainer.device import (
     release_memory,
     set_determinism,
 )
+from hybridnet.trainer.ranks import Ranks
 
 CPU = torch.device("cpu")
 
@@ -48,6 +49,15 @@ def test_a_device_that_is_not_there_is_refused(name: str, message: str, monkeypa
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=message):
         find_device(name)
+
+
+def test_processes_cannot_share_the_one_gpu_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gloo does not carry its tensors."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert find_device("auto") == torch.device("mps")
+    with pytest.raises(ValueError, match=r"'mps' cannot be shared by 2 processes; set trainer\.device=cpu"):
+        find_device("auto", Ranks(rank=1, num=2, local_rank=1))
 
 
 @pytest.mark.parametrize(("is_fast", "expected"), [(True, "bf16"), (False, "float32")])
