@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -56,11 +57,22 @@ class CudaGraphs:
     def captured(self, function: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
         graph = torch.cuda.CUDAGraph()
         self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
-        # Only this thread's calls count: others copy the next batches meanwhile.
-        capture = torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local")
-        with torch.cuda.stream(self.stream), capture:  # a capture that fails would leave its stream the current one
-            outputs = function()
+        try:
+            with self._capture(graph, pool=self.pool):
+                outputs = function()
+        except Exception:
+            # torch < 2.14: until a capture succeeds, the GPU's generator would refuse numbers, as to dropout.
+            with suppress(Exception), self._capture(torch.cuda.CUDAGraph(), pool=None):
+                torch.zeros(1, device=self.stream.device)
+            raise
         return graph.replay, outputs
+
+    @contextmanager
+    def _capture(self, graph: torch.cuda.CUDAGraph, *, pool: Any) -> Iterator[None]:
+        # Only this thread's calls count: others copy the next batches meanwhile.
+        capture = torch.cuda.graph(graph, pool=pool, stream=self.stream, capture_error_mode="thread_local")
+        with torch.cuda.stream(self.stream), capture:  # a capture that fails would leave its stream the current one
+            yield
 
 
 class _Capture(NamedTuple):

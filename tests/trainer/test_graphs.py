@@ -97,10 +97,14 @@ def test_what_was_asked_for_and_cannot_be_done_is_an_error() -> None:
 
 
 class FakeCuda:
-    """In place of torch.cuda, as a capture that fails leaves it: `graph` ends by an error, before its stream does."""
+    """In place of torch.cuda, as a capture that fails leaves it: `graph` ends by an error, before its stream does.
+
+    The generator takes it that a capture is going on until one succeeds.
+    """
 
     def __init__(self) -> None:
         self.streams = ["the current one"]
+        self.is_generator_capturing = False
 
     def Stream(self, device: torch.device) -> SimpleNamespace:  # noqa: N802 - torch's name
         return SimpleNamespace(device=device, wait_stream=lambda other: None)
@@ -119,15 +123,20 @@ class FakeCuda:
 
     @contextmanager
     def graph(self, graph: object, *, pool: object, stream: object, capture_error_mode: str) -> Iterator[None]:
+        before = list(self.streams)
         self.streams.append(stream)
+        self.is_generator_capturing = True
         try:
             yield
-        finally:
-            raise RuntimeError("operation failed due to a previous error during capture")
+        except ZeroDivisionError as error:
+            raise RuntimeError("operation failed due to a previous error during capture") from error
+        self.is_generator_capturing = False
+        self.streams = before
 
 
-def test_a_capture_that_fails_leaves_the_current_stream_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_capture_that_fails_leaves_stream_and_generator_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows would go on in the graph's own stream, without waiting for what another one does."""
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
     cuda = FakeCuda()
     for name in ("Stream", "current_stream", "stream", "graph"):
         monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
@@ -135,7 +144,7 @@ def test_a_capture_that_fails_leaves_the_current_stream_as_it_was(monkeypatch: p
         monkeypatch.setattr(torch.cuda, name, object)
     with pytest.raises(RuntimeError, match="previous error during capture"):
         CudaGraphs(torch.device("cuda")).captured(lambda: 1 / 0)
-    assert cuda.streams == ["the current one"]
+    assert cuda.streams == ["the current one"] and not cuda.is_generator_capturing
 
 
 def test_the_stand_in_notices_a_number_that_is_read() -> None:
@@ -166,5 +175,6 @@ def test_what_cannot_be_captured_on_a_gpu_goes_on_without() -> None:
     captured = Captured(lambda x: (x * x.sum().item(),), CudaGraphs(device), name="step", is_optional=True)
     for number in range(NUM_WARM_UPS + 3):
         x = torch.full((2,), float(number), device=device)
+        torch.rand(2, device=device)
         assert captured(x)[0].tolist() == [2.0 * number**2] * 2
         assert torch.cuda.current_stream() == current
