@@ -154,7 +154,8 @@ class Interruption:
         signal.set_wakeup_fd(notice)  # written to at once, whatever the main thread does
 
         def watch() -> None:
-            number = os.read(noticed, 1)[0]
+            while (number := os.read(noticed, 1)[0]) not in SIGNALS:  # one that another package handles
+                pass
             time.sleep(seconds)
             if self._pending is None:
                 os._exit(128 + number)

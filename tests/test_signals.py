@@ -439,6 +439,28 @@ def test_a_process_that_waits_in_vain_is_ended_by_a_signal(how: str, code: int, 
     assert process.returncode == code
 
 
+OTHER = """
+import os, signal, time
+from hybridnet.signals import Interruption
+signal.signal(signal.SIGUSR1, lambda *_: None)
+with Interruption(of_several=True) as interruption, interruption.deferred():
+    interruption.end_if_blocked(0.1)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    end = time.monotonic() + 1
+    while time.monotonic() < end:  # awake: the other thread has its turns
+        pass
+    print("goes on", flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert interruption.pending()
+"""
+
+
+def test_a_signal_that_somebody_else_handles_ends_no_process() -> None:
+    """A tracker's, or a scheduler's warning."""
+    ended = subprocess.run([sys.executable, "-c", OTHER], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert ended.stdout == "goes on\n" and "Stopped" in ended.stderr
+
+
 PARENT = """
 import subprocess, sys
 from hybridnet import signals
