@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import re
+import traceback
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
@@ -102,6 +103,8 @@ def _locate(target: str) -> Any:
         if (explained := packages.explained(error)) is not error:
             raise explained from error  # the target is fine
         return None
+    except Exception:  # of a module of the user's own
+        return None
 
 
 def _why_not(target: str) -> str:
@@ -109,8 +112,12 @@ def _why_not(target: str) -> str:
     module, _, name = target.rpartition(".")
     try:
         importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:  # which say where
         return f" ({error})"
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = next((frame for frame in reversed(frames) if frame.name == "<module>"), frames[-1])
+        return f" ({type(error).__name__}: {error}; {place.filename}, line {place.lineno})"
     return f" ({module} has no {name})"
 
 

@@ -297,6 +297,25 @@ def test_why_a_target_cannot_be_imported_is_said(target: str, why: str) -> None:
         experiment.check(cfg, defaults=config.compose("train", ["model=plain"]))
 
 
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import nothing_there", r"No module named 'nothing_there'"),
+        ("import os\nos.environ['NOT_SET_BY_ANYBODY']", r"KeyError: 'NOT_SET_BY_ANYBODY'; .*broken_parts\.py, line 2"),
+        ("def net(:", r"invalid syntax \(broken_parts\.py, line 1\)"),
+    ],
+)
+def test_why_a_module_of_ones_own_cannot_be_imported_is_said(
+    code: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_parts.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = config.compose("train", ["model=plain", "extra_targets=[broken_parts.]"])
+    cfg.model.backbone._target_ = "broken_parts.Net"
+    with pytest.raises(InputError, match=rf"cannot import 'broken_parts\.Net' \({why}\)$"):
+        experiment.check(cfg, defaults=config.compose("train", ["model=plain"]))
+
+
 def test_a_scheduler_that_is_none_is_refused() -> None:
     cfg = config.compose("train", ["extra_targets=[own_parts.]"])
     cfg.scheduler = {"_target_": "own_parts.nothing", "_partial_": True}
