@@ -18,7 +18,8 @@ from hybridnet.measure.rounds import Spread
 NUM_JOBS = 27
 NUM_PARTS = 2  # beside the rounds: the first start, and the sweep
 # On the embedded data, of which few are enough: an epoch is one step.
-SHORT = ("data.train_limit=32", "data.valid_limit=10", "trainer.epochs=1")
+SHORT = ("data.train_limit=32", "data.valid_limit=10", "data.cache_dir=store", "trainer.epochs=1")
+RATES = [f"{number + 1}e-5" for number in range(NUM_JOBS)]  # of learning, by which the jobs differ
 
 
 class Startup(NamedTuple):
@@ -53,7 +54,7 @@ def measure_startup(script: Path, overrides: Sequence[str], *, rounds: int) -> I
         for number in range(rounds + 1):
             starts.append(_first_step(script, [*settings, f"hydra.run.dir=run{number}"], Path(folder)))
             yield None
-        jobs = _jobs(script, [*settings, f"seed=range({NUM_JOBS})", "hydra.sweep.dir=sweep"], Path(folder))
+        jobs = _jobs(script, [*settings, f"optimizer.base_lr={','.join(RATES)}", "hydra.sweep.dir=sweep"], Path(folder))
     yield Startup(Spread.of(starts[1:]), Spread.of(jobs))
 
 

@@ -26,7 +26,8 @@ if "-m" not in sys.argv:
     time.monotonic = lambda: now + wait
     Display.step(None, 1, 1, 0.7, 0.5, 30.0)
     raise SystemExit("it was not ended")
-assert "seed=range({NUM_JOBS})" in sys.argv
+(rates,) = (text for text in sys.argv if text.startswith("optimizer.base_lr="))
+assert len(set(rates.split(","))) == {NUM_JOBS}
 end = 1e9
 for number in range({NUM_JOBS}):
     file = Path("sweep", str(number), "metrics.json")
