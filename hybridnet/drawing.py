@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from bisect import bisect_right
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -38,12 +39,12 @@ def short_inside(name: str, limit: int) -> str:
     return f"{name[: limit - 1 - ending]}…{name[len(name) - ending :]}"
 
 
-def fitted(text: str, width: float, size: float) -> str:
-    """The text, cut off with an ellipsis where it is wider than `width` inches."""
+def fitted(text: str, width: float, size: float, *, cut: Callable[[str, int], str] = short) -> str:
+    """The text, cut with an ellipsis where it is wider than `width` inches: at its end, or by `short_inside`."""
     if fonts.width(text, size) <= width:
         return text
     limits = range(1, len(text))
-    return short(text, bisect_right(limits, width, key=lambda limit: fonts.width(short(text, limit), size)) or 1)
+    return cut(text, bisect_right(limits, width, key=lambda limit: fonts.width(cut(text, limit), size)) or 1)
 
 
 def wrapped(text: str, width: float, size: float) -> list[str]:

@@ -154,7 +154,7 @@ def plot_samples(
         top = title_height + label_height + row * (cell_height + label_height)
         places.append((left, top))
         centre, above = (left + cell_width / 2) / full_width, 1 - (top - 8) / full_height
-        shown = "\n".join(fitted(line, cell_width / DPI, 7) for line in label.splitlines())
+        shown = "\n".join(fitted(line, cell_width / DPI, 7, cut=short_inside) for line in label.splitlines())
         figure.text(centre, above, shown, ha="center", va="bottom", fontsize=7)
     figure.text(0.5, 1 - 20 / full_height, "\n".join(heading), ha="center", va="top", fontsize=10)
     picture = drawn(figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,17 @@ from PIL import Image
 from hybridnet import drawing, fonts
 
 
+@pytest.mark.parametrize("cut", [drawing.short, drawing.short_inside])
 @pytest.mark.parametrize("width", [0.01, 0.3, 1.0, 9.0])
-def test_a_text_is_cut_at_the_last_letter_that_fits(width: float) -> None:
+def test_a_text_is_cut_at_the_last_letter_that_fits(width: float, cut: Callable[[str, int], str]) -> None:
     text = "illicit WWWW trillium"
-    fitted = drawing.fitted(text, width, 7)
+    fitted = drawing.fitted(text, width, 7, cut=cut)
     if width == 9:
         assert fitted == text
     elif width == 0.01:
         assert fitted == "…", "never nothing"
     else:
-        longer = drawing.short(text, len(fitted) + 1)
+        longer = cut(text, len(fitted) + 1)
         assert fonts.width(fitted, 7) <= width < fonts.width(longer, 7)
 
 

@@ -187,6 +187,15 @@ def test_captions_of_neighbours_keep_apart(side: int, name: str, monkeypatch: py
     assert min(place.width for place in places) > 150, "the room is used"
 
 
+def test_captions_that_begin_alike_stay_different(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    monkeypatch.setattr(figures, "drawn", lambda figure: found.append(figure) or Image.new("RGB", (9, 9)))
+    labels = [f"Rice leaf___Bacterial_leaf_{name}" for name in ("blight", "streak")]
+    figures.plot_samples(np.zeros((2, 64, 64, 3), np.uint8), labels=labels, title="batch")
+    first, second, _ = (text.get_text() for text in found[0].texts)
+    assert first.startswith("Rice leaf") and first.endswith("blight") and second.endswith("streak")
+
+
 @pytest.mark.parametrize("num_images", [1, 2, 3, 8])
 @pytest.mark.parametrize(
     "title", ["The most confident mistakes of valid: label, and below it the prediction", "x" * 200]
