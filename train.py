@@ -141,11 +141,13 @@ def train_to_end(
     begins: Callable[[], None],
 ) -> dict[str, Any]:
     """Train to the end, from the beginning or from a checkpoint; returns the metrics."""
+    from hybridnet.advice import advice
     from hybridnet.checkpoint import load_weights
     from hybridnet.console import Display
     from hybridnet.parts import build_parts, build_trackers, recipe, seen_by_backbone
     from hybridnet.recorder import Recorder
     from hybridnet.results import Results
+    from hybridnet.sweep.record import is_job
 
     settings, _ = config.flat(cfg)
     trackers = build_trackers(cfg, run.folder, settings)
@@ -180,6 +182,9 @@ def train_to_end(
         fitted = parts.fit(interruption, recorder=recorder, is_hopeless=is_hopeless, checkpoint=checkpoint)
         metrics = finish(run, cfg, parts, fitted, interruption=interruption, recorder=recorder, results=results)
     results.print_summary(metrics)
+    if not (is_job(run.folder) or cfg.verify_resume):  # a sweep's report compares settings; a verification has none
+        for line in advice(metrics, settings):
+            log.info(line)
     if trainer.plot:
         results.show_curves()
     return metrics

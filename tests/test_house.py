@@ -20,6 +20,7 @@ SHARED = {
 }
 MAY_IMPORT = {
     "hybridnet": {"hybridnet.api"},
+    "hybridnet.advice": set(),
     "hybridnet.errors": set(),
     "hybridnet.settings": set(),
     "hybridnet.direct": set(),
