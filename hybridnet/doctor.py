@@ -20,7 +20,8 @@ from hybridnet.data.album import Album, disguised, look_at_all
 from hybridnet.data.image import thumbnail
 from hybridnet.data.labels import examine_label2id
 from hybridnet.data.rows import Row
-from hybridnet.data.table import SPLITS, bad_files_fault, examine, missing_hint
+from hybridnet.data.table import SPLITS, examine
+from hybridnet.data.unusable import unusable_images
 from hybridnet.errors import Fault, InputError, collected
 from hybridnet.files import output_folder, write_text
 from hybridnet.settings import Natural, checked
@@ -86,8 +87,7 @@ def _picture_faults(rows: Sequence[Row], splits: Sequence[str], album: Album, *,
     where = f"data.metadata={metadata}"
     if album.causes:
         bad = [(rows[number].line, rows[number].path, cause) for number, cause in album.causes.items()]
-        hint = missing_hint(bad, metadata, len(rows), otherwise=REPAIR)
-        yield bad_files_fault(bad, where, hint=hint)
+        yield unusable_images(bad, metadata, len(rows), repair=REPAIR)
     leaks = [_equation(rows, group, splits) for group in album.copies if len({splits[n] for n in group}) > 1]
     if leaks:
         cause = f"{number_of(len(leaks), 'picture')} in more than one split{lines_of(leaks)}"

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hybridnet.console import print_table, show, track
-from hybridnet.data.table import REPAIR, Split, bad_files_fault, missing_hint
+from hybridnet.data.table import Split
+from hybridnet.data.unusable import unusable_images
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import output_folder, read_if_whole, shortened
 from hybridnet.inference.tta import Tta
@@ -162,13 +163,11 @@ def _left_out(answers: Answers, pictures: Split, table: Path, on_bad_image: str 
     Raises:
         InputError: if there are some, unless they are to be skipped; if none is left.
     """
-    where = f"data.metadata={table}"
     found = [(pictures.lines[i], pictures.paths[i], answers.causes[i]) for i in sorted(answers.causes)]
     if found and on_bad_image != "skip":
-        hint = missing_hint(found, table, len(pictures), otherwise=REPAIR)
-        raise InputError(bad_files_fault(found, where, hint=hint))
+        raise InputError(unusable_images(found, table, len(pictures)))
     if not len(answers.indices):
-        raise InputError(Fault("too few pictures", where, "none of them can be used"))
+        raise InputError(Fault("too few pictures", f"data.metadata={table}", "none of them can be used"))
     return found
 
 

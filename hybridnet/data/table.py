@@ -12,11 +12,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from hybridnet.data.image import MISSING
 from hybridnet.data.labels import folded
 from hybridnet.data.rows import PREPARE, Row, read_rows
 from hybridnet.errors import Fault, InputError
-from hybridnet.wording import lines_of, listing, number_of
+from hybridnet.wording import listing, number_of
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +23,6 @@ SPLITS = ("train", "valid", "test")
 TO_TRAIN = ("train", "valid")  # the splits that a training needs
 FEW = 5  # examples in a warning
 VALID_SEED = 0  # of valid_limit: runs with different seeds are judged on the same pictures
-REPAIR = (
-    "repair these files or remove their rows, or leave them out with data.on_bad_image=skip; "
-    "python -m hybridnet.doctor data.metadata=<file> data.label2id=<file> lists all that is wrong"
-)
 
 
 @dataclass(frozen=True)
@@ -240,46 +235,6 @@ def _split_faults(
         return []
     hint = "remove them from label2id (indices 0 … n-1 without gaps), or add pictures"
     return [Fault("class without images", where, f"no row of split 'train' has label {listing(without)}", hint)]
-
-
-def bad_files_fault(entries: Iterable[tuple[int, str, str]], where: str, *, hint: str = REPAIR) -> Fault:
-    """The fault that lists the first 20 unusable pictures and their number.
-
-    Args:
-        entries: line of the table, path and cause of each, at least one.
-        where: the table.
-        hint: what to do.
-    """
-    found = sorted(entries)
-    listed = lines_of([f"line {line} '{path}': {cause}" for line, path, cause in found])
-    return Fault("unusable images", where, f"{len(found)} of them{listed}", hint)
-
-
-def missing_hint(entries: Iterable[tuple[int, str, str]], table: Path, num_pictures: int, *, otherwise: str) -> str:
-    """What to do where most pictures of a table are missing: then its paths are wrong, not the files.
-
-    Args:
-        entries: see `bad_files_fault`.
-        table: whose folder the paths are relative to.
-        num_pictures: how many were looked for.
-        otherwise: the hint where most are there.
-    """
-    lost = [path for _, path, cause in entries if cause == MISSING]
-    if 2 * len(lost) <= num_pictures:
-        return otherwise
-    if all(map(os.path.isabs, lost)):
-        return (
-            "if the pictures have moved, change the paths, or make the table again with python -m hybridnet.prepare, "
-            "as before: the division stays; with out=<a folder above the pictures> its paths are relative"
-        )
-    hints = [f"relative paths are relative to the table's folder, {os.path.abspath(table.parent)}"]  # noqa: PTH100
-    if os.sep == "/" and any("\\" in path for path in lost):
-        hints.append("folders are separated by /, not by \\")
-    if os.sep == "/" and any(re.match(r"[A-Za-z]:[\\/]", path) for path in lost):
-        hints.append("a drive such as C: is Windows's: make the paths relative")
-    if any(path.startswith("~") for path in lost):
-        hints.append("~ does not stand for the home folder: write it out")
-    return "; ".join(hints)
 
 
 def warn_of_repeated(split: Split, kind: str) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hybridnet.data.decoded import Entry, Reduction
 from hybridnet.data.selection import LEAKS, LeftOut, Selection, select
 from hybridnet.data.store import Store
-from hybridnet.data.table import REPAIR, Split
+from hybridnet.data.table import Split
+from hybridnet.data.unusable import REPAIR
 from hybridnet.errors import Fault, InputError
 
 TABLE = Path("photos/metadata.csv")

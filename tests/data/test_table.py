@@ -11,11 +11,9 @@ import pytest
 
 from hybridnet.data.table import (
     Split,
-    bad_files_fault,
     choose,
     examine,
     is_safe,
-    missing_hint,
     read_metadata,
 )
 from hybridnet.errors import Fault, InputError
@@ -280,40 +278,6 @@ def test_groups_are_held_against_the_fold_and_not_the_split(tmp_path: Path) -> N
     assert fault.cause == "one group in two splits: group 7 is in train (line 2) and valid (line 3)"
     (fault,) = faults_of(lambda: read_metadata(path, {"leaf": 0}, fold=1))
     assert fault.cause == "one group in two splits: group 8 is in valid (line 4) and train (line 5)"
-
-
-# The pictures of a table
-
-
-@pytest.mark.parametrize(("number", "more"), [(20, None), (23, "  … and 3 more")])
-def test_first_twenty_pictures_are_listed(number: int, more: str | None) -> None:
-    fault = bad_files_fault([(line, "a.png", "no such file") for line in range(number)], "here")
-    assert (fault.what, fault.where) == ("unusable images", "here")
-    count, *lines = fault.cause.splitlines()
-    assert count == f"{number} of them" and lines[0] == "  line 0 'a.png': no such file"
-    assert len([line for line in lines if line.endswith(": no such file")]) == 20
-    assert lines[20:] == ([more] if more else [])
-    assert "data.on_bad_image=skip" in fault.hint and "python -m hybridnet.doctor" in fault.hint
-
-
-def test_pictures_are_listed_in_the_order_of_the_table_with_any_cause_and_hint() -> None:
-    fault = bad_files_fault(iter([(9, "b", "is cut"), (3, "a", "is dark")]), "there", hint="light")
-    assert fault == ("unusable images", "there", "2 of them\n  line 3 'a': is dark\n  line 9 'b': is cut", "light")
-
-
-def test_where_most_pictures_are_missing_their_paths_are_explained(tmp_path: Path) -> None:
-    folder = f"relative paths are relative to the table's folder, {tmp_path}"
-
-    def hint(*paths: str, num_pictures: int = 3) -> str:
-        bad = [(line, path, "no such file") for line, path in enumerate(paths)]
-        return missing_hint([*bad, (9, "z", "is cut")], tmp_path / "a.csv", num_pictures, otherwise="mend")
-
-    assert hint("a.jpg", "b.jpg") == folder
-    assert hint("a.jpg", "b.jpg", num_pictures=4) == hint("/a.jpg", "/b.jpg", num_pictures=4) == "mend"
-    assert hint("/a.jpg", "/b.jpg").startswith("if the pictures have moved, change the paths, or make the table again")
-    assert hint("p\\a.jpg", "b.jpg") == f"{folder}; folders are separated by /, not by \\"
-    assert hint("C:/a.jpg", "b.jpg") == f"{folder}; a drive such as C: is Windows's: make the paths relative"
-    assert hint("~/a.jpg", "b.jpg") == f"{folder}; ~ does not stand for the home folder: write it out"
 
 
 # Limits
