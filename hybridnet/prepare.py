@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from hybridnet.console import show, track
-from hybridnet.data.preparation import ROOT, Division, divide_pictures
+from hybridnet.data.division import Division
+from hybridnet.data.preparation import ROOT, divide_pictures
 from hybridnet.data.report import Report
 from hybridnet.errors import Fault, InputError
 from hybridnet.files import csv_text, write_text

@@ -7,8 +7,9 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
+from hybridnet.data.division import Division
 from hybridnet.data.pictures import list_folder
-from hybridnet.data.preparation import Division, divide_pictures
+from hybridnet.data.preparation import divide_pictures
 from hybridnet.data.progress import Track
 from hybridnet.data.source import REPORT, Source, Table
 from hybridnet.errors import Fault, InputError

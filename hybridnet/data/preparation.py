@@ -6,11 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 
 from hybridnet.data.copies import find_copies, find_turned
+from hybridnet.data.division import Division, divide
 from hybridnet.data.extension import Earlier, Place, describe_extension, inherited, read_earlier
 from hybridnet.data.given import describe, kept_splits, require_whole_groups
 from hybridnet.data.grouping import join_groups, read_groups
@@ -19,45 +19,12 @@ from hybridnet.data.pictures import Named, Picture, class_folders, list_folder, 
 from hybridnet.data.progress import Track
 from hybridnet.data.report import Report, no_usable
 from hybridnet.data.source import Table
-from hybridnet.data.split import split_groups
 from hybridnet.errors import Fault, InputError
 from hybridnet.wording import lines_of, listing
 
 ROOT = "root=<folder of class folders, or a CSV table with the columns path and label>"
 OF_DIVISION = ("split", "fold")  # columns that tell how a table is divided
 FEW = 5  # causes that are told where no file is usable
-
-
-class Division(NamedTuple):
-    """How pictures are divided.
-
-    Attributes:
-        valid: share of each class for validation; not used with folds, nor where root has a folder for it.
-        test: share of each class for a test split; 0 where root has a folder for it.
-        folds: how many equal parts what is not for testing is divided into; 0 for none. Fold 0 has the split 'valid'.
-        groups: the user's groups, which no split divides: see `read_groups`.
-        copies: which pictures count as copies: `similar` ones (see `find_copies`), or the `same` file or pixels only.
-        on_duplicates: 'drop' leaves out all but the largest of the copies of a picture, and all of them where their
-            labels differ.
-        seed: of the split.
-    """
-
-    valid: float
-    test: float
-    folds: int
-    groups: str | None
-    copies: Literal["similar", "same"]
-    on_duplicates: Literal["keep", "drop"]
-    seed: int
-
-    def check(self) -> None:
-        """Raises InputError if a split would be empty."""
-        if self.folds == 1:
-            cause = "one fold leaves nothing to train on"
-            raise InputError(Fault("wrong value", "folds=1", cause, "folds=5, or 0 for none"))
-        if not self.folds and (self.valid <= 0 or self.valid + self.test >= 1):
-            cause = f"valid={self.valid} and test={self.test} must leave something for training, and valid must be > 0"
-            raise InputError(Fault("wrong value", "valid, test", cause, "for instance valid=0.2 test=0.1"))
 
 
 def divide_pictures(
@@ -112,7 +79,8 @@ def divide_pictures(
     pictures, group_of = [everything[i] for i in kept], join_groups([together[i] for i in kept])
     _require_classes(everything, pictures)
     given = kept_splits(pictures, test=division.test, folds=division.folds)
-    places, fold_of = _divide([p.label for p in pictures], group_of, given, [stays[i] for i in kept], division)
+    labels = [picture.label for picture in pictures]
+    places, fold_of = divide(labels, group_of, division, given=given, stays=[stays[i] for i in kept])
     if any(given) or extend:
         source = f"extend={extend}" if extend else "root's folders"
         require_whole_groups([user_groups[i] for i in kept], places, groups=groups, source=source)
@@ -126,7 +94,7 @@ def divide_pictures(
         pictures=pictures,
         splits=places,
         folds=fold_of,
-        copies=_members(everything, copies),
+        copies=_sets_of_copies(everything, copies),
         groups=groups,
         user_groups=user_groups,
         joined=group_of,
@@ -135,10 +103,10 @@ def divide_pictures(
         unusable=unusable,
         note=describe_extension(earlier, places, kept) if extend else note,
         unused=[name for name in OF_DIVISION if name in columns_of_root],
-        **_kinds(everything, copies, find_turned(thumbnails, copies)),
+        **_kinds_of_copies(everything, copies, find_turned(thumbnails, copies)),
     )
     top, target = (root.parent if table else root).resolve(), folder.resolve()
-    paths, labels = [_path(p.name, top, target) for p in pictures], [p.label for p in pictures]
+    paths = [_path(picture.name, top, target) for picture in pictures]
     columns = {"path": paths, "label": labels, "split": places, "group": group_of}
     columns |= {"fold": fold_of} if division.folds else {}
     label2id = {label: index for index, label in enumerate(sorted(set(labels)))}
@@ -250,52 +218,16 @@ def _require_two_classes(pictures: Sequence[Picture], root: Path, unusable: dict
     raise InputError(Fault("too few classes", f"root={root}", causes, hint))
 
 
-def _divide(
-    labels: Sequence[str],
-    groups: Sequence[int],
-    given: Sequence[str],
-    stays: Sequence[Place | None],
-    division: Division,
-) -> tuple[list[str], list[str]]:
-    """The split and the fold of every picture; the fold is empty without folds and for testing.
-
-    Args:
-        labels, groups: of every picture.
-        given: its split in root's own division, see `kept_splits`; those splits get no others.
-        stays: its place in an earlier table.
-        division: the shares, or the number of folds.
-    """
-    folds, rest = division.folds, "not test" if division.folds else "train"
-
-    def draw(places: Sequence[str | None], shares: dict[str, float]) -> list[str]:
-        chosen = [index for index, place in enumerate(places) if place is None or place in shares]
-        each = ([values[index] for index in chosen] for values in (labels, groups, places))
-        part_labels, part_groups, placed = each
-        found = split_groups(part_labels, part_groups, shares, seed=division.seed, placed=placed)
-        drawn = dict(zip(chosen, found, strict=True))
-        return [drawn.get(index, place) for index, place in enumerate(places)]
-
-    wanted = {"test": division.test} if folds else {"valid": division.valid, "test": division.test}
-    shares = {name: share for name, share in wanted.items() if share and name not in given}
-    kept = [place and (rest if place.fold else place.split) for place in stays]
-    splits = draw(
-        [split or place for split, place in zip(given, kept, strict=True)], {rest: 1 - sum(shares.values()), **shares}
-    )
-    if not folds:
-        return splits, [""] * len(labels)
-    fold_of = [("" if split == "test" else place and place.fold) for split, place in zip(splits, stays, strict=True)]
-    fold_of = draw(fold_of, {str(fold): 1 / folds for fold in range(folds)})
-    return [{"": "test", "0": "valid"}.get(fold, "train") for fold in fold_of], fold_of
-
-
-def _members(pictures: Sequence[Picture], copies: np.ndarray) -> list[list[Picture]]:
+def _sets_of_copies(pictures: Sequence[Picture], copies: np.ndarray) -> list[list[Picture]]:
+    """The groups of two and more."""
     members: list[list[Picture]] = [[] for _ in range(copies.max() + 1)]
     for picture, group in zip(pictures, copies, strict=True):
         members[group].append(picture)
     return [group for group in members if len(group) > 1]
 
 
-def _kinds(pictures: Sequence[Picture], copies: np.ndarray, is_turned: np.ndarray) -> dict[str, int]:
+def _kinds_of_copies(pictures: Sequence[Picture], copies: np.ndarray, is_turned: np.ndarray) -> dict[str, int]:
+    """How many pictures are the same file as an earlier one of their group, and how many others are turned."""
     seen: set[tuple[int, bytes]] = set()
     same_bytes = turned = 0
     for picture, group, is_other_view in zip(pictures, copies.tolist(), is_turned, strict=True):

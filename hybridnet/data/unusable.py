@@ -17,8 +17,8 @@ REPAIR = (
 )
 
 MOVED = (
-    "if the pictures have moved, change the paths, or make the table again with python -m hybridnet.prepare, as before: "
-    "the division stays; with out=<a folder above the pictures> its paths are relative"
+    "if the pictures have moved, change the paths, or make the table again with python -m hybridnet.prepare, as "
+    "before: the division stays; with out=<a folder above the pictures> its paths are relative"
 )
 
 Entry = tuple[int, str, str]  # line of the table, path, cause

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hybridnet.data.preparation import Division, divide_pictures
+from hybridnet.data.division import Division
+from hybridnet.data.preparation import divide_pictures
 from hybridnet.errors import InputError
 
 DIVISION = Division(valid=0.25, test=0.0, folds=0, groups=None, copies="similar", on_duplicates="keep", seed=42)
@@ -31,19 +32,6 @@ def silent(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"valid": 0.0}, "valid=0.0 and test=0.0 must leave something for training"),
-        ({"valid": 0.6, "test": 0.4}, "valid=0.6 and test=0.4 must leave"),
-        ({"folds": 1}, "folds=1: one fold leaves nothing to train on"),
-    ],
-)
-def test_empty_split_is_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        DIVISION._replace(**change).check()
-
-
-@pytest.mark.parametrize(
     ("groups", "extend", "message"),
     [
         ("(", None, "not a regular expression"),
@@ -59,10 +47,6 @@ def test_wrong_options_are_told_before_any_picture_is_read(
 
     with pytest.raises(InputError, match=message):
         divide_pictures(photos, DIVISION._replace(groups=groups), folder=photos, own=(), track=track, extend=extend)
-
-
-def test_folds_do_not_need_valid() -> None:
-    DIVISION._replace(valid=0.0, folds=5).check()
 
 
 def test_table_and_report(photos: Path) -> None:
