@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from hybridnet.run import RunFolder
     from hybridnet.signals import Interruption
     from hybridnet.trainer.metrics import Evaluation
-    from hybridnet.trainer.protocols import Data
     from hybridnet.trainer.state import State
     from hybridnet.trainer.supervised import Trainer
 
@@ -90,18 +89,21 @@ def train(cfg: DictConfig) -> float:
         # A job that is continued by itself, without its sweep, keeps the state that it goes on from.
         is_alone = not is_job(folder) or (not is_of_sweep and (folder / LAST).exists())
         run.keeps_state = cfg.sweep.keep_states or is_alone
-        if not cfg.verify_resume:
-            return train_in(run, cfg, interruption, begins=begins)
-        from hybridnet.verification import require_unused, verify_resume
+        if cfg.verify_resume:
+            return verify(run, cfg, interruption)
+        return train_in(run, cfg, interruption, begins=begins)
 
-        if cfg.resume is not None:
-            cause = "a verification begins two runs of its own"
-            raise InputError(
-                Fault("wrong value", f"resume={cfg.resume}", cause, "leave it out with verify_resume=true")
-            )
-        require_unused(run.folder)
-        run.begin(config.hydra_files(cfg, HydraConfig.get(), without=()))
-        return verify_resume(run, cfg, interruption, train_in=train_in)
+
+def verify(run: RunFolder, cfg: DictConfig, interruption: Interruption) -> float:
+    """Train a short run twice, once interrupted, in a folder that nothing else has used, and compare."""
+    from hybridnet.verification import require_unused, verify_resume
+
+    if cfg.resume is not None:
+        cause = "a verification begins two runs of its own"
+        raise InputError(Fault("wrong value", f"resume={cfg.resume}", cause, "leave it out with verify_resume=true"))
+    require_unused(run.folder)
+    run.begin(config.hydra_files(cfg, HydraConfig.get(), without=()))
+    return verify_resume(run, cfg, interruption, train_in=train_in)
 
 
 def _nothing() -> None:
@@ -143,8 +145,8 @@ def train_to_end(
     """Train to the end, from the beginning or from a checkpoint; returns the metrics."""
     from hybridnet.advice import advice
     from hybridnet.checkpoint import load_weights
-    from hybridnet.console import Display
-    from hybridnet.parts import build_parts, build_trackers, recipe, seen_by_backbone
+    from hybridnet.console import Display, track
+    from hybridnet.parts import build_parts, build_trackers, read_same_data, recipe, seen_by_backbone
     from hybridnet.recorder import Recorder
     from hybridnet.results import Results
     from hybridnet.sweep.record import is_job
@@ -155,7 +157,8 @@ def train_to_end(
     if checkpoint is None:
         begin()
 
-    data, fingerprint = read_same_data(run, cfg, trainer, checkpoint=checkpoint)
+    data = read_same_data(cfg, trainer, run.folder, checkpoint=checkpoint, track=track)
+    fingerprint = data.fingerprint()
     seen = seen_by_backbone(cfg, data, run.folder, is_new=checkpoint is None)
     parts = build_parts(cfg, trainer, data, is_new=checkpoint is None)
     log.info(parts.described(HydraConfig.get().runtime.choices.model))
@@ -188,27 +191,6 @@ def train_to_end(
     if trainer.plot:
         results.show_curves()
     return metrics
-
-
-def read_same_data(
-    run: RunFolder, cfg: DictConfig, trainer: Trainer, *, checkpoint: dict[str, Any] | None
-) -> tuple[Data, dict[str, str]]:
-    """The data and their fingerprint; those of the checkpoint, where there is one.
-
-    Raises:
-        InputError: if they are others.
-    """
-    from hybridnet.console import track
-    from hybridnet.inference.runs import RunSettings
-    from hybridnet.parts import read_data
-    from hybridnet.resume import require_same_data
-
-    edition = None if checkpoint is None else RunSettings(run.folder).edition
-    data = read_data(cfg, trainer, track=track, edition=edition)
-    fingerprint = data.fingerprint()
-    if checkpoint is not None:
-        require_same_data(checkpoint["data"], fingerprint, folder=run.folder, allow=cfg.resume_allow)
-    return data, fingerprint
 
 
 def write_origin(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +15,9 @@ from hybridnet import config, experiment
 from hybridnet.config import DictConfig
 from hybridnet.data.progress import Track
 from hybridnet.inference.leaks import require_unseen
-from hybridnet.inference.runs import digests_of
+from hybridnet.inference.runs import RunSettings, digests_of
 from hybridnet.logger.trackers import NO_TRACKERS, Trackers
+from hybridnet.resume import require_same_data
 from hybridnet.signals import Interruption
 from hybridnet.sweep.record import is_job
 from hybridnet.trainer.device import release_memory
@@ -81,6 +83,21 @@ def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track, edition: str |
     data = config.build(cfg.data)
     ranks = trainer.ranks
     data.setup(device=trainer.device, track=track, rank=ranks.rank, num_ranks=ranks.num, edition=edition)
+    return data
+
+
+def read_same_data(
+    cfg: DictConfig, trainer: Trainer, folder: Path, *, checkpoint: Mapping[str, Any] | None, track: Track
+) -> Data:
+    """`read_data` of a run that begins; of one that goes on from a checkpoint, in `folder`, those that it began with.
+
+    Raises:
+        InputError: if they are others.
+    """
+    if checkpoint is None:
+        return read_data(cfg, trainer, track=track, edition=None)
+    data = read_data(cfg, trainer, track=track, edition=RunSettings(folder).edition)
+    require_same_data(checkpoint["data"], data.fingerprint(), folder=folder, allow=cfg.resume_allow)
     return data
 
 

@@ -107,7 +107,7 @@ MAY_IMPORT = {
     "hybridnet.measure.first_step": {"hybridnet.console"},
     "hybridnet.parts": SHARED
     | {"torch", "hybridnet.config", "hybridnet.data.progress", "hybridnet.experiment", "hybridnet.inference"}
-    | {"hybridnet.logger", "hybridnet.signals", "hybridnet.sweep.record", "hybridnet.trainer"},
+    | {"hybridnet.logger", "hybridnet.resume", "hybridnet.signals", "hybridnet.sweep.record", "hybridnet.trainer"},
     "hybridnet.recorder": SHARED
     | {"torch", "hybridnet.checkpoint", "hybridnet.console", "hybridnet.logger", "hybridnet.trainer"},
     "hybridnet.run": SHARED

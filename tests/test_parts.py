@@ -16,7 +16,7 @@ from hybridnet.data.progress import silently
 from hybridnet.errors import InputError
 from hybridnet.files import write_json
 from hybridnet.logger.trackers import NO_TRACKERS
-from hybridnet.parts import build_parts, build_trackers, read_data, recipe, seen_by_backbone
+from hybridnet.parts import build_parts, build_trackers, read_data, read_same_data, recipe, seen_by_backbone
 
 SETTINGS = [
     *("model=plain", "data=digits", "data.image_size=64", "data.train_limit=20", "data.valid_limit=10"),
@@ -68,6 +68,19 @@ def test_memory_is_given_back_before_the_data_ask_for_it(
     cfg = compose()
     read_data(cfg, config.build(cfg.trainer), track=silently, edition=None)
     assert calls == ["cpu", "data on cpu"]
+
+
+def test_data_are_those_that_the_run_began_with(compose: Callable[..., DictConfig], tmp_path: Path) -> None:
+    def read(cfg: DictConfig, checkpoint: dict[str, Any] | None) -> dict[str, str]:
+        trainer = config.build(cfg.trainer)
+        return read_same_data(cfg, trainer, tmp_path, checkpoint=checkpoint, track=silently).fingerprint()
+
+    checkpoint = {"data": read(compose(), None)}
+    assert read(compose(), checkpoint) == checkpoint["data"]
+    fewer = "data.valid_limit=8"
+    with pytest.raises(InputError, match=r"(?s)the validation pictures, .* resume_allow=\[data\]"):
+        read(compose(fewer), checkpoint)
+    assert read(compose(fewer, "resume_allow=[data]"), checkpoint) != checkpoint["data"]
 
 
 def test_initial_weights_are_the_seed_s(compose: Callable[..., DictConfig]) -> None:
