@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import rich
 from rich.table import Table
@@ -29,6 +29,22 @@ OTHER_PICTURES = (
     "the run's table has changed: these are other pictures than the training had in this split, and some of them may "
     "have been trained on"
 )
+
+
+class SeenBefore(NamedTuple):
+    """What of the pictures a training has had.
+
+    Attributes:
+        num_leaked: copies of pictures that a model was trained with; None where none could be looked for.
+        num_compared: training pictures that were looked at for that; None where the training itself has done it.
+        not_compared: why some, or all, of the training pictures could not be; "" if all were.
+        num_validated: by how many of these pictures a training has chosen its best epoch.
+    """
+
+    num_leaked: int | None
+    num_compared: int | None
+    not_compared: str = ""
+    num_validated: int = 0
 
 
 @checked
@@ -87,17 +103,17 @@ def evaluate(
     is_as_trained = is_own and len(members) == 1 and split == "valid" and tta == "none"
     trained = first.settings.metrics() if is_as_trained else {}
     if split == "train" and is_own:
-        copies = {"num_leaked": len(pictures), "num_compared": len(pictures), "not_compared": "", "num_validated": 0}
+        seen = SeenBefore(num_leaked=len(pictures), num_compared=len(pictures))
     elif "num_leaked" in trained:  # the training has looked
-        copies = {"num_leaked": trained["num_leaked"], "num_compared": None, "not_compared": "", "num_validated": 0}
+        seen = SeenBefore(num_leaked=trained["num_leaked"], num_compared=None)
     else:
-        copies = _copies(members, pictures, table, on_leak="keep" if split == "train" else on_leak)
+        seen = _seen_before(members, pictures, table, on_leak="keep" if split == "train" else on_leak)
     predictors = make_predictors(members, device=device, precision=precision, batch_size=batch_size, tta=tta)
     answers = answers_of(predictors, pictures.files, track=track)
     left_out = _left_out(answers, pictures, table, on_bad_image or first.settings.get("data.on_bad_image"))
     pictures = pictures.take(answers.indices)
     evaluation = Evaluation(answers.logits, torch.from_numpy(pictures.labels))
-    metrics = measured(evaluation, first.model.classes, pictures.groups, split=split) | copies
+    metrics = measured(evaluation, first.model.classes, pictures.groups, split=split) | seen._asdict()
     metrics |= {
         "split": split,
         "is_of_training": is_own,
@@ -129,10 +145,10 @@ def _is_own(members: Sequence[Member], pictures: Split, *, split: str, table: Pa
     return split != "test" and all(not is_named if one is None else one for one in found)
 
 
-def _copies(
+def _seen_before(
     members: Sequence[Member], pictures: Split, table: Path, *, on_leak: Literal["error", "keep"] | None
-) -> dict[str, Any]:
-    """How many pictures are copies of some that a model was trained with, and with how many they were compared.
+) -> SeenBefore:
+    """Look for copies of pictures that one of the models was trained with.
 
     Raises:
         InputError: if there are some, unless they are to be kept.
@@ -149,12 +165,12 @@ def _copies(
         cause = f"{len(found):,} of {len(pictures):,} are copies of training pictures{lines_of(lines)}"
         hint = "remove their rows, or count them all the same with data.on_leak=keep"
         raise InputError(Fault("training pictures in the evaluation", f"data.metadata={table}", cause, hint))
-    return {
-        "num_leaked": None if all(leaks.copies is None for leaks in all_leaks) else len(found),
-        "num_compared": max(leaks.num_train for leaks in all_leaks),
-        "not_compared": next((leaks.obstacle for leaks in all_leaks if leaks.obstacle), ""),
-        "num_validated": max(leaks.num_validated for leaks in all_leaks),
-    }
+    return SeenBefore(
+        num_leaked=None if all(leaks.copies is None for leaks in all_leaks) else len(found),
+        num_compared=max(leaks.num_train for leaks in all_leaks),
+        not_compared=next((leaks.obstacle for leaks in all_leaks if leaks.obstacle), ""),
+        num_validated=max(leaks.num_validated for leaks in all_leaks),
+    )
 
 
 def _left_out(answers: Answers, pictures: Split, table: Path, on_bad_image: str | None) -> list[tuple[int, str, str]]:

@@ -109,23 +109,7 @@ def _top_level(
 def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
     """The model, and what the parts refuse when they are built, or an image that is too small for the backbone."""
     faults: list[Fault] = []
-
-    def built(section: str, construct: Callable[[], Any]) -> Any:
-        """What is constructed, or None after its fault was noted, whatever it raises."""
-        try:
-            return construct()
-        except InputError as error:
-            faults.extend(error.faults)
-        except ValueError as error:
-            cause, _, hint = str(error).partition("; ")
-            faults.append(Fault("wrong value", section, cause, hint))
-        except Exception as error:  # of somebody's own part
-            cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            faults.append(
-                Fault("unusable part", section, cause, "what each part is given stands in README, Add your own")
-            )
-        return None
-
+    built = functools.partial(_built, faults)
     for key in filter(functools.partial(_has_target, cfg), _loggers(cfg)):
         built(key, functools.partial(config.build, config.select(cfg, key)))
     built("trainer", lambda: config.build(cfg.trainer))
@@ -137,17 +121,39 @@ def _construct(cfg: DictConfig) -> tuple[nn.Module | None, list[Fault]]:
             faults += built("model", lambda: _size_faults(cfg, backbone, data)) or []
         faults[:] = dict.fromkeys(faults)  # what a backbone refuses, or a stage that it lacks, shows twice
     if model is not None:
-        optimizer = built("optimizer", lambda: _optimizer(cfg, model))
-        num_frozen = cfg.trainer.freeze_stages if cfg.trainer.freeze_epochs else 0
-        built("trainer.freeze_stages", lambda: model.first_stages(num_frozen))
-        if config.select(cfg, "trainer.sync_batchnorm"):
-            built("trainer.sync_batchnorm", functools.partial(_require_plain_batch_norm, model))
-        if optimizer is not None:
-            built("scheduler", lambda: _require_function_of_the_step(config.build(cfg.scheduler)(optimizer, 100)))
-        # Nobody shall train a model that cannot be loaded afterwards.
-        refused = config.module_faults(cfg.model, extra_targets=cfg.extra_targets)
-        faults += [fault._replace(where=f"model.{fault.where}") for fault in refused]
+        _construct_around(model, cfg, faults)
     return model, faults
+
+
+def _construct_around(model: nn.Module, cfg: DictConfig, faults: list[Fault]) -> None:
+    """Note what the parts refuse that are built of the model."""
+    built = functools.partial(_built, faults)
+    optimizer = built("optimizer", lambda: _optimizer(cfg, model))
+    num_frozen = cfg.trainer.freeze_stages if cfg.trainer.freeze_epochs else 0
+    built("trainer.freeze_stages", lambda: model.first_stages(num_frozen))
+    if config.select(cfg, "trainer.sync_batchnorm"):
+        built("trainer.sync_batchnorm", lambda: _require_plain_batch_norm(model))
+    if optimizer is not None:
+        built("scheduler", lambda: _require_function_of_the_step(config.build(cfg.scheduler)(optimizer, 100)))
+    # Nobody shall train a model that cannot be loaded afterwards.
+    refused = config.module_faults(cfg.model, extra_targets=cfg.extra_targets)
+    faults += [fault._replace(where=f"model.{fault.where}") for fault in refused]
+
+
+def _built(faults: list[Fault], section: str, construct: Callable[[], Any]) -> Any:
+    """What is constructed, or None after its fault was noted, whatever it raises."""
+    try:
+        return construct()
+    except InputError as error:
+        faults += error.faults
+    except ValueError as error:
+        cause, _, hint = str(error).partition("; ")
+        faults.append(Fault("wrong value", section, cause, hint))
+    except Exception as error:  # of somebody's own part
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        hint = "what each part is given stands in README, Add your own"
+        faults.append(Fault("unusable part", section, cause, hint))
+    return None
 
 
 def _optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
