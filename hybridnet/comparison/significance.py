@@ -29,6 +29,9 @@ def sign_flip(differences: np.ndarray) -> float:
     The distribution of the sum over all 2^N choices of signs comes from its characteristic function, the product of
     cos(t d): no drawing. With differences of -1, 0 and 1 it is McNemar's test.
 
+    Paper: Pitman, "Significance Tests Which May be Applied to Samples from any Populations", Supplement to the Journal
+        of the Royal Statistical Society 4 (1937).
+
     Args:
         differences: int64 (N,), of independent units.
     """
@@ -58,7 +61,11 @@ def paired_t(differences: Sequence[float]) -> float | None:
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """p of Welch's t-test for values that belong to no pairs, two-sided; None where it cannot be told."""
+    """p of Welch's t-test for values that belong to no pairs, two-sided; None where it cannot be told.
+
+    Paper: Welch, "The generalization of 'Student's' problem when several different population variances are involved",
+        Biometrika 34 (1947).
+    """
     if min(len(first), len(second)) < 2:
         return None
     parts = [np.var(values, ddof=1) / len(values) for values in (first, second)]

@@ -52,7 +52,7 @@ def calibration(probabilities: Tensor, labels: Tensor) -> Calibration:
 def brier_score(probabilities: Tensor, labels: Tensor) -> float:
     """Mean squared distance of the probabilities (N, num_classes) to the labels; 0 is perfect, 2 always wrong.
 
-    Brier, "Verification of Forecasts Expressed in Terms of Probability", Monthly Weather Review 78, 1950.
+    Paper: Brier, "Verification of Forecasts Expressed in Terms of Probability", Monthly Weather Review 78 (1950).
     """
     wanted = F.one_hot(labels, probabilities.shape[1])
     return (probabilities.double() - wanted).square().sum(dim=1).mean().item()
@@ -65,9 +65,15 @@ def accuracy_interval(is_right: Sequence[bool], groups: Sequence[str]) -> tuple[
     is the variance of the accuracy between groups over that of independent pictures (the design effect; Korn and
     Graubard, "Confidence Intervals for Proportions with Small Expected Number of Positive Counts", 1998).
 
+    Paper: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of the American
+        Statistical Association 22 (1927).
+
     Args:
-        is_right: of each picture.
+        is_right: of each picture, of which there is at least one.
         groups: of each picture; "" for one of its own.
+
+    Returns:
+        The lower and the upper end, as shares.
     """
     num, share = len(is_right), sum(is_right) / len(is_right)
     residuals: dict[object, float] = {}
