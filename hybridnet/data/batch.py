@@ -159,6 +159,28 @@ class Normalize:
         return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
+def model_input(images: Tensor, batch: Batch, *, normalize: Normalize, dtype: torch.dtype) -> Tensor:
+    """Make all changes that a batch asks for: shift, rotation, colour and normalisation, erasing, mixing.
+
+    Args:
+        images: of the batch, on its device.
+        batch: says what is done to them.
+        normalize: of the data set.
+        dtype: of the model's input.
+
+    Shape:
+        uint8 (B, H, W, 3) -> (B, 3, H, W).
+    """
+    if batch.shifts is not None:
+        images = shifted(images, batch.shifts)
+    if batch.angles is not None:
+        images = rotated(images, batch.angles)
+    inputs = normalize(images, batch.colour, dtype)
+    if batch.holes is not None:
+        inputs = erased(inputs, batch.holes)
+    return inputs if batch.mixing is None else mixed(inputs, batch.mixing)
+
+
 def rotated(images: Tensor, angles: Tensor) -> Tensor:
     """Turn every picture about its centre; what lies outside is filled by reflection.
 

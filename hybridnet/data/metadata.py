@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from hybridnet.data import table
-from hybridnet.data.augment import Augment, Size
-from hybridnet.data.batch import Batch, erased, mixed, rotated, shifted
+from hybridnet.data.augment import Augment
+from hybridnet.data.batch import Batch, model_input
 from hybridnet.data.digests import fingerprint
 from hybridnet.data.labels import read_label2id
 from hybridnet.data.loaders import make_loaders
@@ -24,7 +24,7 @@ from hybridnet.data.resident import keep_pictures
 from hybridnet.data.rows import PREPARE, require_file
 from hybridnet.data.selection import select
 from hybridnet.data.shard import Shard
-from hybridnet.data.sizes import Sizes
+from hybridnet.data.sizes import Sizes, height_and_width
 from hybridnet.data.source import Source, ensure, is_made
 from hybridnet.data.store import open_store, user_cache
 from hybridnet.errors import Fault, InputError, collected
@@ -119,10 +119,8 @@ class MetadataImages:
         self.metadata, self.label2id_file = Path(metadata), Path(label2id)
         self.edition = ""
         self.fold = fold
-        self.image_size = _height_and_width(image_size)
-        self.sizes = Sizes(
-            self.image_size, early=[_height_and_width(size) for size in progressive], num_epochs=num_epochs
-        )
+        self.image_size = height_and_width(image_size)
+        self.sizes = Sizes(self.image_size, early=[*map(height_and_width, progressive)], num_epochs=num_epochs)
         self.center_crop = center_crop
         self._preprocessing = Preprocessing(image_size=self.image_size, center_crop=center_crop, mean=mean, std=std)
         self.normalize = self._preprocessing.normalize
@@ -272,14 +270,7 @@ class MetadataImages:
         if batch.images is None:
             batch = batch.to(self._resident.pixels.device)
         images = self._resident.cut(batch.crops) if batch.images is None else batch.images
-        if batch.shifts is not None:
-            images = shifted(images, batch.shifts)
-        if batch.angles is not None:
-            images = rotated(images, batch.angles)
-        inputs = self.normalize(images, batch.colour, dtype)
-        if batch.holes is not None:
-            inputs = erased(inputs, batch.holes)
-        return inputs if batch.mixing is None else mixed(inputs, batch.mixing)
+        return model_input(images, batch, normalize=self.normalize, dtype=dtype)
 
     def targets(self, batch: Batch) -> Tensor:
         """The share of each class in each picture, float32 (B, num_classes); more than one only where it was mixed."""
@@ -308,8 +299,3 @@ class MetadataImages:
         """Of the contents of the files in use, in their order, of each split."""
         train, valid = self._digests
         return {"train": train, "valid": valid}
-
-
-def _height_and_width(size: int | tuple[int, int]) -> Size:
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width

@@ -9,6 +9,12 @@ from hybridnet.data.augment import Size
 from hybridnet.errors import Fault, InputError
 
 
+def height_and_width(size: int | tuple[int, int]) -> Size:
+    """Of a size as it stands in a configuration: one number is that of a square."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
 class Sizes:
     """Height and width of the pictures in each epoch: smaller ones first, which cost less.
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hybridnet.data.batch import Batch, Crops, Mixing, Normalize, erased, mixed, rotated, shifted
+from hybridnet.data.batch import Batch, Crops, Mixing, Normalize, erased, mixed, model_input, rotated, shifted
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 B, H, W = 2, 5, 7
@@ -305,6 +305,29 @@ def test_targets_with_mixing() -> None:
         [0, 0, 0.5, 0.5],
     ]
     torch.testing.assert_close(found.sum(dim=1), torch.ones(5))
+
+
+# All changes
+
+
+def test_what_a_batch_asks_for_is_done_in_this_order() -> None:
+    batch, normalize = complete(), Normalize(MEAN, STD)
+    turned = rotated(shifted(batch.images, batch.shifts), batch.angles)
+    wanted = mixed(erased(normalize(turned, batch.colour, torch.float32), batch.holes), batch.mixing)
+    found = model_input(batch.images, batch, normalize=normalize, dtype=torch.float32)
+    assert found.shape == (B, 3, H, W) and torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", ["shifts", "angles", "holes", "mixing"])
+def test_what_a_batch_does_not_ask_for_is_not_done(name: str) -> None:
+    batch, normalize = complete(), Normalize(MEAN, STD)
+    everything, plain = (
+        model_input(some.images, some, normalize=normalize, dtype=torch.float32)
+        for some in (batch, Batch(batch.images, batch.colour, batch.labels, B))
+    )
+    less = dataclasses.replace(batch, **{name: None})
+    assert not torch.equal(model_input(less.images, less, normalize=normalize, dtype=torch.float32), everything)
+    torch.testing.assert_close(plain, normalize(batch.images, batch.colour, torch.float32))
 
 
 def test_a_moved_batch_has_every_field() -> None:

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from hybridnet.data.sizes import Sizes
+from hybridnet.data.sizes import Sizes, height_and_width
 from hybridnet.errors import InputError
 
 LAST = (24, 32)
@@ -83,3 +83,7 @@ def test_as_large_as_the_last_is_allowed() -> None:
 def test_shown() -> None:
     assert str(Sizes(LAST, early=EARLY, num_epochs=4)) == "8×8 in epoch 1, 12×16 in epoch 2, 24×32 in epochs 3-4"
     assert str(Sizes(LAST, early=[], num_epochs=1)) == "24×32 in epoch 1"
+
+
+def test_one_number_is_a_square() -> None:
+    assert [*map(height_and_width, (48, (32, 64)))] == [(48, 48), (32, 64)]
