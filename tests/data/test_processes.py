@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hybridnet.data import processes
-from hybridnet.data.processes import workforce
+from hybridnet.data.processes import OwnContext, prepare, workforce
 from hybridnet.data.threads import in_threads
 
 NUM_ITEMS = 70
@@ -119,6 +120,23 @@ def test_threads_go_on_where_a_process_is_killed(caplog: pytest.LogCaptureFixtur
     assert "has ended, or could not start; threads go on without it" in caplog.messages[0]
 
 
+def test_a_process_ends_when_it_is_told_to_although_it_ignores_signals() -> None:
+    """Python 3.12 tells those that are left of a broken pool, and waits for them; before, they were asked to leave."""
+    ours, theirs = multiprocessing.Pipe()
+    process = OwnContext().Process(target=_ignoring, args=(theirs,))
+    process.start()
+    assert ours.recv() == "ready"
+    process.terminate()
+    process.join(timeout=20)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def _ignoring(connection: Connection) -> None:
+    prepare()
+    connection.send("ready")
+    time.sleep(60)
+
+
 def _killed_at(number: int, main: int, item: int) -> int:
     if os.getpid() != main:
         time.sleep(0.01)  # that something is done before
@@ -164,6 +182,7 @@ def in_a_job() -> bool:
 SCRIPT = """
 import os, signal, sys, time
 from functools import partial
+from multiprocessing.connection import Connection
 from hybridnet.data import processes
 
 print("begins", flush=True)
