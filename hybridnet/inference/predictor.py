@@ -115,7 +115,7 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """Of pixels: uint8 (B, H, W, 3) -> float32 (B, num_classes), on the device."""
-        pixels = images.to(self.device, non_blocking=True)
+        pixels = images.to(self.device, non_blocking=self.device.type == "cuda")  # see `Batch.to`
         inputs = self.preprocessing.normalized(pixels, self.precision.dtype)
         inputs = inputs.contiguous(memory_format=self.memory_format)
         answers = [self._forward(view(inputs)) for view in self.views]

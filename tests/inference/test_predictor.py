@@ -126,3 +126,17 @@ def test_the_memory_is_that_of_the_training(channels_last: bool) -> None:
     options = {"device": "cpu", "precision": "float32", "batch_size": 2, "channels_last": channels_last}
     Predictor(Watcher(3, 4, 3), PREPROCESSING, **options).answers(pictures(2))
     assert seen == [channels_last] * 2
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", True), ("mps", False), ("cpu", False)])
+def test_only_a_copy_to_cuda_is_not_waited_for(device: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = predictor(Corners())
+    made.device = torch.device(device)
+
+    def to(_: Tensor, where: torch.device, *, non_blocking: bool) -> Tensor:
+        raise LookupError(where, non_blocking)
+
+    monkeypatch.setattr(Tensor, "to", to)
+    with pytest.raises(LookupError) as caught:
+        made.logits(torch.zeros(1, 6, 8, 3, dtype=torch.uint8))
+    assert caught.value.args == (torch.device(device), expected)
