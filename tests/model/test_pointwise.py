@@ -34,7 +34,7 @@ def test_starts_as_the_convolution_and_takes_its_weights() -> None:
 def test_keeps_channels_last_without_a_copy(random_map: Callable[..., Tensor]) -> None:
     x = random_map().contiguous(memory_format=torch.channels_last)
     layer = PointwiseConv2d(24, 11, bias=False).double()
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:  # without it some versions warn
         y = layer(x)
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert not {"aten::copy_", "aten::clone"} & {event.key for event in profile.key_averages()}
