@@ -78,7 +78,7 @@ def test_one_gradient_alone(
     wanted = x if needed[0] else weight
     (expected,) = torch.autograd.grad(F.conv2d(x, weight, padding=1).sum(), wanted)
     y = convolve(x, weight, stride=1)
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:
         (gradient,) = torch.autograd.grad(y.sum(), wanted)
     torch.testing.assert_close(gradient, expected, check_stride=False)
     counted = sum(event.count for event in profile.key_averages() if event.key == "aten::mm")

@@ -61,7 +61,7 @@ def test_one_gradient_alone(needed: tuple[bool, bool]) -> None:
     wanted = x if needed[0] else weight
     (expected,) = torch.autograd.grad(F.conv2d(x, weight, padding=1).square().sum(), wanted)
     loss = winograd(x, weight).square().sum()
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:
         (gradient,) = torch.autograd.grad(loss, wanted)
     torch.testing.assert_close(gradient, expected, check_stride=False)
     assert sum(event.count for event in profile.key_averages() if event.key == "aten::bmm") == 1

@@ -108,7 +108,7 @@ def test_an_update_copies_no_gradient() -> None:
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     optimizer.step()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profiled:
         optimizer.step()
     assert "aten::clone" not in {event.key for event in profiled.key_averages()}
 

@@ -78,7 +78,7 @@ def test_small_maps_in_channels_last_give_the_same(name: str, randomise: Callabl
     model = resnet(name).to(memory_format=torch.channels_last)
     model.load_state_dict(plain.state_dict())
     images = random_images(2, 3, 48, 40)
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:
         features = model(images.contiguous(memory_format=torch.channels_last))
     assert "_Kn2Row" in {event.key for event in profile.key_averages()}
     expected = plain(images)
@@ -95,7 +95,7 @@ def test_larger_maps_are_convolved_in_tiles_where_that_is_faster(monkeypatch: py
     conv = Conv(3, 5, 3)
     for size, is_tiled in ((8, False), (12, True)):
         x = random_images(2, 3, size, 13)
-        with torch.profiler.profile() as profile:
+        with torch.profiler.profile(acc_events=True) as profile:
             y = conv(x)
         assert ("_Winograd" in {event.key for event in profile.key_averages()}) == is_tiled
         torch.testing.assert_close(y, nn.functional.conv2d(x, conv.weight, padding=1), rtol=1e-4, atol=1e-5)
