@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +34,8 @@ def load(path: str, *, extra_targets: Sequence[str] = ()) -> Exported:
     torch.export.load unpickles parts of a file, which runs code that a stranger may have put there: this is called for
     the file that was just written, and no other.
     """
-    with Path(path).open("rb") as stream:
+    with Path(path).open("rb") as stream, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")  # nobody writes there
         module = torch.export.load(stream).module()
 
     def exported(images: Tensor) -> Tensor:
