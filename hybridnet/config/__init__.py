@@ -10,17 +10,7 @@ from omegaconf import DictConfig
 
 from hybridnet.binding import nearest
 from hybridnet.config.building import ALLOWED_TARGETS, build, build_modules, find_faults, module_faults, with_examples
-from hybridnet.config.composition import (
-    Known,
-    Multirun,
-    compose,
-    distributions,
-    expand,
-    multirun,
-    sample_values,
-    taken_apart,
-    trust_jobs,
-)
+from hybridnet.config.composition import Known, compose, taken_apart
 from hybridnet.config.content import (
     as_written,
     flat,
@@ -38,6 +28,7 @@ from hybridnet.config.content import (
     with_values,
 )
 from hybridnet.config.job_loader import JobLoader
+from hybridnet.config.jobs import Multirun, distributions, expand, multirun, sample_values, trust_jobs
 from hybridnet.config.overrides import group_choices, keys_of, merged, quoted, readable, slug
 from hybridnet.config.run_files import config_dir, hydra_files, read_overrides, saved, saved_settings, working_directory
 from hybridnet.config.session import CONF_DIR, hidden, train_script
