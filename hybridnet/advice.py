@@ -45,23 +45,22 @@ def _underfitting(metrics: Mapping[str, Any]) -> str | None:
 
 
 def _waiting(metrics: Mapping[str, Any]) -> str | None:
-    seconds = metrics["train_seconds"]
-    share = metrics["data_wait_seconds"] / seconds
-    if seconds < FEW_SECONDS or share < LONG_WAIT:
+    seconds, waited = metrics["train_seconds"], metrics["data_wait_seconds"]
+    if seconds < FEW_SECONDS or waited < LONG_WAIT * seconds:
         return None
-    return f"slow data: {share:.0%} of the training's time went by waiting for pictures"
+    return f"slow data: {waited / seconds:.0%} of the training's time went by waiting for pictures"
 
 
 def _against_overfitting(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from _at_least(settings, "model.dropout", 0.3)
-    if settings["optimizer._target_"].endswith(".adamw"):  # SGD's weight decay is another quantity
+    if str(settings.get("optimizer._target_")).endswith(".adamw"):  # SGD's weight decay is another quantity
         yield from _at_least(settings, "optimizer.weight_decay", 5e-2)
 
 
 def _against_underfitting(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from _at_least(settings, "trainer.epochs", 30)
     yield from _at_least(settings, "optimizer.head_lr", 1e-3)
-    if settings.get("model.dropout", 0) > 0.05:
+    if _number(settings, "model.dropout", 0) > 0.05:
         yield "model.dropout", 0.05
 
 
@@ -76,5 +75,11 @@ def _against_waiting(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _at_least(settings: Mapping[str, Any], key: str, value: float) -> Iterator[tuple[str, float]]:
     """The override, where the setting is there and lower."""
-    if key in settings and settings[key] < value:
+    if _number(settings, key, value) < value:
         yield key, value
+
+
+def _number(settings: Mapping[str, Any], key: str, otherwise: float) -> float:
+    """The setting, where it is a number: a part of somebody's own may mean anything by it."""
+    found = settings.get(key)
+    return found if isinstance(found, int | float) else otherwise

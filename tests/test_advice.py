@@ -100,3 +100,13 @@ def test_a_run_ends_with_it_and_a_job_of_a_sweep_does_not(command: Run, tmp_path
     assert sweep.returncode == 0, sweep.stderr
     assert "underfitting" in ended.stdout
     assert "underfitting" not in sweep.stdout
+
+
+@pytest.mark.parametrize("value", [None, "auto", {"first": 0.1}])
+def test_settings_of_ones_own_parts_may_mean_anything(value: Any) -> None:
+    """And a training that is done does not fail."""
+    settings = dict.fromkeys(SETTINGS, value)
+    for metrics in (_metrics(train_acc=0.99, valid_acc=0.81), _metrics(train_acc=0.3, valid_acc=0.3)):
+        assert advice(metrics, settings) == []
+    assert advice(_metrics(train_seconds=0.0, data_wait_seconds=0.0), settings) == []
+    assert advice(_metrics(train_acc=0.99, valid_acc=0.81), {}) == []
