@@ -267,6 +267,18 @@ def test_what_a_new_run_lacks_is_found_before_there_is_a_folder(
     assert not (tmp_path / "outputs").exists()
 
 
+def test_what_is_wrong_with_a_table_is_found_before_there_is_a_folder(
+    run: Run, small: list[str], tmp_path: Path
+) -> None:
+    code, _, said = run("-m", *small, "data.fold=0,1")
+    assert code == 2 and said.splitlines()[0] == "error: impossible job in data.fold=0: no job was started"
+    assert "no fold, which data.fold=0 needs" in said
+    (tmp_path / "table.csv").write_text("file,class\n")
+    code, _, said = run(*small, "data.metadata=table.csv")
+    assert code == 2 and said.startswith("error: missing columns in data.metadata=table.csv: no path, label, split")
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_all_that_a_new_run_lacks_is_told_at_once(run: Run) -> None:
     given = ("data=metadata", "data.metadata=nowhere.csv", "data.label2id=no.json", "model.backbone.weights=x.pt")
     lines = run(*given)[2].splitlines()
@@ -553,12 +565,13 @@ def test_a_failure_shows_its_traceback_when_asked_for(run: Run) -> None:
 
 
 RESNET = ["model=plain", "model.backbone.layers=[1,1,1,1]", "data=metadata"]
-RESNET += ["data.metadata=empty.csv", "data.label2id=empty.csv"]  # which is an error once it is read
+RESNET += ["data.metadata=gone.csv", "data.label2id=gone.json"]  # whose pictures are an error once they are read
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> None:
-    (tmp_path / "empty.csv").touch()
+def no_pictures(tmp_path: Path) -> None:
+    (tmp_path / "gone.csv").write_text("path,label,split\na.png,a,train\nb.png,a,valid\n")
+    (tmp_path / "gone.json").write_text('{"a": 0}')
 
 
 @contextmanager
@@ -598,7 +611,7 @@ def _limit_files(command: Command, num_bytes: int) -> None:
     resource.prlimit(command.process, resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
 
 
-@pytest.mark.usefixtures("empty")
+@pytest.mark.usefixtures("no_pictures")
 def test_a_file_size_limit_is_noticed_before_data_are_read(start: Start, tmp_path: Path) -> None:
     command = start(*RESNET, "hydra.run.dir=run", hold=("start", 1)).wait_until_held()
     _limit_files(command, 10_000_000)
@@ -611,7 +624,7 @@ def test_a_file_size_limit_is_noticed_before_data_are_read(start: Start, tmp_pat
     assert not (tmp_path / "run" / "status.json").exists()
 
 
-@pytest.mark.usefixtures("empty")
+@pytest.mark.usefixtures("no_pictures")
 def test_a_disk_without_room_is_noticed_before_data_are_read(run: Run, tmp_path: Path) -> None:
     with _small_disk(tmp_path / "disk", "10m") as disk:
         code, _, error = run(*RESNET, "hydra.run.dir=disk/run")
@@ -679,7 +692,7 @@ def _goes_on_after(
     assert outcome(folder) == outcome(reference)
 
 
-@pytest.mark.usefixtures("empty")
+@pytest.mark.usefixtures("no_pictures")
 def test_a_folder_that_cannot_be_written_is_noticed_before_data_are_read(
     run: Run, parted: Path, tmp_path: Path, reference: Path
 ) -> None:

@@ -163,7 +163,11 @@ class MetadataImages:
             log.info(f"training pictures of {self.sizes}")
 
     def require_files(self) -> None:
-        """Raises InputError if the table and the labels, or what they are made from, are not there; reads nothing."""
+        """Find what is wrong with the table and the labels, or with what they are made from, without a picture.
+
+        Raises:
+            InputError: if they are not there, or are not as they must be.
+        """
         if self.source and is_made(self.metadata, self.label2id_file):
             return self.source.require_files()
         faults: list[Fault] = []
@@ -172,7 +176,7 @@ class MetadataImages:
                 require_file(file, option, hint=f"{PREPARE}; or say where yours is: {option}=<file>")
         if faults:
             raise InputError(*faults)
-        return None
+        return table.require_usable(self.metadata, self.label2id_file, fold=self.fold)
 
     def read_tables(self, *, track: Track, edition: str | None = None) -> None:
         """Read the labels and the splits."""

@@ -7,12 +7,12 @@ import os
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from hybridnet.data.labels import folded
+from hybridnet.data.labels import folded, read_label2id
 from hybridnet.data.rows import PREPARE, Row, read_rows
 from hybridnet.errors import Fault, InputError
 from hybridnet.wording import listing, number_of
@@ -153,6 +153,28 @@ def examine(
         Fault("wrong rows", where, f"{what}: {listing(lines)}", hint) for (what, hint), lines in kinds.items() if lines
     ]
     return rows, splits, faults or _split_faults(rows, splits, label2id, where=where, needs=needs)
+
+
+def require_usable(path: Path, label2id: Path, *, fold: int | None) -> None:
+    """Look through a table and its labels, once for all jobs of a grid.
+
+    Args:
+        path: of the table.
+        label2id: the file of the labels.
+        fold: see `read_metadata`.
+
+    Raises:
+        InputError: for what `examine` finds in the one, and what is wrong with the other.
+    """
+    found = [file.stat() for file in (path, label2id)]
+    _examined(path, label2id, fold, *((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in found))
+
+
+@lru_cache(maxsize=64)
+def _examined(path: Path, label2id: Path, fold: int | None, *_: tuple[int, int, int]) -> None:
+    _, _, faults = examine(path, read_label2id(label2id), fold=fold)
+    if faults:
+        raise InputError(*faults)
 
 
 def assign(rows: Sequence[Row], *, fold: int | None, where: str) -> tuple[list[str], list[Fault]]:

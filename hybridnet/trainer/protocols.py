@@ -70,9 +70,10 @@ class Sizes(Protocol):
 class Data(Batches, Protocol):
     """All that `train.py` asks of its data: the contract of somebody's own, which `data._target_` names.
 
-    The constructor gets the settings of its yaml and reads nothing; it raises a ValueError for those that are wrong.
-    A method `require_files`, which tells by an InputError what is missing before a run begins, may be left out. What
-    takes the pictures of a run from its table, such as `evaluate` without `data.metadata`, knows `MetadataImages` only.
+    The constructor gets the settings of its yaml and reads nothing; it raises a ValueError for those that are wrong. A
+    method `require_files`, which tells by an InputError what is missing or wrong before a run begins, may be left out.
+    What takes the pictures of a run from its table, such as `evaluate` without `data.metadata`, knows `MetadataImages`
+    only.
 
     Attributes:
         image_size: height and width of the model's input; known before `setup`.

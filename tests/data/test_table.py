@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hybridnet.data import table as module
 from hybridnet.data.table import (
     Split,
     choose,
     examine,
     is_safe,
     read_metadata,
+    require_usable,
 )
 from hybridnet.errors import Fault, InputError
 
@@ -321,3 +324,25 @@ def test_choice_keeps_files_and_labels_together() -> None:
     numbers = [int(Path(path).stem) for path in chosen.paths]
     assert chosen.files == [MIXED.files[number] for number in numbers]
     assert chosen.labels.tolist() == MIXED.labels[numbers].tolist()
+
+
+# Before a run
+
+
+def test_a_table_is_looked_through_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(module, "examine", lambda *a, **k: read.append(k["fold"]) or examine(*a, **k))
+    path, labels = table(tmp_path, HEADING + GOOD), tmp_path / "label2id.json"
+    labels.write_text(json.dumps(LABELS))
+    for _ in range(3):
+        require_usable(path, labels, fold=None)
+    assert read == [None]
+    for _ in range(2):  # a fault is told each time
+        fault = fault_of(lambda: require_usable(path, labels, fold=1))
+        assert fault.cause == "no fold, which data.fold=1 needs"
+    table(tmp_path, HEADING + GOOD + "e.png,loaf,train\n")
+    assert "'loaf'" in fault_of(lambda: require_usable(path, labels, fold=None)).cause
+    labels.write_text(json.dumps(LABELS | {"loaf": 3}))
+    require_usable(path, labels, fold=None)
+    labels.write_text("[]")
+    assert fault_of(lambda: require_usable(path, labels, fold=None)).where == f"data.label2id={labels}"

@@ -161,13 +161,14 @@ def test_a_model_that_does_not_train_is_refused_before_any_job(run: Run, tiny: l
 
 
 def test_what_fails_before_the_run_begins_leaves_its_traceback_too(run: Run, tiny: list[str], tmp_path: Path) -> None:
-    """Labels are compared with the pictures only when the data are read."""
-    (tmp_path / "other.json").write_text('{"a": 0, "b": 1}')
-    labels = f"{tiny[4].replace('data.label2id=', '')},other.json"
-    code, output, _ = run("-m", *tiny, "trainer.epochs=1", f"data.label2id={labels}", "hydra.sweep.dir=s")
+    """Pictures are looked for only when the data are read."""
+    table = Path(tiny[3].replace("data.metadata=", ""))
+    (tmp_path / "gone.csv").write_text(table.read_text())  # its paths are relative to its folder
+    tables = f"data.metadata={table},gone.csv"
+    code, output, _ = run("-m", *tiny, "trainer.epochs=1", tables, "hydra.sweep.dir=s")
     assert code == 1
     assert [job.status for job in _jobs(tmp_path / "s")] == ["complete", "failed"]
-    log = (tmp_path / "s" / "1_label2id=other.json" / "train.log").read_text()
+    log = (tmp_path / "s" / "1_metadata=gone.csv" / "train.log").read_text()
     assert log.count("Traceback (most recent call last)") == 1
     assert _jobs(tmp_path / "s")[1].error.splitlines()[0] in log and "Traceback" not in output
 
