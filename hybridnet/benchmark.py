@@ -107,7 +107,8 @@ def benchmark(
         if data is not None:
             bench.feed(data, cases[0], textbook=textbook)
         if script is not None:
-            bench.start(script, [f"trainer.device={trainer['device']}"])
+            own = {**trainer, "compile": compile[0], "epochs": 1}
+            bench.start(script, [f"trainer.{key}={value}" for key, value in own.items()])
     finally:  # also what was complete at Ctrl-C
         gc.unfreeze()
         if bench.results:

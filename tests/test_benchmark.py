@@ -106,9 +106,15 @@ def test_the_start_is_measured_on_the_device(monkeypatch: pytest.MonkeyPatch, tm
         yield Startup(Spread(3, 2, 4), Spread(0.3, 0.2, 0.4))
 
     monkeypatch.setattr(command_module, "measure_startup", measured)
-    start("models=[plain]", "startup=true", "rounds=2")
+    start("models=[plain]", "startup=true", "rounds=2", "compile=[off]", "trainer.epochs=7")
     assert asked["script"].name == "train.py" and asked["script"].is_file()
-    assert (asked["overrides"], asked["rounds"]) == (["trainer.device=cpu"], 2)
+    assert (asked["overrides"], asked["rounds"]) == (
+        [
+            *("trainer.device=cpu", "trainer.precision=float32", "trainer.channels_last=True"),
+            *("trainer.epochs=1", "trainer.compile=off"),
+        ],
+        2,
+    )
     content = read_json(tmp_path / "out" / "benchmark.json")
     assert content["startup"] == {"first_step": [3, 2, 4], "job": [0.3, 0.2, 0.4]}
     assert [goal["found"] for goal in content["goals"]][-2:] == [[3, 2, 4], [0.3, 0.2, 0.4]]

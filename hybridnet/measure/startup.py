@@ -18,7 +18,7 @@ from hybridnet.measure.rounds import Spread
 NUM_JOBS = 27
 NUM_PARTS = 2  # beside the rounds: the first start, and the sweep
 # On the embedded data, of which few are enough: an epoch is one step.
-SHORT = ("data.train_limit=32", "data.valid_limit=10", "data.cache_dir=store", "trainer.epochs=1")
+SHORT = ("data.train_limit=32", "data.valid_limit=10", "data.cache_dir=store")
 RATES = [f"{number + 1}e-5" for number in range(NUM_JOBS)]  # of learning, by which the jobs differ
 
 
@@ -39,7 +39,7 @@ def measure_startup(script: Path, overrides: Sequence[str], *, rounds: int) -> I
 
     Args:
         script: train.py.
-        overrides: of every training, such as its device.
+        overrides: of every training, such as its device and its single epoch.
         rounds: starts that count; one before them makes the data.
 
     Yields:
@@ -76,6 +76,7 @@ def _jobs(script: Path, overrides: Sequence[str], folder: Path) -> list[float]:
 def _run(arguments: Sequence[str], folder: Path) -> str:
     ended = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
     if ended.returncode:
-        cause = (ended.stderr.strip().splitlines() or [f"it ended with {ended.returncode}"])[-1]
+        said = ended.stderr.strip().splitlines() or [f"it ended with {ended.returncode}"]
+        cause = next((line.removeprefix("error: ") for line in said if line.startswith("error: ")), said[-1])
         raise TrainingError(Fault("failed start", "startup=true", cause, "startup=false"))
     return ended.stdout

@@ -47,15 +47,25 @@ def test_what_is_timed(tmp_path: Path) -> None:
     assert found.job == pytest.approx(Spread(0.5, 0.5, 0.5), abs=1e-5)
 
 
-def test_a_start_that_fails(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("import sys; sys.exit('a warning\\nerror: no room in /tmp\\nhint: make some')", "no room in /tmp"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import os; os._exit(3)", "it ended with 3"),
+    ],
+)
+def test_a_start_that_fails(code: str, cause: str, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
-    script.write_text("import sys; print('first'); sys.exit('error: no room in /tmp')")
-    with pytest.raises(TrainingError, match=r"failed start in startup=true: error: no room in /tmp"):
+    script.write_text(code)
+    with pytest.raises(TrainingError, match=f"failed start in startup=true: {cause}\nhint: startup=false"):
         list(measure_startup(script, [], rounds=1))
 
 
 @pytest.mark.slow
 def test_a_real_one() -> None:
-    *_, found = measure_startup(config.train_script(hint=""), ["trainer.device=cpu", "model=ca"], rounds=1)
+    *_, found = measure_startup(
+        config.train_script(hint=""), ["trainer.device=cpu", "trainer.epochs=1", "model=ca"], rounds=1
+    )
     assert isinstance(found, Startup)
     assert 1 < found.first_step.median < 60 and 0 < found.job.median < 10
