@@ -57,6 +57,13 @@ def test_a_key_that_only_some_of_the_swept_files_have_is_told_with_them(argument
     assert ("by a command each" in caught.value.faults[0].hint) is ("only with" in cause)
 
 
+def test_a_misspelt_choice_is_told_before_any_key() -> None:
+    with pytest.raises(InputError) as caught:
+        config.multirun("train", ["model=ca,hybird", "model.heads=2,4"])
+    [fault] = caught.value.faults
+    assert (fault.what, fault.where) == ("unknown option", "model=hybird")
+
+
 def test_a_key_that_all_of_the_swept_files_have_is_taken() -> None:
     """Also where the file that is chosen without a sweep lacks it: Hydra composes what is not swept by itself."""
     asked = config.multirun("train", ["pruner=median,halving", "pruner.min_epochs=3", "model=ca"])

@@ -11,7 +11,8 @@ from hybridnet.errors import TrainingError
 from hybridnet.measure.rounds import Spread
 from hybridnet.measure.startup import NUM_JOBS, NUM_PARTS, Startup, measure_startup
 
-# Alone it says that it took a second to its first step, at the first time 500; each of its jobs takes a half beside its steps.
+# Alone it says that it took a second to its first step, at the first time 500; each of its jobs takes a half beside
+# its steps.
 SCRIPT = f"""
 import json, os, sys, time
 from pathlib import Path
