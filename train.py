@@ -7,6 +7,12 @@ Usage: python train.py [model=…] [data=…] [optimizer=…] [scheduler=…] [t
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports: Ctrl-C may come in one of them, and a package may not be there
+    from hybridnet import packages, signals
+
+    signals.end_at_ctrl_c()
+    packages.end_without("hydra", "omegaconf")
+
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext

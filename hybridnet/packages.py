@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TypeVar
 
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import EXIT_WRONG_INPUT, Fault, InputError
 
 T = TypeVar("T", bound=BaseException | None)
 
@@ -33,6 +34,15 @@ def require(*modules: str) -> None:
     """
     if found := missing(*modules):
         raise InputError(*map(_fault, found))
+
+
+def end_without(*modules: str) -> None:
+    """End the process where needed packages are missing, without which nothing here can be imported to say so."""
+    try:
+        require(*modules)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_WRONG_INPUT)
 
 
 def missing(*modules: str) -> list[str]:

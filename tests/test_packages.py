@@ -50,7 +50,7 @@ def test_an_error_that_was_raised_again_from_what_it_led_to_stays_as_it_is() -> 
     assert packages.explained(error) is error
 
 
-@pytest.mark.parametrize("module", ["torch", "matplotlib", "sklearn", "PIL", "rich"])
+@pytest.mark.parametrize("module", ["hydra", "omegaconf", "torch", "matplotlib", "sklearn", "PIL", "rich"])
 def test_a_missing_package_is_wrong_input_before_the_first_step(process: Run, module: str) -> None:
     hidden = (
         "import runpy, sys\n"

@@ -195,11 +195,15 @@ except BaseException:
 """
 
 
-@pytest.mark.parametrize(("number", "code"), ASKING)
-def test_a_command_that_is_still_importing_ends_at_once(tmp_path: Path, number: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("module", "number", "code"),
+    [("hydra", signal.SIGINT, 130), ("hydra", signal.SIGTERM, -15), *(("torch", *asking) for asking in ASKING)],
+)
+def test_a_command_that_is_still_importing_ends_at_once(tmp_path: Path, module: str, number: int, code: int) -> None:
     """A real process, which says itself where it is: in the middle of an import."""
+    text = "print('importing', flush=True)\nimport sys\nsys.stdin.read()\n"
     (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "torch.py").write_text("print('importing', flush=True)\nimport sys\nsys.stdin.read()\n")
+    (tmp_path / "scripts" / f"{module}.py").write_text(text)
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), "hydra.run.dir=run"],
         env=os.environ | {"PYTHONPATH": str(tmp_path / "scripts"), "OMP_NUM_THREADS": "1"},
