@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from hybridnet import packages, settings
-from hybridnet.errors import Fault
+from hybridnet.errors import UNKNOWN_KEY, Fault
 
 MISSING = "???"  # Hydra's word for a value that the user must give
 PLACEHOLDER = "\0missing"  # stands for it where references are resolved
@@ -168,7 +168,7 @@ def _meaning_another(fault: Fault, known: Sequence[str]) -> Fault:
     """With a hint of a key of the same name elsewhere: by `+trainer.heads=8` somebody means `model.heads`."""
     name = fault.where.rpartition(".")[2]
     same = [key for key in known if key.rpartition(".")[2] == name]
-    if fault.what != "unknown key" or not same:
+    if fault.what != UNKNOWN_KEY or not same:
         return fault
     return fault._replace(hint=f"did you mean {min(same, key=lambda key: key.count('.'))}?")
 
@@ -240,7 +240,7 @@ def _unknown_key_faults(key: str, value: Any, target: str, *, sources: set[str])
         match = nearest(unused, choices)
         names = ", ".join(choice.rpartition(".")[2] for choice in choices)
         hint = f"did you mean {match}?" if match else f"choose from {names}"
-        yield Fault("unknown key", unused, f"{target} does not take it", hint)
+        yield Fault(UNKNOWN_KEY, unused, f"{target} does not take it", hint)
 
 
 def _has_target(value: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
 MOST_TOLD = 20  # faults of one error
+UNKNOWN_KEY = "unknown key"  # what is wrong, by which such faults are known again
 
 
 class Fault(NamedTuple):

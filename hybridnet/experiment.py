@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hybridnet import config, settings
 from hybridnet.config import DictConfig
-from hybridnet.errors import Fault, InputError, collected
+from hybridnet.errors import UNKNOWN_KEY, Fault, InputError, collected
 from hybridnet.trainer.protocols import Data
 
 SMALLEST_MAP = 2
@@ -252,7 +252,7 @@ def _has_target(cfg: DictConfig, key: str) -> bool:
 
 def _not_a_tracker(key: str) -> Fault:
     hint = "choose trackers with logger=tensorboard, logger=[tensorboard,mlflow] …"
-    return Fault("unknown key", key, "it has no _target_", hint)
+    return Fault(UNKNOWN_KEY, key, "it has no _target_", hint)
 
 
 def _unknown(key: str, cfg: DictConfig) -> Fault:
@@ -261,4 +261,4 @@ def _unknown(key: str, cfg: DictConfig) -> Fault:
     hint = f"did you mean {match}?" if match else f"choose from {', '.join(known)}"
     if key == "experiment":  # where its yaml's content is without the line
         hint = "the first line of an experiment's yaml must be # @package _global_"
-    return Fault("unknown key", key, "nothing takes it", hint)
+    return Fault(UNKNOWN_KEY, key, "nothing takes it", hint)

@@ -24,7 +24,16 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from hybridnet import command_line, config, packages, signals
-from hybridnet.errors import EXIT_FAILED, EXIT_WRONG_INPUT, Fault, FaultsError, InputError, Stopped, TrainingError
+from hybridnet.errors import (
+    EXIT_FAILED,
+    EXIT_WRONG_INPUT,
+    UNKNOWN_KEY,
+    Fault,
+    FaultsError,
+    InputError,
+    Stopped,
+    TrainingError,
+)
 from hybridnet.files import FULL
 
 Check = Callable[..., Any]
@@ -95,7 +104,7 @@ def call(config_name: str) -> Any:
 
 def _of_sweeps(fault: Fault) -> Fault:
     """A fault as it is told of a command with the key `folder`, which is typed `sweep`."""
-    if fault.what != "unknown key" or not re.search(r"\bfolder\b", fault.hint):
+    if fault.what != UNKNOWN_KEY or not re.search(r"\bfolder\b", fault.hint):
         return fault
     match = config.nearest(fault.where, ["sweep"])
     return fault._replace(hint="did you mean sweep?" if match else re.sub(r"\bfolder\b", "sweep", fault.hint))

@@ -11,7 +11,7 @@ from typing import Any
 
 from hybridnet.binding import nearest
 from hybridnet.checkpoint import LAST, load_last
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import UNKNOWN_KEY, Fault, InputError
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _require_known(allow: Sequence[str], keys: set[str]) -> None:
         if not any(_is_below(key, [name]) for key in keys):
             match = nearest(name, sorted(keys))
             hint = f"did you mean {match}?" if match else "python train.py --cfg job shows all keys"
-            raise InputError(Fault("unknown key", f"resume_allow=[{name}]", "the configuration has no such key", hint))
+            raise InputError(Fault(UNKNOWN_KEY, f"resume_allow=[{name}]", "the configuration has no such key", hint))
 
 
 def _is_below(key: str, groups: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hybridnet import binding
 from hybridnet.config.session import CONF_DIR
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import UNKNOWN_KEY, Fault, InputError
 
 
 def select(cfg: DictConfig, key: str) -> Any:
@@ -115,7 +115,7 @@ def shown(cfg: DictConfig, *, package: str | None, resolve: bool) -> str:
     if node is None:
         match = binding.nearest(package, keys(cfg))
         hint = f"did you mean {match}?" if match else f"choose from {', '.join(map(str, cfg))}"
-        raise InputError(Fault("unknown key", f"--package={package}", "the configuration has no such key", hint))
+        raise InputError(Fault(UNKNOWN_KEY, f"--package={package}", "the configuration has no such key", hint))
     if not OmegaConf.is_config(node):
         return f"{node}\n"
     if resolve:

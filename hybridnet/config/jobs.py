@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hybridnet.config.composition import Known, override_faults, wrong_configuration
-from hybridnet.config.overrides import UNKNOWN_KEY, choices_of, each_choice, groups_of, is_of_hydra, parse
+from hybridnet.config.overrides import choices_of, each_choice, groups_of, is_of_hydra, parse
 from hybridnet.config.session import hydra_over
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import UNKNOWN_KEY, Fault, InputError
 from hybridnet.wording import listing
 
 _INTERVAL = "INTERVAL_SWEEP"  # as Hydra's grid names what it cannot do

@@ -17,12 +17,11 @@ from hydra.errors import OverrideParseException
 
 from hybridnet.binding import nearest
 from hybridnet.config.session import CONF_DIR
-from hybridnet.errors import Fault, InputError
+from hybridnet.errors import UNKNOWN_KEY, Fault, InputError
 
 # Values that Hydra reads as they are.
 _PLAIN = re.compile(r"[\w./*?+:@%$|-]*", re.ASCII)
 _WORDS = re.compile(r"[\w\s./+:-]+")
-UNKNOWN_KEY = "unknown key"  # what is wrong
 _FOLDERS = {"hydra.run.dir": "outputs/runs/<name>", "hydra.sweep.dir": "outputs/sweeps/<name>"}
 
 
