@@ -34,6 +34,7 @@ _ADVICE = {
     r"Multiple values for (\S+)\. To override a value use 'override \S+: (\S+)'": r"\1=\2",
     r"force-add of config groups is not supported: '\+\+(.*)'": r"\1",
     r"Could not override .* To append to your default list use (\+.*)": r"\1",
+    r"'seed' not in 'GridSampler": "leave out hydra/sweeper=optuna and its sampler; a grid has values: model.heads=2,4",
     r"Could not delete '(.*)'\. No match in the defaults list": r"leave out ~\1",
 }
 

@@ -9,18 +9,20 @@ import functools
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.errors import InstantiationException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, read_write
 
 from hybridnet import config, signals
-from hybridnet.errors import InputError, Stopped
+from hybridnet.errors import Fault, FaultsError, InputError, Stopped
 from hybridnet.files import in_bytes
 from hybridnet.sweep import search
 from hybridnet.sweep.launcher import LedgerLauncher, SweepStopped, how_to_continue, starts_processes
@@ -154,17 +156,34 @@ def _launch(function: Function, jobs: Jobs, ledger: Ledger, start: Callable[[Fun
     Plugins.instantiate_launcher = instantiate_launcher
     if not in_this_process:
         signals.end_with_children(f"the sweep goes on with {how_to_continue(ledger.folder)}")
+    num_attempts = sum(job.attempt for job in ledger.jobs())
     try:
         start(_job(function, shares_gpus="joblib" in jobs.multirun.launcher["_target_"]))
     except SweepStopped:
         print("a job has failed: no other one is started")
-    except ValueError:
+    except Exception as error:
         ended = ledger.jobs()
-        if not (is_search(jobs.multirun) and ended and all(job.status == "failed" for job in ended)):
+        if sum(job.attempt for job in ended) == num_attempts and _is_of_settings(error):
+            raise InputError(_fault_of_settings(error)) from error
+        all_failed = bool(ended) and all(job.status == "failed" for job in ended)
+        if not (isinstance(error, ValueError) and is_search(jobs.multirun) and all_failed):
             raise
         # The sweeper asks for the best of none; each job has said why it failed.
     finally:
         Plugins.instantiate_launcher = usual
+
+
+def _is_of_settings(error: Exception) -> bool:
+    """Whether a launcher or sweeper that has started no job says so of what it was given; not that it was killed."""
+    return not isinstance(error, FaultsError | OSError | MemoryError | BrokenExecutor)
+
+
+def _fault_of_settings(error: BaseException) -> Fault:
+    while isinstance(error.__cause__, InstantiationException):
+        error = error.__cause__  # Hydra's of the sweeper's, such as of what custom_search_space names
+    cause = " ".join(f"{type(error).__name__}: {error}".split()).partition(", set env var")[0]
+    hint = "python train.py -m … --cfg hydra shows them"
+    return Fault("settings that start no job", "hydra.launcher or hydra.sweeper", cause, hint)
 
 
 def _job(function: Function, *, shares_gpus: bool) -> Function:

@@ -144,12 +144,15 @@ def plan(
     )
     if is_search(multirun):
         if is_of_optuna(multirun):
-            search.require_trials(multirun.sweeper)
+            search.require_usable(multirun.sweeper)
         for sample in config.sample_values(multirun.overrides):
             jobs.require_possible(sample)
         if is_of_optuna(multirun):
             search.require_direction(multirun.sweeper, monitor=jobs.monitor)
         return jobs, []
+    if (size := multirun.sweeper["max_batch_size"]) is not None and size < 1:
+        where, hint = f"hydra.sweeper.max_batch_size={size}", "for instance hydra.sweeper.max_batch_size=8"
+        raise InputError(Fault("wrong value", where, "it is no number of jobs", hint))
     grid = config.expand(config_name, multirun.overrides, config_dirs=config_dirs)
     if len(grid) >= MANY:
         print(f"checking {number_of(len(grid), 'job')} before the first one starts")

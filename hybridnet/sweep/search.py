@@ -25,18 +25,33 @@ def require_direction(sweeper: Mapping[str, Any], *, monitor: str) -> None:
         raise InputError(Fault("wrong value", where, cause, f"hydra.sweeper.direction={expected}"))
 
 
-def require_trials(sweeper: Mapping[str, Any]) -> None:
-    """Refuse a number of trials that is none.
+def require_usable(sweeper: Mapping[str, Any]) -> None:
+    """Refuse settings of the sweeper with which it would fail, or forget its trials.
 
     Raises:
-        InputError: if it is no whole number from 1.
+        InputError: with all of them.
     """
-    number = sweeper["n_trials"]
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        where = f"hydra.sweeper.n_trials={number}"
-        raise InputError(
-            Fault("wrong value", where, "it is no number of trials", "for instance hydra.sweeper.n_trials=20")
-        )
+    faults = []
+    for name in ("n_trials", "n_jobs"):
+        number = sweeper[name]
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            hint = f"for instance hydra.sweeper.{name}={20 if name == 'n_trials' else 1}"
+            faults.append(_fault(name, sweeper, "it is no whole number from 1", hint))
+    if not _is_share(sweeper["max_failure_rate"]):
+        faults.append(_fault("max_failure_rate", sweeper, "it is no number from 0 to 1"))
+    if sweeper["storage"] is not None and not sweeper["study_name"]:
+        faults.append(_fault("study_name", sweeper, "without a name the search could not go on"))
+    if faults:
+        raise InputError(*faults)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _fault(name: str, sweeper: Mapping[str, Any], cause: str, hint: str = "") -> Fault:
+    key = f"hydra.sweeper.{name}"
+    return Fault("wrong value", f"{key}={config.as_typed(sweeper[name])}", cause, hint or f"leave out {key}")
 
 
 def _direction(monitor: str) -> str:
@@ -55,24 +70,16 @@ def prepare(sweeper: Mapping[str, Any], overrides: Sequence[str], *, monitor: st
         Overrides for this start, none if nothing is left to do; and what will be done, for people.
 
     Raises:
-        InputError: for another list of choices than the study's, which Optuna cannot change.
+        InputError: for another list of choices than the study's, which Optuna cannot change; and for a storage that
+            cannot be opened.
     """
     num_trials = sweeper["n_trials"]
     if sweeper["storage"] is None:
         what = f"{number_of(num_trials, 'trial')}; without hydra.sweeper.storage they are not kept"
         return [f"hydra.sweeper.n_trials={num_trials}"], what
-    import optuna
-    from optuna.exceptions import ExperimentalWarning
     from optuna.trial import TrialState
 
-    warnings.simplefilter("ignore", ExperimentalWarning)  # enqueue_trial, and what the sweeper itself uses
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name=sweeper["study_name"],
-        storage=sweeper["storage"],
-        direction=_direction(monitor),
-        load_if_exists=True,
-    )
+    study = _study(sweeper, direction=_direction(monitor))
     trials = study.trials
     _require_same_choices({key: found for trial in trials for key, found in trial.distributions.items()}, overrides)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -95,6 +102,22 @@ def prepare(sweeper: Mapping[str, Any], overrides: Sequence[str], *, monitor: st
         of_start.append(f"hydra.sweeper.sampler.seed={seed + len(trials)}")  # or it would draw the same again
     stand = f"{len(complete)} complete, {len(again)} to be repeated, {num_left} left"
     return of_start, f"{number_of(num_trials, 'trial')}: {stand}"
+
+
+def _study(sweeper: Mapping[str, Any], *, direction: str) -> Any:
+    """The study in the storage, or a new one."""
+    import optuna
+    from optuna.exceptions import ExperimentalWarning
+
+    warnings.simplefilter("ignore", ExperimentalWarning)  # enqueue_trial, and what the sweeper itself uses
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage, name = sweeper["storage"], sweeper["study_name"]
+    try:
+        return optuna.create_study(study_name=name, storage=storage, direction=direction, load_if_exists=True)
+    except Exception as error:  # whatever SQLAlchemy and the database's driver make of it
+        cause = f"{type(error).__name__}: {error}".partition("\n")[0]
+        hint = "leave it out for a file in the sweep's folder; null keeps no trials"
+        raise InputError(Fault("unusable storage", "hydra.sweeper.storage", cause, hint)) from error
 
 
 def _require_same_choices(known: Mapping[str, Any], overrides: Sequence[str]) -> None:

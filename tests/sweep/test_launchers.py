@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from hybridnet.config import CONF_DIR
 from hybridnet.sweep.ledger import Ledger
 from tests.conftest import Command, wait_until
 
@@ -46,6 +48,13 @@ def test_jobs_side_by_side_give_the_same_results(
         else:
             assert "Traceback" in (two.folder / "train.log").read_text()
     assert "Warning" not in error
+
+
+def test_ray_may_be_a_cluster_that_runs_already() -> None:
+    """The launcher would add the size of a store of its own, which Ray refuses to give to another's."""
+    init = OmegaConf.load(CONF_DIR / "hydra" / "launcher" / "ray.yaml").ray.init
+    init.setdefault("object_store_memory", 78_643_200)  # as the launcher does
+    assert init.object_store_memory is None
 
 
 @pytest.mark.parametrize(

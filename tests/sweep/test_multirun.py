@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -158,6 +159,36 @@ def test_a_model_that_does_not_train_is_refused_before_any_job(run: Run, tiny: l
     code, output, error = run(*command, "sweep.try_models=false")
     assert code == 1 and error.count("error: failed job in") == 2
     assert [job.status for job in _jobs(tmp_path / "s")] == ["complete", "complete", "failed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("package", "setting", "cause"),
+    [
+        (
+            "joblib",
+            "hydra/launcher=joblib hydra.launcher.n_jobs=0",
+            "ValueError: n_jobs == 0 in Parallel has no meaning",
+        ),
+        (
+            "optuna",
+            "hydra/sweeper=optuna hydra.sweeper.custom_search_space=no.such",
+            "InstantiationException: Error locating target 'no.such'",
+        ),
+    ],
+)
+def test_settings_with_which_no_job_starts_are_wrong_input(
+    run: Run, tiny: list[str], tmp_path: Path, package: str, setting: str, cause: str
+) -> None:
+    pytest.importorskip(package)
+    code, _, error = run("-m", *tiny, "seed=1,2", *setting.split(), "sweep.try_models=false", "hydra.sweep.dir=s")
+    assert error.startswith(f"error: settings that start no job in hydra.launcher or hydra.sweeper: {cause}\nhint: ")
+    assert (code, error.count("\n")) == (2, 2)
+    assert all(job.attempt == 0 for job in _jobs(tmp_path / "s"))
+
+
+def test_a_launcher_that_is_killed_is_no_wrong_input() -> None:
+    assert multirun._is_of_settings(RuntimeError("Could not detect srun"))
+    assert not any(map(multirun._is_of_settings, (BrokenProcessPool(), MemoryError(), ConnectionError())))
 
 
 def test_what_fails_before_the_run_begins_leaves_its_traceback_too(run: Run, tiny: list[str], tmp_path: Path) -> None:

@@ -41,11 +41,31 @@ Run = Callable[..., tuple[int, str, str]]
         ),
         (
             "hydra/sweeper=optuna seed=1,2 hydra.sweeper.n_trials=0",
-            "error: wrong value in hydra.sweeper.n_trials=0: it is no number of trials",
+            "error: wrong value in hydra.sweeper.n_trials=0: it is no whole number from 1",
         ),
         (
             "hydra/sweeper=optuna seed=1,2 hydra.sweeper.n_trials=many",
-            "error: wrong value in hydra.sweeper.n_trials=many: it is no number of trials",
+            "error: wrong value in hydra.sweeper.n_trials=many: it is no whole number from 1",
+        ),
+        (
+            "hydra/sweeper=optuna seed=1,2 hydra.sweeper.n_jobs=0",
+            "error: wrong value in hydra.sweeper.n_jobs=0: it is no whole number from 1",
+        ),
+        (
+            "hydra/sweeper=optuna seed=1,2 hydra.sweeper.max_failure_rate=2",
+            "error: wrong value in hydra.sweeper.max_failure_rate=2: it is no number from 0 to 1",
+        ),
+        (
+            "hydra/sweeper=optuna seed=1,2 hydra.sweeper.study_name=null",
+            "error: wrong value in hydra.sweeper.study_name=null: without a name the search could not go on",
+        ),
+        (
+            "hydra/sweeper=optuna hydra/sweeper/sampler=grid seed=1,2",
+            "hint: leave out hydra/sweeper=optuna and its sampler; a grid has values: model.heads=2,4",
+        ),
+        (
+            "seed=1,2 hydra.sweeper.max_batch_size=0",
+            "error: wrong value in hydra.sweeper.max_batch_size=0: it is no number of jobs",
         ),
         (
             "model.dropout=interval(0,0.1)",

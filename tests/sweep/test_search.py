@@ -30,6 +30,14 @@ def test_without_a_storage_every_start_begins_anew() -> None:
     )
 
 
+def test_a_storage_that_cannot_be_opened_is_wrong_input(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    for storage, cause in (("text", "ArgumentError"), (f"sqlite:///{tmp_path}/not/there.db", "OperationalError")):
+        sweeper = {"n_trials": 3, "storage": storage, "study_name": "search", "sampler": {"seed": 42}}
+        with pytest.raises(InputError, match=f"error: unusable storage in hydra.sweeper.storage: {cause}: .*\nhint: "):
+            prepare(sweeper, [], monitor="valid_acc")
+
+
 def test_a_search_that_was_killed_counts_what_is_complete(
     start: Start, run: Run, tiny: list[str], tmp_path: Path
 ) -> None:
