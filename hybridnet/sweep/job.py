@@ -61,14 +61,14 @@ def run_job(function: Callable[[], float], folder: Path, *, on_error: str, share
 
 
 def _progress(sweep: Path) -> str:
-    """`5 of 12 jobs done, about 3:20 left`."""
-    jobs = Ledger(sweep).jobs()
+    """`5 of 12 jobs done, about 3:20 left`; of a search up to 12, as several of its trials may be one job."""
+    jobs, asked = Ledger(sweep).jobs(), read_sweep(sweep)
     seconds = [job.seconds for job in jobs if job.is_done]
-    num_jobs = max(read_sweep(sweep)["num_jobs"], len(jobs))
+    num_jobs = max(asked["num_jobs"], len(jobs))
     num_left = num_jobs - len(seconds) - sum(job.status == "failed" for job in jobs)
     num_parallel = 1 + sum(job.status == "running" for job in jobs)
     left = f", about {duration(num_left * sum(seconds) / len(seconds) / num_parallel)} left" if num_left > 0 else ""
-    return f"{len(seconds)} of {num_jobs} jobs done{left}"
+    return f"{len(seconds)} of {'up to ' if asked['is_search'] else ''}{num_jobs} jobs done{left}"
 
 
 @contextmanager

@@ -76,7 +76,10 @@ class LedgerLauncher(Launcher):
         """Run what is not done of a batch; returns one result for each of its jobs."""
         planned = [self.jobs.planned(overrides) for overrides in job_overrides]
         commands = {p.identity: list(o) for p, o in zip(planned, job_overrides, strict=True)}
-        before = {job.identity: job for job in self.ledger.add(planned) if not job.is_done}
+        known = self.ledger.add(planned)
+        for job in (job for job in known if self.is_search and job.is_done):
+            print(f"a trial has the settings of job {job.name} again, and its result")
+        before = {job.identity: job for job in known if not job.is_done}
         todo, num_started = list(before.values()), 0
         while todo:
             try:

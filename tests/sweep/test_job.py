@@ -47,6 +47,14 @@ def test_a_job_keeps_its_record_and_says_how_far_the_sweep_is(
     ]
 
 
+def test_of_a_search_several_trials_may_be_one_job(jobs: list[Job], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sweep = jobs[0].folder.parent
+    write_sweep(sweep, is_search=True, overrides=[], config_dir=None, monitor="valid_acc", num_jobs=4, num_threads=1)
+    _run(jobs[0], 0.5)
+    assert caplog.messages[-1].startswith("1 of up to 4 jobs done, about ")
+
+
 @pytest.mark.parametrize(
     ("error", "message", "has_traceback"),
     [

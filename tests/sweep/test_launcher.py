@@ -90,6 +90,15 @@ def test_a_search_is_told_of_a_failure(tmp_path: Path) -> None:
         _ = result.return_value
 
 
+def test_a_trial_with_the_settings_of_another_one_has_its_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launcher = _launcher(tmp_path, {}, is_search=True)
+    first, again = (launcher.launch([["bb"]], initial_job_idx=place)[0] for place in (0, 1))
+    assert first.return_value == again.return_value == 2.0
+    assert capsys.readouterr().out == "a trial has the settings of job 0 (bb) again, and its result\n"
+
+
 def test_a_search_is_told_of_a_job_that_was_left_to_another_process(tmp_path: Path) -> None:
     launcher = _launcher(tmp_path, {}, is_search=True)
     launcher.launcher.launch = lambda *_, **__: []
