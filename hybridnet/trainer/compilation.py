@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+MOST_COMPILED = 1_000  # models and sizes of pictures in one process
 CompileMode = Literal["auto", "off", "graph", "inductor", "inductor_graph"]
 
 
@@ -34,6 +35,10 @@ class Compilation:
 
 class _LargestBatchCompiled:
     def __init__(self, forward: Callable[[Tensor], Tensor]) -> None:
+        import torch._dynamo.config as limits  # not worth its import where nothing is compiled
+
+        # All models of a sweep have one `forward`: from the ninth on PyTorch would run them as they are written.
+        limits.recompile_limit = limits.accumulated_recompile_limit = MOST_COMPILED
         self.forward = forward
         self.compiled = torch.compile(forward, dynamic=False)
         self.largest = 0

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hybridnet.trainer.compilation import Compilation, find_compilation
 
@@ -73,3 +76,27 @@ def test_without_compilation_nothing_stands_between() -> None:
         return images
 
     assert OFF.compiled(forward) is forward
+
+
+class _Small(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(images)
+
+
+def test_every_model_of_a_sweep_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have one `forward`, and PyTorch's own limit for it is 8."""
+    compiled = []
+
+    def backend(module: nn.Module, _: object) -> Callable[..., object]:
+        compiled.append(module)
+        return module.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    compilation = Compilation(compiles=True, captures=False, is_optional=False)
+    for width in range(1, 11):
+        assert compilation.compiled(_Small(width))(torch.zeros(3, 2)).shape == (3, width)
+    assert len(compiled) == 10
