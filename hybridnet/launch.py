@@ -67,7 +67,9 @@ def launch(function: Function, config_name: str, *, check: Check, follow: Callab
             command_line.require_one_run(arguments)
         if arguments.cfg or arguments.info:
             command_line.of_first_job(config_name, arguments)
-            config.compose(config_name, arguments.overrides, config_dirs=command_line.config_dirs(arguments))
+            cfg = config.compose(config_name, arguments.overrides, config_dirs=command_line.config_dirs(arguments))
+            if arguments.cfg == "job":
+                config.shown(cfg, package=arguments.package, resolve=False)  # refuses what Hydra answers with code 1
         elif arguments.multirun:
             _require_reachable(config_name, arguments)
             return _sweep(function, config_name, arguments, check=check)

@@ -513,6 +513,9 @@ def test_showing_the_configuration_names_mistakes_too(command: RunProcess) -> No
     wrong = command("train.py", "--cfg", "job", "trainer.epoch=3")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: unknown key in trainer.epoch")
+    wrong = command("train.py", "--cfg", "job", "--package", "modl")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: unknown key in --package=modl") and "did you mean model?" in wrong.stderr
 
 
 def test_of_a_sweep_the_configuration_of_the_first_job_is_shown(run: Run, tmp_path: Path) -> None:

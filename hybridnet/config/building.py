@@ -89,10 +89,12 @@ def find_faults(cfg: DictConfig, *, defaults: DictConfig | None = None) -> dict[
     Returns:
         The fault of each key. Where a value comes from a knob by interpolation, the key is the knob's.
     """
-    known = cfg.copy()
-    for key in binding.references(OmegaConf.to_container(cfg, resolve=False)):
+    known, given = cfg.copy(), OmegaConf.to_container(cfg, resolve=False)
+    written = {*binding.all_keys(given)}
+    for key in binding.references(given):
         # What others refer to must be there: `~trainer.epochs` is missing, not a broken reference of the data's.
-        if OmegaConf.select(known, key, default=binding.MISSING, throw_on_resolution_failure=False) == binding.MISSING:
+        found = OmegaConf.select(known, key, default=binding.MISSING, throw_on_resolution_failure=False)
+        if found == binding.MISSING and key not in written and _is_expected(key, defaults):
             OmegaConf.update(known, key, binding.MISSING, force_add=True)
     raw = OmegaConf.to_container(known, resolve=False)
     for key in binding.missing_keys(raw):
@@ -104,6 +106,11 @@ def find_faults(cfg: DictConfig, *, defaults: DictConfig | None = None) -> dict[
         return {key: Fault("broken reference", key, str(error).splitlines()[0])}
     found = {fault.where: fault for fault in binding.target_faults(resolved, allowed=_allowed(cfg))}
     return found or binding.setting_faults(raw, resolved, unused=_untouched_knobs(cfg, defaults))
+
+
+def _is_expected(key: str, defaults: DictConfig | None) -> bool:
+    """Whether a key that is referred to and not there was removed; else the reference names something else."""
+    return defaults is None or key in binding.all_keys(OmegaConf.to_container(defaults, resolve=False))
 
 
 def with_examples(faults: Mapping[str, Fault], defaults: DictConfig) -> dict[str, Fault]:
