@@ -83,8 +83,6 @@ def taken_apart(
             if override.is_delete():
                 hint = "what it removes must be left out in a yaml that is written by hand"
                 raise InputError(Fault("no value", text, "it removes a key, which no setting does", hint))
-            if override in groups and override.value() is None:
-                continue  # `experiment=null`: no file, as without it
             if override in groups and not isinstance(override.value(), dict):
                 choices.append((override.get_key_element().lstrip("+"), override.value(), override.is_add()))
             else:

@@ -171,26 +171,21 @@ def option_faults(groups: Sequence[Override], *, defaults: Mapping[str, Any]) ->
 
     Args:
         groups: the overrides.
-        defaults: by group, the choice without them; where it is None, that may be said.
+        defaults: by group, the choice without them.
     """
     faults = []
     for override in groups:
         options = options_of(override.key_or_group)
         wrong = [name for value in _values(override) for name in _names(value) if name not in options]
         faults += [_option_fault(override, name, options) for name in wrong]
-        if not override.is_delete() and any(_is_none(value, override, defaults) for value in _values(override)):
-            faults.append(_none_fault(override, options, default=defaults.get(override.key_or_group)))
+        if not override.is_delete() and any(value in ("", None) for value in _values(override)):
+            faults.append(_none_fault(override, options, default=defaults.get(override.key_or_group, "")))
     return faults
 
 
-def _is_none(value: Any, override: Override, defaults: Mapping[str, Any]) -> bool:
-    """Whether a choice that must be one names no file."""
-    may_be_null = defaults.get(override.key_or_group, "") is None
-    return value == "" or (value is None and not may_be_null)
-
-
 def _none_fault(override: Override, options: Sequence[str], *, default: Any) -> Fault:
-    none = f"{override.key_or_group}=[] for none of them" if isinstance(default, list) else "leave it out"
+    may_be_none = default is None or isinstance(default, list)
+    none = f"{override.key_or_group}=[] for none of them" if may_be_none else "leave it out"
     hint = f"{none}, or choose from {', '.join(options)}"
     return Fault("wrong value", override.input_line.lstrip("+"), "it names no file of conf", hint)
 
