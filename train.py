@@ -82,6 +82,9 @@ def train(cfg: DictConfig) -> float:
     if is_sweep(folder):  # which would answer for the run from then on
         hint = "choose another folder with hydra.run.dir=<folder>"
         raise InputError(Fault("used run folder", str(folder), "it holds a sweep", hint))
+    if is_of_sweep and not is_job(folder):
+        cause, hint = "a sweep is asked for with -m", "python train.py -m …, without hydra.mode"
+        raise InputError(Fault("wrong value", "hydra.mode=MULTIRUN", cause, hint))
     of_several = of_several_processes() or (is_of_sweep and starts_processes(HydraConfig.get().launcher))
     by_itself = is_job(folder) and not is_of_sweep and not cfg.verify_resume  # no sweep keeps its record
     typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # a reference stays one

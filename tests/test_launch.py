@@ -368,6 +368,16 @@ def test_a_multirun_gives_a_folder_for_each_job(run: Run, tmp_path: Path, small:
     assert log.count("epoch 1/1") == 1, "each job's log has its own lines"
 
 
+def test_a_sweep_without_a_ledger_is_refused(run: Run, tmp_path: Path, small: list[str]) -> None:
+    code, _, error = run(*small, "hydra.mode=MULTIRUN", "hydra.sweep.dir=s")
+    assert (code, error) == (
+        2,
+        "error: wrong value in hydra.mode=MULTIRUN: a sweep is asked for with -m\n"
+        "hint: python train.py -m …, without hydra.mode\n",
+    )
+    assert not list(tmp_path.rglob("status.json"))
+
+
 def test_a_report_that_cannot_be_made_does_not_fail_the_sweep(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
