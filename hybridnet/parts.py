@@ -20,7 +20,7 @@ from hybridnet.logger.trackers import NO_TRACKERS, Trackers
 from hybridnet.resume import require_same_data
 from hybridnet.signals import Interruption
 from hybridnet.sweep.record import is_job
-from hybridnet.trainer.device import release_memory
+from hybridnet.trainer.device import make_current, release_memory
 from hybridnet.trainer.metrics import Evaluation
 from hybridnet.trainer.protocols import Data
 from hybridnet.trainer.randomness import seed_everything
@@ -78,6 +78,7 @@ def read_data(cfg: DictConfig, trainer: Trainer, *, track: Track, edition: str |
     Args:
         edition: of the table that the run has used already; None for the one that is current.
     """
+    make_current(trainer.device)
     release_memory(trainer.device)
     seed_everything(cfg.seed)
     data = config.build(cfg.data)

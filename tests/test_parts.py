@@ -59,15 +59,16 @@ def test_what_trains_fits_together(compose: Callable[..., DictConfig]) -> None:
     }
 
 
-def test_memory_is_given_back_before_the_data_ask_for_it(
+def test_the_gpu_is_taken_and_its_memory_given_back_before_the_data_ask_for_it(
     compose: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(module, "release_memory", lambda device: calls.append(str(device)))
+    monkeypatch.setattr(module, "make_current", lambda device: calls.append(f"take {device}"))
+    monkeypatch.setattr(module, "release_memory", lambda device: calls.append(f"give back what {device} has"))
     monkeypatch.setattr(MetadataImages, "setup", lambda self, *, device, **_: calls.append(f"data on {device}"))
     cfg = compose()
     read_data(cfg, config.build(cfg.trainer), track=silently, edition=None)
-    assert calls == ["cpu", "data on cpu"]
+    assert calls == ["take cpu", "give back what cpu has", "data on cpu"]
 
 
 def test_data_are_those_that_the_run_began_with(compose: Callable[..., DictConfig], tmp_path: Path) -> None:

@@ -72,6 +72,15 @@ def set_determinism(is_deterministic: bool) -> None:
     torch.backends.cudnn.deterministic = is_deterministic
 
 
+def make_current(device: torch.device) -> None:
+    """Let this GPU be the one meant where none is named: by NCCL, and by what pins the batches of worker processes.
+
+    They would set up another one and take some of its memory.
+    """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
 def release_memory(device: torch.device) -> None:
     """Before anything is kept on a GPU: give back what an earlier training of this process has left there.
 

@@ -64,11 +64,7 @@ class Ranks:
         """
         if self.num == 1:
             return
-        backend = "gloo"
-        if torch.cuda.is_available():
-            backend = "cpu:gloo,cuda:nccl"
-            if self.local_rank < torch.cuda.device_count():  # or it trains on the CPU, if it does
-                torch.cuda.set_device(self.local_rank)  # NCCL's place
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         try:
             dist.init_process_group(backend, timeout=PATIENCE)
         except ValueError as error:

@@ -16,6 +16,7 @@ from hybridnet.trainer.device import (
     find_device,
     find_precision,
     is_out_of_memory,
+    make_current,
     prepare_memory,
     release_memory,
     set_determinism,
@@ -181,6 +182,17 @@ def test_memory_is_prepared_for_the_device(device: str, expected: list[str], mon
     monkeypatch.setattr(module, "keep_large_blocks", lambda: calls.append("large blocks"))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(f"peak of {device}"))
     prepare_memory(torch.device(device))
+    assert calls == expected
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda:1", ["cuda:1"]), ("cuda", []), ("cpu", [])])
+def test_only_a_gpu_that_trains_is_made_the_current_one(
+    device: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a number it is the current one already, which a sweep may have chosen."""
+    calls: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(str(device)))
+    make_current(torch.device(device))
     assert calls == expected
 
 

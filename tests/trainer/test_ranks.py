@@ -278,6 +278,17 @@ def test_alone_nothing_is_done() -> None:
     assert ALONE.explained(RuntimeError("gloo: Connection closed by peer")) is None
 
 
+def test_joining_the_others_takes_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known yet of what trains: on a machine with GPUs it may be the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: pytest.fail(f"{device} was set up"))
+    backends: list[str] = []
+    monkeypatch.setattr(ranks.dist, "init_process_group", lambda backend, **_: backends.append(backend))
+    Ranks(rank=1, num=2, local_rank=1).join()
+    assert backends == ["cpu:gloo,cuda:nccl"]
+
+
 def test_the_first_weights_come_in_every_order_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def broadcast(tensor: torch.Tensor, *, src: int) -> None:
         assert tensor.is_contiguous() and src == 0
