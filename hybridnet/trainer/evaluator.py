@@ -54,10 +54,11 @@ class Evaluator:
         """The model's answers on the validation pictures; of all ranks, on every one."""
         self.model.eval()
         answers = []
-        for host_batch in guarded(data.valid_batches()):
-            batch = host_batch.to(self.precision.device)
-            (logits,) = self._answers(data, batch)
-            answers.append((logits.clone(), batch.labels))  # which the next batch would overwrite
+        for host_batch in self.ranks.in_step(guarded(data.valid_batches())):
+            if host_batch is not None:
+                batch = host_batch.to(self.precision.device)
+                (logits,) = self._answers(data, batch)
+                answers.append((logits.clone(), batch.labels))  # which the next batch would overwrite
             after_batch()
         of_ranks = self.ranks.gathered([(logits.cpu(), labels.cpu()) for logits, labels in answers])
         in_order = [answer for answers in zip_longest(*of_ranks) for answer in answers if answer is not None]

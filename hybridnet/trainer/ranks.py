@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -117,6 +117,15 @@ class Ranks:
         found = torch.tensor(number, dtype=torch.float64)
         dist.all_reduce(found, op=dist.ReduceOp.MAX)
         return found.item()
+
+    def in_step(self, items: Iterable[T]) -> Iterator[T | None]:
+        """This rank's items, and None as long as only others have any left: all come equally often to what follows."""
+        source = iter(items)
+        while True:
+            item = next(source, None)
+            if not self.largest(item is not None):
+                return
+            yield item
 
     def sums(self, numbers: Sequence[float]) -> list[float]:
         """Each number, added up over the ranks."""

@@ -170,8 +170,8 @@ class Trainer:
             )
             training.model.load_state_dict(training.best)
             if training.best_evaluation is None:  # that epoch was before this part of the run
-                asked = checkpoints.stop_if_asked if self.ranks.num == 1 else nothing
-                training.best_evaluation = self.make_evaluator(training.model)(data, after_batch=asked)
+                evaluate = self.make_evaluator(training.model)
+                training.best_evaluation = evaluate(data, after_batch=checkpoints.stop_if_asked)
             return state, training.best_evaluation
         except Exception as error:
             if is_out_of_memory(error):
@@ -245,13 +245,11 @@ class Trainer:
         """The epochs that are left."""
         state, model = training.state, training.average.model
         step, inputs, evaluate = self.make_step(training), self.make_inputs(), self.make_evaluator(model)
-        # Several ranks have different numbers of batches to validate, and cannot agree between them.
-        after_batch = checkpoints.between_steps if self.ranks.num == 1 else nothing
         while not (self.is_finished(state) or is_hopeless(state)):
             checkpoints.stop_if_asked()
             row = self.train_epoch(training, step, inputs, data, recorder=recorder, checkpoints=checkpoints)
             self.ranks.share_buffers(model)
-            evaluation = evaluate(data, guarded=checkpoints.guarded, after_batch=after_batch)
+            evaluation = evaluate(data, guarded=checkpoints.guarded, after_batch=checkpoints.between_steps)
             row |= evaluation.summary()
             if not math.isfinite(row["valid_loss"]):
                 where = f"epoch {state.epoch + 1}, validation"

@@ -128,6 +128,21 @@ def test_an_interrupted_training_goes_on_with_any_number_of_processes(
         assert all(0 <= row["train_acc"] <= 1 for row in rows)
 
 
+def test_a_signal_within_the_validation_stops_all_there(
+    start_together: StartTogether, tiny: list[str], tmp_path: Path
+) -> None:
+    """Of three batches the second has one: it has none left where it tells the first, which has."""
+    options = [*tiny, "data.batch_size=4", "hydra.run.dir=run"]
+    first, second = start_together(2, *options, hold=("validation", 1))
+    first.wait_until_held()
+    second.send(signal.SIGTERM)
+    first.go_on()
+    assert (first.wait(), second.wait()) == (143, 143), first.stderr
+    assert not (tmp_path / "run" / "history.json").exists(), "the epoch has come to its end"
+    require_success(start_together(2, *options, "resume=auto"))
+    assert "continuing after epoch 0, batch 6 of" in (tmp_path / "run" / "train.log").read_text()
+
+
 def test_nothing_is_left_to_do_for_several_processes_either(
     start_together: StartTogether, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -289,6 +304,13 @@ def test_joining_the_others_takes_no_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     assert backends == ["cpu:gloo,cuda:nccl"]
 
 
+def test_as_long_as_one_has_items_all_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(ALONE.in_step("ab")) == ["a", "b"]
+    others = iter([True, True, True, False])
+    monkeypatch.setattr(Ranks, "largest", lambda self, number: max(number, next(others)))
+    assert list(Ranks(1, 2, 1).in_step("ab")) == ["a", "b", None]
+
+
 def test_the_first_weights_come_in_every_order_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def broadcast(tensor: torch.Tensor, *, src: int) -> None:
         assert tensor.is_contiguous() and src == 0
@@ -377,6 +399,9 @@ class Listening(Ranks):
     """One of several ranks, without the others: `parts` has what each has given so far."""
 
     parts: ClassVar[dict[int, Any]] = {}
+
+    def largest(self, number: float) -> float:
+        return number
 
     def gathered(self, part: Any) -> list[Any]:
         self.parts[self.rank] = part
