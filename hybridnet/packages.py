@@ -57,8 +57,8 @@ def missing(*modules: str) -> list[str]:
 def explained(error: T) -> T | InputError:
     """The error, or a clear one where it, or what led to it, is that a needed package is missing."""
     for cause in _causes(error):
-        if isinstance(cause, ModuleNotFoundError) and (module := str(cause.name).partition(".")[0]) in NEEDED:
-            return InputError(_fault(module))
+        if isinstance(cause, ModuleNotFoundError) and cause.name in NEEDED:  # not a part that one which is there lacks
+            return InputError(_fault(cause.name))
     return error
 
 

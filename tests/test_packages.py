@@ -35,12 +35,22 @@ def test_a_folder_of_its_name_is_no_package(tmp_path: Path, monkeypatch: pytest.
 
 def test_an_error_that_a_missing_package_has_led_to_is_explained() -> None:
     error = RuntimeError("failed")
-    error.__cause__ = ModuleNotFoundError(name="sklearn.datasets")
+    error.__cause__ = ModuleNotFoundError(name="sklearn")
     assert "missing package in scikit-learn: there is no module sklearn" in str(packages.explained(error))
 
 
-@pytest.mark.parametrize("error", [None, RuntimeError("failed"), ModuleNotFoundError(name="own"), ImportError("torch")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        None,
+        RuntimeError("failed"),
+        ModuleNotFoundError(name="own"),
+        ModuleNotFoundError(name="torch.nn.own"),
+        ImportError("torch"),
+    ],
+)
 def test_every_other_error_stays_as_it_is(error: Exception | None) -> None:
+    """A misspelt `_target_` below a package that is there too."""
     assert packages.explained(error) is error
 
 
