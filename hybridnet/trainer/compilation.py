@@ -57,16 +57,17 @@ def find_compilation(mode: CompileMode, device: torch.device, *, oom: str, num_r
     Raises:
         ValueError: if the device cannot do it, or another setting rules it out.
     """
-    obstacle = ""
+    obstacle, way_out = "", "set trainer.compile=auto"
     if device.type != "cuda":
         obstacle = f"a CUDA graph needs a CUDA GPU, not {device}"
     elif oom == "accumulate":
-        obstacle = "a recorded step cannot try again with smaller parts; set trainer.oom=error"
+        obstacle = "a recorded step cannot try again with smaller parts"
+        way_out = "set trainer.oom=error or trainer.compile=auto"
     elif num_ranks > 1:
         obstacle = f"a step of {num_ranks} processes is not recorded"
     if mode == "auto":
         return Compilation(compiles=False, captures=not obstacle, is_optional=True)
     captures = mode.endswith("graph")
     if captures and obstacle:
-        raise ValueError(f"compile ({mode}): {obstacle}; or set trainer.compile=auto")
+        raise ValueError(f"compile ({mode}): {obstacle}; {way_out}")
     return Compilation(compiles=mode.startswith("inductor"), captures=captures, is_optional=False)

@@ -121,10 +121,10 @@ class Training:
             raise TrainingError(Fault("loss that is not finite", where, self.describe_rates(), ADVICE)) from error
 
     def describe_rates(self) -> str:
-        """`learning rates: backbone 0.0001, head 0.001`."""
+        """`learning rates: backbone 0.0001, head 0.001`, whatever else tells the groups apart."""
         names = [group.get("name", f"group {number}") for number, group in enumerate(self.optimizer.param_groups, 1)]
-        rates = [f"{name} {rate:.3g}" for name, rate in zip(names, self.state.rates, strict=True)]
-        return f"learning rates: {', '.join(rates)}"
+        rates = [f"{n.partition(',')[0]} {rate:.3g}" for n, rate in zip(names, self.state.rates, strict=True)]
+        return f"learning rates: {', '.join(dict.fromkeys(rates))}"
 
     def keep_best(self, evaluation: Evaluation) -> None:
         """Take a copy of the weights that were evaluated, and their answers."""

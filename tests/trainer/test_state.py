@@ -349,6 +349,19 @@ def test_a_bad_loss_is_reported_with_the_rates_of_the_last_step(noisy_model: Cal
     )
 
 
+def test_rates_are_told_once_for_groups_that_differ_in_their_decay(
+    noisy_model: Callable, make_training: Callable
+) -> None:
+    def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+        names = ("backbone, no decay", "backbone", "head, no decay", "head")
+        groups = [{"name": name, "params": [p]} for name, p in zip(names, model.parameters(), strict=False)]
+        return torch.optim.SGD(groups, lr=0.5)
+
+    training = make_training(noisy_model(), make_optimizer=make_optimizer)
+    training.state.rates = [1e-4, 1e-4, 1e-3, 1e-3]
+    assert training.describe_rates() == "learning rates: backbone 0.0001, head 0.001"
+
+
 def test_rates_of_an_optimizer_without_names(noisy_model: Callable, make_training: Callable) -> None:
     """Of somebody's own."""
     training = make_training(noisy_model(), make_optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=0.5))
