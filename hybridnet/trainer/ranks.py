@@ -181,7 +181,11 @@ ALONE = Ranks(rank=0, num=1, local_rank=0)
 
 
 def never_empty(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The batch; for a rank that has no picture of it a black one, which counts nothing: all take part in each step."""
+    """The batch; for a rank that has no picture of it a black one, which counts nothing: all take part in each step.
+
+    Only BatchNorm sees it; with statistics over all ranks they all do, in a batch of fewer pictures than ranks. PyTorch
+    would take an empty batch, but sends that rank's statistics in bf16 where the others' are float32.
+    """
     if len(inputs):
         return inputs, targets
     return inputs.new_zeros(1, *inputs.shape[1:]), targets.new_zeros(1, *targets.shape[1:])
