@@ -56,6 +56,7 @@ MAY_IMPORT = {
     "hybridnet.inference": SHARED
     | {"torch", "numpy", "PIL", "hybridnet.checkpoint", "hybridnet.config", "hybridnet.data", "hybridnet.inference"}
     | {"hybridnet.trainer"},
+    "hybridnet.inference.calibration": {"torch", "scipy"},
     "hybridnet.inference.judgement": SHARED
     | {"numpy", "hybridnet.data", "hybridnet.drawing", "hybridnet.figures", "hybridnet.inference"}
     | {"hybridnet.results", "hybridnet.trainer"},

@@ -148,12 +148,13 @@ def _of_pictures(paired: Paired, group: int) -> tuple[float, float]:
 def _pair(paired: Paired, first: int, second: int, draws: np.ndarray) -> Pair:
     mine, its = paired.shares(first), paired.shares(second)
     only_first, only_second = (int(found.sum()) for found in only_one(mine, its))
-    low, high = resampling.interval(draws)
+    low, high = resampling.interval(draws.clip(-1, 1))
     p_pictures = significance.sign_flip(_whole_differences(paired, first, second))
     most_runs = max(len(fold.cells[group].runs) for fold in paired.folds for group in (first, second))
     over_runs, over_folds = most_runs > 1, len(paired.folds) > 1
     if over_runs or over_folds:
-        p, test = resampling.probability_of_zero(draws), BOOTSTRAP[over_runs, over_folds]
+        # Where few pictures differ the draws alone are too sure; more than the pictures can vary, and not less.
+        p, test = max(p_pictures, resampling.probability_of_zero(draws)), BOOTSTRAP[over_runs, over_folds]
     elif paired.num_units < paired.num_pictures:
         p, test = p_pictures, SIGN_FLIP
     else:

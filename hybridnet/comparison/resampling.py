@@ -16,7 +16,8 @@ class Resampling:
     """Draws of the groups' accuracies and of their differences.
 
     Each draw takes with replacement, of each fold, as many units as it has: pictures, or groups of pictures that are
-    not independent. They are the same for all groups, so differences are paired.
+    not independent. They are the same for all groups, so differences are paired. Of few units the spread is little
+    known: draws are spread as Student's t is.
 
     To that is added what other runs would have changed. Of n runs (or, where two groups have the same folds and seeds,
     of n differences run by run) with the variance s² between their accuracies, each draw takes another variance that
@@ -24,7 +25,8 @@ class Resampling:
     equally good runs, too, are right on different pictures, which is in the drawing of the pictures already. The mean
     is then moved by a normal number of the rest, divided by n. Where runs differ by much this is Student's t, and
     intervals of few runs are wide. The variance between seeds is taken to be the same in all folds, and so comes from
-    all of them; to it comes that between the folds, in the same way. One run alone says nothing about other seeds.
+    all of them; to it comes that between the folds, in the same way. One run alone says nothing about other seeds: in a
+    difference to several runs it is taken to vary as these do.
 
     Papers: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979), for the pictures;
         Weerahandi, "Generalized confidence intervals", Journal of the American Statistical Association 88 (1993), for
@@ -40,7 +42,9 @@ class Resampling:
         self.folds = folds
         self.seed = seed
         rng = np.random.default_rng(seed)
-        self._of_folds = [_Drawn(fold, num_draws, rng) for fold in folds]
+        degrees = sum(len(np.unique(fold.units)) - 1 for fold in folds)
+        widths = np.sqrt(degrees / np.random.default_rng((seed, 2)).chisquare(max(1, degrees), size=num_draws))
+        self._of_folds = [_Drawn(fold, widths, rng) for fold in folds]
         sizes = np.array([len(fold.paths) for fold in folds], dtype=np.float64)
         self._shares = sizes / sizes.sum()
 
@@ -58,7 +62,12 @@ class Resampling:
     def _draws(self, terms: Sequence[tuple[int, Sequence[_Runs]]]) -> np.ndarray:
         """The sum of terms over all folds: a sign, and the runs of each fold."""
         rng = np.random.default_rng((self.seed, 1))
-        of_folds = sum(sign * _means(folds, rng) for sign, folds in terms)  # (B, F)
+        spreads = [_between_runs(folds, rng) for _, folds in terms]
+        others = next((spread for spread in spreads if spread is not None), np.zeros(1))
+        of_folds = sum(  # (B, F)
+            sign * _means(folds, others if spread is None else spread, rng)
+            for (sign, folds), spread in zip(terms, spreads, strict=True)
+        )
         actual = sum(sign * np.array([runs.actual.mean() for runs in folds]) for sign, folds in terms)
         found = of_folds @ self._shares
         if len(actual) == 1:
@@ -96,9 +105,16 @@ class _Runs:
 
 
 class _Drawn:
-    """One fold on drawn pictures."""
+    """One fold on drawn pictures.
 
-    def __init__(self, fold: Fold, num_draws: int, rng: np.random.Generator) -> None:
+    Args:
+        fold: with the answers.
+        widths: float64 (B,), by how much the accuracies of each draw are further from the actual ones.
+        rng: draws.
+    """
+
+    def __init__(self, fold: Fold, widths: np.ndarray, rng: np.random.Generator) -> None:
+        num_draws = len(widths)
         self._cells = fold.cells
         hits = np.concatenate([cell.correct for cell in fold.cells])  # (R of all groups, N)
         num_units = int(fold.units.max()) + 1
@@ -111,7 +127,9 @@ class _Drawn:
         for start in range(0, num_draws, step):
             size = min(step, num_draws - start)
             sums[start : start + size] = rng.multinomial(num_units, counts / num_units, size=size) @ patterns
-        self._accuracies = sums[:, 1:] / sums[:, :1]
+        actual = self._of_units.sum(axis=1) / self._sizes.sum()
+        widths = widths * (num_units / max(1, num_units - 1)) ** 0.5  # as for a sample's variance
+        self._accuracies = actual + widths[:, None] * (sums[:, 1:] / sums[:, :1] - actual)
 
     def of_group(self, group: int) -> _Runs:
         first = sum(len(cell.runs) for cell in self._cells[:group])
@@ -120,17 +138,21 @@ class _Drawn:
         return _Runs(self._accuracies[:, place], self._of_units[place], self._sizes)
 
 
-def _means(folds: Sequence[_Runs], rng: np.random.Generator) -> np.ndarray:
-    """The mean of each fold's runs in every draw, (B, F)."""
+def _means(folds: Sequence[_Runs], spread: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The mean of each fold's runs in every draw, (B, F), moved as other runs of this spread would."""
     means = np.stack([runs.drawn.mean(axis=1) for runs in folds], axis=1)
     numbers = np.array([len(runs.actual) for runs in folds])
-    degrees = int((numbers - 1).sum())
+    return means + spread[:, None] / np.sqrt(numbers) * rng.standard_normal(means.shape)
+
+
+def _between_runs(folds: Sequence[_Runs], rng: np.random.Generator) -> np.ndarray | None:
+    """Standard deviations that other runs may have, beyond what the pictures explain, (B,); None of single runs."""
+    degrees = sum(len(runs.actual) - 1 for runs in folds)
     if not degrees:
-        return means
+        return None
     squares = sum(float(runs.actual.var()) * len(runs.actual) for runs in folds)
     explained = sum(runs.explained() * (len(runs.actual) - 1) for runs in folds) / degrees
-    rest = _deviations(squares, degrees, explained, len(means), rng)
-    return means + rest[:, None] / np.sqrt(numbers) * rng.standard_normal(means.shape)
+    return _deviations(squares, degrees, explained, len(folds[0].drawn), rng)
 
 
 def _deviations(squares: float, degrees: int, explained: float, num_draws: int, rng: np.random.Generator) -> np.ndarray:

@@ -98,8 +98,10 @@ def notes(comparison: Comparison, *, table: str | None, has_groups: bool) -> Ite
     elif alone:
         some = " and of ".join(alone) if len(alone) <= MOST_NAMED else number_of(len(alone), "group")
         every = "every group" if len(alone) == len(paired.groups) else some
+        several = ", but for differences to several runs, in which it is taken to vary as they do"
         yield (
-            f"There is one run of {every}: what another seed would give is not in these figures. "
+            f"There is one run of {every}: what another seed would give is not in these figures"
+            f"{several if len(alone) < len(paired.groups) else ''}. "
             "python train.py -m seed=0,1,2 … trains with several."
         )
     sizes = {group.num_runs for group in paired.groups}

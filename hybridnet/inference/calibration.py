@@ -62,8 +62,9 @@ def accuracy_interval(is_right: Sequence[bool], groups: Sequence[str]) -> tuple[
     """Wilson's interval of the accuracy, with the number of independent pictures in place of all.
 
     Pictures of one group (copies, photos of one plant) are right or wrong together: n pictures are worth n / d, where d
-    is the variance of the accuracy between groups over that of independent pictures (the design effect; Korn and
-    Graubard, "Confidence Intervals for Proportions with Small Expected Number of Positive Counts", 1998).
+    is the variance of the accuracy between groups over that of independent pictures (the design effect), and less where
+    few groups tell that variance: Student's t of n over that of the groups, squared (Korn and Graubard, "Confidence
+    Intervals for Proportions with Small Expected Number of Positive Counts", Survey Methodology 24, 1998).
 
     Paper: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of the American
         Statistical Association 22 (1927).
@@ -84,9 +85,16 @@ def accuracy_interval(is_right: Sequence[bool], groups: Sequence[str]) -> tuple[
     if 0 < share < 1 and num_groups > 1:
         between = sum(value**2 for value in residuals.values()) * num_groups / (num_groups - 1)
         effect = max(1.0, between / (num * share * (1 - share) * num / (num - 1)))
+        effect *= (_student(num_groups - 1) / _student(num - 1)) ** 2
     else:
         effect = num / num_groups  # all alike: a group is worth one picture
     return _wilson(share, num / effect, z=NormalDist().inv_cdf((1 + LEVEL) / 2))
+
+
+def _student(degrees: int) -> float:
+    from scipy.special import stdtrit  # of scikit-learn's needs; scipy.stats takes a second to import
+
+    return float(stdtrit(degrees, (1 + LEVEL) / 2))
 
 
 def _wilson(share: float, num: float, *, z: float) -> tuple[float, float]:

@@ -135,6 +135,24 @@ def test_other_numbers_of_seeds(tmp_path: Path) -> None:
     assert (alone.p_runs, alone.t_test, alone.test) == (None, "", BOOTSTRAP[True, False])
 
 
+def test_other_pictures_and_seeds_are_no_surer_than_other_pictures_alone(tmp_path: Path) -> None:
+    """Four pictures of 360 differ, the same ones with every seed: half of a half of a half of a half, two-sided."""
+    labels = [0] * 360
+    runs = [write_run(tmp_path / f"plain{seed}", labels, [1] * 4 + labels[4:], seed=seed) for seed in range(3)]
+    runs += [write_run(tmp_path / f"ca{seed}", labels, labels, model="ca", seed=seed) for seed in range(3)]
+    (pair,) = compare(runs).pairs
+    assert pair.p == pair.p_pictures == pytest.approx(0.125) and pair.test == BOOTSTRAP[True, False]
+
+
+def test_few_runs_tell_no_difference_larger_than_all_pictures(tmp_path: Path) -> None:
+    labels = [0, 1] * 20
+    wrong = [1, 0] * 20
+    runs = [write_run(tmp_path / f"plain{seed}", labels, labels, seed=seed) for seed in range(2)]
+    runs += [write_run(tmp_path / f"ca{seed}", labels, [wrong, labels][seed], model="ca", seed=seed) for seed in (0, 1)]
+    (pair,) = compare(runs).pairs
+    assert (pair.low, pair.high) == (-1, 1)
+
+
 def test_folds_are_paired(tmp_path: Path) -> None:
     """Every picture counts once: folds of 20, 30 and 40 pictures."""
     runs, right = [], {}

@@ -63,29 +63,51 @@ def test_units_are_drawn_whole() -> None:
 def test_units_of_different_sizes_are_weighted_by_their_pictures() -> None:
     """A unit of 3 right pictures, one of 1 wrong one: 0, 3/4 or 1 in a quarter, half and a quarter of the draws."""
     fold = _fold(np.array([[1, 1, 1, 0]]), np.array([[1, 1, 1, 0]]), units=np.array([0, 0, 0, 1]))
-    values, counts = np.unique(Resampling([fold], num_draws=8_000, seed=0).accuracy(0), return_counts=True)
+    drawn = _Drawn(fold, np.full(8_000, 0.5**0.5), np.random.default_rng(0)).of_group(0).drawn  # as near as drawn
+    values, counts = np.unique(drawn.round(12), return_counts=True)
     assert values.tolist() == [0, 0.75, 1] and counts / 8_000 == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
+
+
+def test_the_spread_of_few_units_is_little_known() -> None:
+    """Six plants of 20 pictures each: 0.6 ± 2.571 s / √6, where a bootstrap alone has ± 1.789 s / √6."""
+    right = np.array([6, 8, 12, 14, 14, 18])
+    correct = (np.arange(20) < right[:, None]).reshape(1, -1)
+    fold = _fold(correct, np.ones((1, 120)), units=np.repeat(np.arange(6), 20))
+    expected = 2.571 * right.std(ddof=1) / 20 / 6**0.5
+    draws = Resampling([fold], num_draws=40_000, seed=0)
+    assert interval(draws.accuracy(0)) == pytest.approx((0.6 - expected, 0.6 + expected), abs=0.025)
+    assert interval(draws.difference(0, 1)) == pytest.approx((-0.4 - expected, -0.4 + expected), abs=0.025)
 
 
 def test_runs_that_differ_by_much_are_students_t() -> None:
     """Right on all pictures, or on none: 0.6 ± 2.776 √(0.3 / 5), and nothing from the pictures."""
     correct = np.repeat(np.array([[1], [0], [0], [1], [1]]), 20, axis=1)
-    draws = Resampling([_fold(correct, np.ones((1, 20)))], num_draws=40_000, seed=0)
+    draws = Resampling([_fold(correct, np.ones((5, 20)))], num_draws=40_000, seed=0)
     expected = 2.776 * (0.3 / 5) ** 0.5
     assert interval(draws.accuracy(0)) == pytest.approx((0.6 - expected, 0.6 + expected), abs=0.03)
     assert (draws.accuracy(1) == 1).all()
     assert interval(draws.difference(0, 1)) == pytest.approx((-0.4 - expected, -0.4 + expected), abs=0.03)
 
 
+def test_one_run_varies_as_those_do_that_it_is_compared_with() -> None:
+    """Five runs against one, which another seed may have made right on none: -0.4 ± 2.776 √(0.3 (1 / 5 + 1))."""
+    correct = np.repeat(np.array([[1], [0], [0], [1], [1]]), 20, axis=1)
+    draws = Resampling([_fold(correct, np.ones((1, 20)))], num_draws=40_000, seed=0)
+    expected = 2.776 * (0.3 * 1.2) ** 0.5
+    assert interval(draws.difference(0, 1)) == pytest.approx((-0.4 - expected, -0.4 + expected), abs=0.06)
+    assert interval(draws.difference(1, 0)) == pytest.approx((0.4 - expected, 0.4 + expected), abs=0.06)
+    assert (draws.accuracy(1) == 1).all(), "of which nothing is known by itself"
+
+
 def test_what_the_pictures_explain_is_not_added_again() -> None:
     """Equally good runs, each right on 80 % of the pictures by chance: their variance is 0.16 / 100."""
     explained = []
     for trial in range(200):
-        drawn = _Drawn(_fold(_random((4, 100), 0.8, trial), np.ones((1, 100))), 1, np.random.default_rng(0))
+        drawn = _Drawn(_fold(_random((4, 100), 0.8, trial), np.ones((1, 100))), np.ones(1), np.random.default_rng(0))
         explained.append(drawn.of_group(0).explained())
     assert np.mean(explained) == pytest.approx(0.16 / 100, rel=0.05)
     everywhere = np.repeat(np.array([[1], [0]]), 20, axis=1)
-    assert _Drawn(_fold(everywhere), 1, np.random.default_rng(0)).of_group(0).explained() == 0
+    assert _Drawn(_fold(everywhere), np.ones(1), np.random.default_rng(0)).of_group(0).explained() == 0
 
 
 def test_more_runs_make_intervals_narrower() -> None:

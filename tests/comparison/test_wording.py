@@ -42,6 +42,7 @@ def test_one_run_of_each_is_said(tmp_path: Path) -> None:
     assert wording.verdict(comparison, comparison.pairs[0]) == "better, of these two runs (n = 1)"
     text = "\n".join(wording.notes(comparison, table="t.csv", has_groups=False))
     assert "There is one run of every group" in text and "corrected for 2 comparisons (Holm)" in text
+    assert "to several runs" not in text
     assert "McNemar, exact. Below 0.05" in text and "p of the runs alone" not in text
     assert wording.pictures(comparison, None) == "90 validation pictures, the same for all 3 runs"
 
@@ -66,7 +67,8 @@ def test_different_numbers_of_runs_are_said(tmp_path: Path) -> None:
     comparison = compare(write_study(tmp_path, {"plain": 0.8, "ca": 0.8})[:4])
     assert wording.numbers(comparison, comparison.pairs[0]) == "n = 1 and 3"
     text = "\n".join(wording.notes(comparison, table=None, has_groups=False))
-    assert "There is one run of ca: " in text and "Means are over 1 to 3 runs" in text
+    assert "There is one run of ca: " in text and "but for differences to several runs, in which it is taken" in text
+    assert "Means are over 1 to 3 runs" in text
     assert "table is not here any more" in text
     first, second = comparison.pairs[0].only_first, comparison.pairs[0].only_second
     assert wording.only_one(comparison, comparison.pairs[0]).startswith(f"Only ca is right on {first} pictures, ")
