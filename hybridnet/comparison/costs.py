@@ -18,7 +18,7 @@ from hybridnet.sweep.outcome import is_finite
 
 HINT = "python -m hybridnet.benchmark writes benchmark.csv and benchmark.json"
 NEEDED = ("model", "size", "stage", "image_size", "batch_size", "parameters", "macs", "inference_p50_ms")
-LAST_STAGE = 4
+LAST_STAGE, STEM = 4, "imagenet"  # of benchmarks that do not say them
 TOLERANCE = 0.05  # of parameters: another number of classes is within it, another backbone is not
 
 
@@ -83,8 +83,8 @@ def read_benchmark(path: Path) -> Benchmark:
 def costs(groups: Sequence[Group], benchmark: Benchmark | None) -> tuple[list[Cost], list[str]]:
     """Of every group, and notes about groups that the benchmark has not measured.
 
-    With a benchmark speed, memory, multiply-adds and latency are its, of the same model, size and image size: nothing
-    is mixed. Parameters are always the runs'.
+    With a benchmark speed, memory, multiply-adds and latency are its, of the same model, size, stem and image size:
+    nothing is mixed. Parameters are always the runs'.
     """
     found, notes = [], []
     for group in groups:
@@ -128,13 +128,17 @@ def _measured(group: Group, benchmark: Benchmark, parameters: float | None) -> t
     model = run.choices.get("model")
     if cfg is None or model is None:
         return Cost(parameters), "its settings are not known"
-    stage, size, side, batch = (
-        config.select(cfg, key) for key in ("model.stage", "model.size", "data.image_size", "data.batch_size")
+    stage, size, stem, side, batch = (
+        config.select(cfg, key)
+        for key in ("model.stage", "model.size", "model.stem", "data.image_size", "data.batch_size")
     )
     rows = [row for row in benchmark.rows if row["model"] == model and (row["size"] or None) == size]
     if not rows:
         return Cost(parameters), f"no model {model}{f' {size}' if size else ''}"
     rows = [row for row in rows if (row["stage"] or LAST_STAGE) == (stage or LAST_STAGE)]
+    if rows and not (rows := [row for row in rows if (row.get("stem") or STEM) == (stem or STEM)]):
+        measures = f"\"overrides=['model.stem={stem or STEM}']\" measures that"
+        return Cost(parameters), f"it has the stem {stem or STEM}; {measures}"
     at_side = [row for row in rows if row["image_size"] == side]
     if not at_side:
         sides = ", ".join(dict.fromkeys(f"{row['image_size']:g}" for row in rows))

@@ -10,7 +10,7 @@ import rich
 from rich.table import Table
 from rich.text import Text
 
-from hybridnet import drawing, figures
+from hybridnet import config, drawing, figures
 from hybridnet.measure.claims import Claim
 from hybridnet.measure.comparison import Key, Measurement, Results, Subject
 from hybridnet.measure.feed import Feed
@@ -19,7 +19,7 @@ from hybridnet.measure.rounds import Spread
 from hybridnet.measure.works import TASKS, Case, Task
 
 MOST_SPEED_PANELS = 3
-COLUMNS = ("model", "size", "stage", "image_size", "batch_size", "compile", "parameters", "macs")
+COLUMNS = ("model", "size", "stage", "stem", "image_size", "batch_size", "compile", "parameters", "macs")
 OF_TASK = ("images_per_second", "low", "high", "speed", "speed_low", "speed_high", "p50_ms", "p95_ms", "num_calls")
 OF_TASK += ("peak_bytes", "memory", "note")
 
@@ -44,7 +44,8 @@ def csv_rows(results: Results, sizes: Mapping[Case, Size]) -> list[list[Any]]:
     rows = []
     for (subject, batch_size), tasks in results.items():
         case = subject.case
-        row = [case.model, case.size, case.stage, case.image_size, batch_size, subject.mode, *sizes[case]]
+        stage, stem = (config.select(case.configuration(), f"model.{key}") for key in ("stage", "stem"))
+        row = [case.model, case.size, stage, stem, case.image_size, batch_size, subject.mode, *sizes[case]]
         for task in TASKS:
             row += _values(tasks.get(task), batch_size)
         rows.append(["" if value is None else value for value in row])

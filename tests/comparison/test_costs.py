@@ -12,7 +12,7 @@ from hybridnet.errors import InputError
 from hybridnet.files import csv_text, write_json, write_text
 from tests.comparison.folders import write_run, write_study
 
-HEADING = ["model", "size", "stage", "image_size", "batch_size", "compile", "parameters", "macs"]
+HEADING = ["model", "size", "stage", "stem", "image_size", "batch_size", "compile", "parameters", "macs"]
 HEADING += ["training_images_per_second", "training_peak_bytes", "inference_p50_ms"]
 
 
@@ -21,8 +21,8 @@ def _groups(runs: list[Path]) -> list[Group]:
 
 
 def _row(model: str, size: str = "", *, side: int = 224, batch: int = 32, **others: Any) -> list[Any]:
-    own = {"stage": "", "compile": "auto", "parameters": 11_178_564, "macs": 1_814_000_000} | others
-    place = [model, size, own["stage"], side, batch, own["compile"], own["parameters"], own["macs"]]
+    own = {"stage": "", "stem": "imagenet", "compile": "auto", "parameters": 11_178_564, "macs": 1_814_000_000} | others
+    place = [model, size, own["stage"], own["stem"], side, batch, own["compile"], own["parameters"], own["macs"]]
     return [*place, 10.0 * batch, 1_000_000 * batch, own.get("latency", 0.5 * batch)]
 
 
@@ -83,6 +83,23 @@ def test_what_it_has_not_measured_stays_empty(tmp_path: Path) -> None:
         "benchmark.csv has nothing of hybrid: no model hybrid full.",
         "benchmark.csv has nothing of ca: its pictures have 224 pixels, those of the benchmark 48.",
     ]
+
+
+def test_another_stem_is_another_network(tmp_path: Path) -> None:
+    """It has as good as as many parameters, and fifteen times as many multiplications."""
+    typed = {"data.image_size": 64}
+    small = {"side": 64, "stem": "small", "parameters": 11_170_884, "macs": 2_221_672_448}
+    groups = _groups([
+        write_run(tmp_path / "a", [0], [0], num_parameters=11_178_564, typed=typed),
+        write_run(tmp_path / "b", [0], [0], num_parameters=11_170_884, typed=typed | {"model.stem": "small"}),
+    ])  # fmt: skip
+    _write(tmp_path, [_row("plain", side=64, macs=148_050_944), _row("plain", **small)])
+    found, causes = costs(groups, read_benchmark(tmp_path / "benchmark.csv"))
+    assert [cost.macs for cost in found] == [148_050_944, 2_221_672_448] and causes == []
+    _write(tmp_path, [_row("plain", side=64, stem="")])  # of a version that did not say it
+    found, causes = costs(groups, read_benchmark(tmp_path / "benchmark.csv"))
+    assert found[0].macs and found[1] == Cost(11_170_884)
+    assert causes[0].endswith("it has the stem small; \"overrides=['model.stem=small']\" measures that.")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,13 @@ def test_rows_of_the_csv(results: Results) -> None:
     assert (hybrid["inference_images_per_second"], hybrid["inference_note"]) == ("", OUT_OF_MEMORY)
 
 
+def test_rows_say_what_the_overrides_have_made_of_the_model() -> None:
+    case = Case("hybrid", "full", 64, overrides=("model.stem=small", "model.stage=3"))
+    found = {Key(Subject(case, "off"), 8): {"inference": Measurement(note=OUT_OF_MEMORY)}}
+    (row,) = (dict(zip(columns(), row, strict=True)) for row in csv_rows(found, {case: Size(1, 1)}))
+    assert (row["stage"], row["stem"]) == (3, "small")
+
+
 def test_tables_fit_a_terminal(results: Results) -> None:
     training, inference = (text(table) for table in tables(results, SIZES, where="64×64, cpu in bf16"))
     assert "training, batch 8, 64×64, cpu in bf16" in training and "…" not in training + inference
