@@ -195,7 +195,7 @@ def train_to_end(
         metrics = finish(run, cfg, parts, fitted, interruption=interruption, recorder=recorder, results=results)
     results.print_summary(metrics)
     if not (is_job(run.folder) or cfg.verify_resume):  # a sweep's report compares settings; a verification has none
-        for line in advice(metrics, settings):
+        for line in advice(metrics, settings, train_acc=max(row["train_acc"] for row in fitted[0].history)):
             log.info(line)
     if trainer.plot:
         results.show_curves()

@@ -12,36 +12,38 @@ LONG_WAIT = 0.2  # of the seconds of training
 FEW_SECONDS = 10.0  # the first batch is always waited for
 
 
-def advice(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+def advice(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, train_acc: float) -> list[str]:
     """A line for everything that went wrong and has an override that was not tried: what was seen, and that override.
 
     Args:
         metrics: as in `metrics.json`.
         settings: the run's value at every dotted key.
+        train_acc: of any epoch the largest. An early epoch may be the best one because all that follow overfit.
     """
     findings = [
-        (_overfitting(metrics), _against_overfitting(settings)),
-        (_underfitting(metrics), _against_underfitting(settings)),
+        (_overfitting(metrics, train_acc), _against_overfitting(settings)),
+        (_underfitting(metrics, train_acc), _against_underfitting(settings)),
         (_waiting(metrics), _against_waiting(settings)),
     ]
     lines = ((seen, [f"{key}={value}" for key, value in changes]) for seen, changes in findings if seen)
     return [f"{seen}; try {' '.join(overrides)}" for seen, overrides in lines if overrides]
 
 
-def _overfitting(metrics: Mapping[str, Any]) -> str | None:
-    trained, valid = metrics["train_acc"], metrics["valid_acc"]
+def _overfitting(metrics: Mapping[str, Any], trained: float) -> str | None:
+    valid = metrics["valid_acc"]
     error = math.sqrt(valid * (1 - valid) / metrics["num_valid"])
     if trained - valid < max(LARGE_GAP, 2 * error):
         return None
-    return f"overfitting: {trained:.3f} of the training pictures are right, {valid:.3f} of the validation pictures"
+    return (
+        f"overfitting: up to {trained:.3f} of the training pictures are right, {valid:.3f} of the validation pictures"
+    )
 
 
-def _underfitting(metrics: Mapping[str, Any]) -> str | None:
-    trained = metrics["train_acc"]
+def _underfitting(metrics: Mapping[str, Any], trained: float) -> str | None:
     # Of mixed pictures few are right in training, however well the model does.
     if max(trained, metrics["valid_acc"]) >= LOW_ACCURACY:
         return None
-    return f"underfitting: {trained:.3f} of the training pictures are right"
+    return f"underfitting: at most {trained:.3f} of the training pictures are right"
 
 
 def _waiting(metrics: Mapping[str, Any]) -> str | None:

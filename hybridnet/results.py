@@ -104,7 +104,7 @@ class Results:
                 "validation accuracy": f"{metrics['valid_acc']:.4f} (macro F1 {metrics['valid_macro_f1']:.4f})",
                 "validation loss": f"{metrics['valid_loss']:.4f}",
                 "best epoch": f"{metrics['best_epoch']} of {metrics['epochs']}",
-                "training accuracy": f"{metrics['train_acc']:.4f} (loss {metrics['train_loss']:.4f})",
+                "training accuracy": f"{metrics['train_acc']:.4f} (loss {metrics['train_loss']:.4f}) in that epoch",
                 "training": f"{duration(metrics['train_seconds'])}, {metrics['train_images_per_second']:.0f} images/s",
                 "run folder": str(shortened(self.folder)),
             },

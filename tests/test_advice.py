@@ -25,39 +25,49 @@ def _metrics(**others: Any) -> dict[str, Any]:
     return good | others
 
 
+def _advice(metrics: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    return advice(metrics, settings, train_acc=metrics["train_acc"])
+
+
 def test_a_good_training_gets_none() -> None:
-    assert advice(_metrics(), SETTINGS) == []
+    assert _advice(_metrics(), SETTINGS) == []
 
 
 def test_overfitting() -> None:
-    assert advice(_metrics(train_acc=0.99, valid_acc=0.81), SETTINGS) == [
-        "overfitting: 0.990 of the training pictures are right, 0.810 of the validation pictures; "
+    assert _advice(_metrics(train_acc=0.99, valid_acc=0.81), SETTINGS) == [
+        "overfitting: up to 0.990 of the training pictures are right, 0.810 of the validation pictures; "
         "try model.dropout=0.3 optimizer.weight_decay=0.05"
     ]
 
 
+def test_an_early_best_epoch_before_all_is_learned_by_heart_is_overfitting() -> None:
+    """Its own training accuracy would call for more epochs."""
+    [line] = advice(_metrics(train_acc=0.6, valid_acc=0.62), SETTINGS, train_acc=0.99)
+    assert line.startswith("overfitting: up to 0.990 of the training pictures are right, 0.620 of the validation")
+
+
 def test_a_gap_that_few_validation_pictures_leave_by_chance_is_none() -> None:
     metrics = _metrics(train_acc=0.95, valid_acc=0.82)
-    assert advice(metrics, SETTINGS)
-    assert advice(metrics | {"num_valid": 20}, SETTINGS) == []  # 2 · √(0.82 · 0.18 / 20) = 0.17
+    assert _advice(metrics, SETTINGS)
+    assert _advice(metrics | {"num_valid": 20}, SETTINGS) == []  # 2 · √(0.82 · 0.18 / 20) = 0.17
 
 
 def test_the_weight_decay_of_sgd_is_another_quantity() -> None:
     sgd = {"optimizer._target_": "hybridnet.optimizer.sgd.sgd", "optimizer.weight_decay": 5e-4}
-    [line] = advice(_metrics(train_acc=0.99, valid_acc=0.81), SETTINGS | sgd)
+    [line] = _advice(_metrics(train_acc=0.99, valid_acc=0.81), SETTINGS | sgd)
     assert line.endswith("; try model.dropout=0.3")
 
 
 def test_underfitting() -> None:
     settings = SETTINGS | {"optimizer.head_lr": 1e-4}
-    assert advice(_metrics(train_acc=0.6, valid_acc=0.58), settings) == [
-        "underfitting: 0.600 of the training pictures are right; "
+    assert _advice(_metrics(train_acc=0.6, valid_acc=0.58), settings) == [
+        "underfitting: at most 0.600 of the training pictures are right; "
         "try trainer.epochs=30 optimizer.head_lr=0.001 model.dropout=0.05"
     ]
 
 
 def test_mixed_pictures_that_are_hard_in_training_are_no_underfitting() -> None:
-    assert advice(_metrics(train_acc=0.5, valid_acc=0.92), SETTINGS) == []
+    assert _advice(_metrics(train_acc=0.5, valid_acc=0.92), SETTINGS) == []
 
 
 @pytest.mark.parametrize(
@@ -69,26 +79,26 @@ def test_mixed_pictures_that_are_hard_in_training_are_no_underfitting() -> None:
     ],
 )
 def test_slow_data(others: dict[str, Any], overrides: str) -> None:
-    assert advice(_metrics(data_wait_seconds=35.0), SETTINGS | others) == [
+    assert _advice(_metrics(data_wait_seconds=35.0), SETTINGS | others) == [
         f"slow data: 35% of the training's time went by waiting for pictures; try {overrides}"
     ]
 
 
 def test_the_wait_for_the_first_batch_of_a_short_training_is_none() -> None:
-    assert advice(_metrics(train_seconds=9.0, data_wait_seconds=5.0), SETTINGS) == []
+    assert _advice(_metrics(train_seconds=9.0, data_wait_seconds=5.0), SETTINGS) == []
 
 
 def test_what_was_tried_already_is_not_said_again() -> None:
     tried = {"model.dropout": 0.3, "optimizer.weight_decay": 0.1}
-    assert advice(_metrics(train_acc=0.99, valid_acc=0.81), SETTINGS | tried) == []
+    assert _advice(_metrics(train_acc=0.99, valid_acc=0.81), SETTINGS | tried) == []
     tried = {"trainer.epochs": 30, "model.dropout": 0.0}
-    assert advice(_metrics(train_acc=0.6, valid_acc=0.58), SETTINGS | tried) == []
+    assert _advice(_metrics(train_acc=0.6, valid_acc=0.58), SETTINGS | tried) == []
 
 
 def test_parts_of_ones_own_need_not_have_the_settings() -> None:
     own = {"optimizer._target_": "torch.optim.Adam", "trainer.epochs": 30}
     bad = _metrics(train_acc=0.7, valid_acc=0.4, data_wait_seconds=50.0)
-    assert advice(bad, own) == []
+    assert _advice(bad, own) == []
 
 
 def test_a_run_ends_with_it_and_a_job_of_a_sweep_does_not(command: Run, tmp_path: Path) -> None:
@@ -107,6 +117,6 @@ def test_settings_of_ones_own_parts_may_mean_anything(value: Any) -> None:
     """And a training that is done does not fail."""
     settings = dict.fromkeys(SETTINGS, value)
     for metrics in (_metrics(train_acc=0.99, valid_acc=0.81), _metrics(train_acc=0.3, valid_acc=0.3)):
-        assert advice(metrics, settings) == []
-    assert advice(_metrics(train_seconds=0.0, data_wait_seconds=0.0), settings) == []
-    assert advice(_metrics(train_acc=0.99, valid_acc=0.81), {}) == []
+        assert _advice(metrics, settings) == []
+    assert _advice(_metrics(train_seconds=0.0, data_wait_seconds=0.0), settings) == []
+    assert _advice(_metrics(train_acc=0.99, valid_acc=0.81), {}) == []

@@ -184,7 +184,7 @@ def test_the_summary_has_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "validation accuracy 0.1234 (macro F1 0.2468)",
         "validation loss 0.3702",
         "best epoch 3 of 10",
-        "training accuracy 0.4936 (loss 0.6170)",
+        "training accuracy 0.4936 (loss 0.6170) in that epoch",
         "training 12:34, 1234 images/s",
         "run folder run",
     ]
