@@ -75,17 +75,24 @@ def writable_folder(path: Path) -> Path:
     return path
 
 
-def output_folder(out: Path) -> Path:
+def output_folder(out: str | Path) -> Path:
     """The folder that a command writes into, which is made if it is missing.
 
     Raises:
-        InputError: if it cannot be made or written to.
+        InputError: if it cannot be made or written to, or none is named.
     """
+    require_named(out)
     try:
-        return writable_folder(out)
+        return writable_folder(Path(out))
     except OSError as error:
         hint = "choose another one with out=<folder>"
         raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error), hint)) from error
+
+
+def require_named(out: str | Path) -> None:
+    """Raises InputError for an empty text, which would be the working directory."""
+    if not str(out):
+        raise InputError(Fault("missing value", "out=", "no folder is named", "out=. is the working directory"))
 
 
 def will_not_need(path: Path) -> None:

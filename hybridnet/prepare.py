@@ -12,7 +12,7 @@ from hybridnet.data.division import Division
 from hybridnet.data.preparation import ROOT, divide_pictures
 from hybridnet.data.report import Report
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import csv_text, write_text
+from hybridnet.files import csv_text, require_named, write_text
 from hybridnet.settings import Natural, Rate, Seed, checked
 
 FILES = ("metadata.csv", "label2id.json", "report.txt")
@@ -48,8 +48,9 @@ def prepare(
         overwrite: replace files that are already there and differ.
 
     Raises:
-        InputError: if root cannot be divided, see `divide_pictures`, or files would be replaced.
+        InputError: if root cannot be divided, see `divide_pictures`, no folder is named, or files would be replaced.
     """
+    require_named(out)
     source, target = Path(root), Path(out)
     if not root:
         raise InputError(Fault("missing folder", "root=", "no such folder or table", ROOT))

@@ -468,6 +468,8 @@ def test_an_output_folder_that_is_none_is_told_with_what_to_do(tmp_path: Path) -
     hint = "hint: choose another one with out=<folder>"
     with pytest.raises(InputError, match=rf"unusable folder in out={tmp_path}/file: File exists\n{hint}"):
         output_folder(tmp_path / "file")
+    with pytest.raises(InputError, match=r"missing value in out=: no folder is named\nhint: out=\. is the working"):
+        output_folder("")
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[1]", '{"a": 1}', "\xff"])

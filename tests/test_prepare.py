@@ -282,7 +282,7 @@ def pictures_on_top(photos: Photos) -> Path:
         ),
         (lambda p: p(cat=5, dog=1), {}, "too few pictures in class 'dog': 1 group of pictures is too few for 2 splits"),
         (lambda p: p(cat=5, dog=2), {"test": 0.1}, "class 'dog': 2 groups of pictures are too few for 3 splits"),
-        (lambda p: p(cat=5, dog=4), {"folds": 5}, r"class 'dog': 4 groups .* for 5 splits \(0, 1, 2, 3, 4\)"),
+        (lambda p: p(cat=5, dog=4), {"folds": 5}, r"class 'dog': 4 groups .* for 5 folds \(0, 1, 2, 3, 4\)"),
         (
             lambda p: p(cat=5),
             {"folds": 1},
@@ -333,6 +333,10 @@ def test_command(photos: Photos, tmp_path: Path, command: Callable) -> None:
     ("arguments", "lines"),
     [
         (["out=data"], ["error: missing value in root: must be given", "hint: root=<value>"]),
+        (
+            ["root=photos", "out="],
+            ["error: missing value in out=: no folder is named", "hint: out=. is the working directory"],
+        ),
         (
             ["root=photos", "out=data", "vlid=0.3"],
             ["error: unknown key in vlid: the configuration has no 'vlid'", "hint: did you mean valid?"],

@@ -68,12 +68,12 @@ def split_groups(
 
 def _require_enough(classes: Sequence[str], num_groups: Sequence[int], splits: Sequence[str]) -> None:
     hint = "add pictures, leave the class out, ask for fewer splits or folds, or copies=same if they only look alike"
-    splits_listed = f"{len(splits)} splits ({', '.join(splits)})"
+    names = f"{len(splits)} {'folds' if splits[0].isdecimal() else 'splits'} ({', '.join(splits)})"
     faults = []
     for label, count in zip(classes, num_groups, strict=True):
         if count < len(splits):
             counted = "1 group of pictures is" if count == 1 else f"{count} groups of pictures are"
-            cause = f"{counted} too few for {splits_listed}; copies of one picture are one group"
+            cause = f"{counted} too few for {names}; copies of one picture are one group"
             faults.append(Fault("too few pictures", f"class '{label}'", cause, hint))
     if faults:
         raise InputError(*faults)

@@ -153,6 +153,11 @@ def test_every_class_with_too_few_groups_is_named() -> None:
     ]
 
 
+def test_folds_are_called_so() -> None:
+    with pytest.raises(InputError, match=r"2 groups of pictures are too few for 3 folds \(0, 1, 2\); copies"):
+        split_groups(["cat", "cat"], range(2), {"0": 1 / 3, "1": 1 / 3, "2": 1 / 3}, seed=0)
+
+
 def test_groups_of_several_classes_that_cannot_be_divided() -> None:
     """Three classes in a ring of three groups: whatever two splits get, one class is missing in one."""
     labels, groups = ["cat", "dog", "dog", "eel", "eel", "cat"], [0, 0, 1, 1, 2, 2]
