@@ -30,7 +30,7 @@ def examine_label2id(path: Path) -> tuple[dict[str, int], list[Fault]]:
     """What `read_label2id` reads, in the order of the file, and the faults of labels and indices.
 
     Raises:
-        InputError: if the file holds no JSON object.
+        InputError: if the file holds no JSON object, or one from class index to label.
     """
     where = f"data.label2id={path}"
     text = read_text(path, "data.label2id", hint="save it as UTF-8")
@@ -44,6 +44,8 @@ def examine_label2id(path: Path) -> tuple[dict[str, int], list[Fault]]:
         raise InputError(Fault("wrong content", where, cause, example))
     if not pairs:
         raise InputError(Fault("wrong content", where, "expected an object with labels, got an empty one", example))
+    if all(label.isdecimal() and isinstance(name, str) and not name.isdecimal() for label, name in pairs):
+        raise InputError(Fault("wrong content", where, "is from class index to label, the wrong way round", example))
     return dict(pairs), [Fault("wrong content", where, cause, example) for cause in _label_faults(pairs)]
 
 
