@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import rich
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -51,13 +52,16 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
         out: folder for the report; it is made if it is missing.
 
     Raises:
-        InputError: with every fault that was found, after the report was printed and written.
+        InputError: with every fault that was found, after the report was printed and written; and if it cannot be
+            written, which does not keep it from being printed.
     """
-    folder = output_folder(Path(out))
+    folder, unwritten = None, []
+    with collected(unwritten):
+        folder = output_folder(out)
     faults: list[Fault] = []
     notes: list[str] = []
     tables: list[Table] = []
-    written = [folder / "report.txt"]
+    samples: Image.Image | None = None
     classes, examined = None, None
     with collected(faults):
         classes, label_faults = examine_label2id(Path(label2id))
@@ -72,14 +76,16 @@ def doctor(*, metadata: str, label2id: str, fold: Natural | None, out: str) -> N
         names = [*(classes or {}), *sorted({row.label for row in rows} - set(classes or {}))]
         notes += _notes(rows, splits, album, list(classes or names))
         tables += [_balance_table(rows, splits, names), _picture_table(album)]
-        if album.pictures:
-            written.append(folder / "samples.png")
-            _draw(written[-1], rows, album, names, metadata=Path(metadata))
-    lines = _lines(notes, faults, written)
-    _write_report(written[0], tables, [*map(str, faults), *lines])
-    show(*tables, *lines)
-    if faults:
-        raise InputError(*faults)
+        samples = _samples(rows, album, names, metadata=Path(metadata)) if album.pictures else None
+    notes = [f"note: {note}" for note in notes]
+    end = number_of(len(faults), "fault") if faults else "no faults"
+    show(*tables, *notes)
+    if folder:
+        with collected(unwritten):
+            show(_write(folder, tables, [*map(str, faults), *notes], samples=samples, end=end))
+    show(end)
+    if faults or unwritten:
+        raise InputError(*faults, *unwritten)
 
 
 def _picture_faults(rows: Sequence[Row], splits: Sequence[str], album: Album, *, metadata: Path) -> Iterator[Fault]:
@@ -180,7 +186,7 @@ def _shares(values: Iterator[str]) -> str:
     return ", ".join(f"{value} {count:,} ({count / counts.total():.1%})" for value, count in counts.most_common())
 
 
-def _draw(path: Path, rows: Sequence[Row], album: Album, names: Sequence[str], *, metadata: Path) -> None:
+def _samples(rows: Sequence[Row], album: Album, names: Sequence[str], *, metadata: Path) -> Image.Image:
     """Samples from everywhere in the table, each class in a row of its own."""
     members: dict[str, list[int]] = {name: [] for name in names}
     for number in sorted(set(album.pictures) - set(album.again)):
@@ -191,18 +197,26 @@ def _draw(path: Path, rows: Sequence[Row], album: Album, names: Sequence[str], *
         chosen = np.unique(np.linspace(0, len(found) - 1, SAMPLES).round().astype(int))
         tiles[name] = [thumbnail(metadata.parent / rows[found[place]].path, TILE) for place in chosen]
     title = f"{metadata.name}: up to {SAMPLES} pictures of each class"
-    drawing.write(figures.plot_classes(tiles, title=title, columns=SAMPLES), path)
+    return figures.plot_classes(tiles, title=title, columns=SAMPLES)
 
 
-def _lines(notes: Sequence[str], faults: Sequence[Fault], written: Sequence[Path]) -> list[str]:
-    end = number_of(len(faults), "fault") if faults else "no faults"
-    return [*(f"note: {note}" for note in notes), f"wrote {', '.join(map(str, written))}", end]
-
-
-def _write_report(path: Path, tables: Sequence[Table], lines: Sequence[str]) -> None:
+def _write(
+    folder: Path, tables: Sequence[Table], lines: Sequence[str], *, samples: Image.Image | None, end: str
+) -> str:
+    """Write the two files, and say so at the end of the report; a full disk is an InputError."""
+    report, picture = folder / "report.txt", folder / "samples.png"
+    wrote = f"wrote {', '.join(map(str, [report, picture] if samples else [report]))}"
     text = io.StringIO()
-    show(*tables, *lines, console=Console(file=text, width=WIDTH_OF_FILES, force_terminal=False, color_system=None))
-    write_text(path, "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n")
+    console = Console(file=text, width=WIDTH_OF_FILES, force_terminal=False, color_system=None)
+    show(*tables, *lines, wrote, end, console=console)
+    try:
+        write_text(report, "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n")
+        if samples:
+            drawing.write(samples, picture)
+    except OSError as error:
+        hint = "choose another one with out=<folder>"
+        raise InputError(Fault("unusable folder", f"out={folder}", error.strerror or str(error), hint)) from error
+    return wrote
 
 
 if __name__ == "__main__":

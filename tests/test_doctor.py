@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -260,6 +261,7 @@ def test_all_faults_are_told_at_once(photos: Photos, capsys: pytest.CaptureFixtu
         ('{"leaf": 0, "root": 1, "stem": 2}', [], ["no row of split 'train' has label 'stem'"]),
         ('{"leaf": 0, "leaf": 0, "root": 1}', [], ["labels that are there more than once: 'leaf'"]),
         ('["leaf", "root"]', [], ["expected an object, got list"]),
+        ('{"0": "leaf", "1": "root"}', [], ["is from class index to label, the wrong way round"]),
         ('{"leaf": 0, "root": 1}', ["../0.png,leaf,train"], [f"{UNSAFE}: line 8 '../0.png'"]),
     ],
 )
@@ -288,6 +290,25 @@ def test_report_needs_a_folder(photos: Photos) -> None:
     (folder / "report").touch()
     (fault,) = faults_of(folder)
     assert (fault.what, fault.where) == ("unusable folder", f"out={folder / 'report'}")
+
+
+def test_report_that_cannot_be_written_is_printed(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = photos([*CLEAN, "6.png,flower,train"])
+    monkeypatch.setattr("hybridnet.doctor.write_text", full)
+    wrong, place = faults_of(folder)
+    assert wrong.what == "wrong rows"
+    assert place[:3] == ("unusable folder", f"out={folder / 'report'}", "No space left on device")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "1 fault" and not [line for line in lines if line.startswith("wrote")]
+    (folder / "report").rmdir()
+    (folder / "report").touch()
+    assert [fault.what for fault in faults_of(folder)] == ["wrong rows", "unusable folder"]
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 # What may not be meant
