@@ -17,7 +17,7 @@ from hybridnet.errors import Fault, InputError
 from hybridnet.files import common_folder, csv_text, shortened, writable_folder, write_text
 from hybridnet.inference.tta import Tta
 from hybridnet.settings import Count, checked
-from hybridnet.wording import lines_of, listing, number_of
+from hybridnet.wording import lines_of, listing, number_of, spelt
 
 if TYPE_CHECKING:
     from hybridnet.inference.predictor import Answers
@@ -63,7 +63,7 @@ def predict(
     predictors = make_predictors(members, device=device, precision=precision, batch_size=batch_size, tta=tta)
     answers = answers_of(predictors, files, track=track)
     if not len(answers.indices):
-        listed = lines_of([f"'{files[number]}': {cause}" for number, cause in sorted(answers.causes.items())])
+        listed = lines_of([f"'{spelt(files[number])}': {cause}" for number, cause in sorted(answers.causes.items())])
         raise InputError(Fault("no usable picture", "images", f"none of {number_of(len(files), 'file')}{listed}"))
     classes = members[0].model.classes
     rows = list(table_rows(files, answers, classes, top_k=min(top_k, len(classes))))
@@ -80,11 +80,11 @@ def table_rows(files: Sequence[Path], answers: Answers, classes: Sequence[str], 
     probabilities, labels = top.values.tolist(), top.indices.tolist()
     for number, file in enumerate(files):
         if number in answers.causes:
-            yield [str(file), *([""] * (2 + len(more))), answers.causes[number]]
+            yield [spelt(file), *([""] * (2 + len(more))), answers.causes[number]]
             continue
         row = places[number]
         pairs = zip(labels[row], probabilities[row], strict=True)
-        yield [str(file), *(text for label, p in pairs for text in (classes[label], f"{p:.6f}")), ""]
+        yield [spelt(file), *(text for label, p in pairs for text in (classes[label], f"{p:.6f}")), ""]
 
 
 def _require_place(out: Path) -> None:
@@ -120,7 +120,7 @@ def _print(rows: Sequence[Sequence[str]], answers: Answers, files: Sequence[Path
     lines = [listing([f"{label}: {count:,}" for label, count in counts], limit=MOST_ROWS)]
     by_cause: dict[str, list[str]] = {}
     for number, cause in sorted(answers.causes.items()):
-        by_cause.setdefault(cause, []).append(str(files[number]))
+        by_cause.setdefault(cause, []).append(spelt(files[number]))
     if by_cause:
         told = [f"{len(names):,} × {cause}: {listing(names, limit=FEW)}" for cause, names in by_cause.items()]
         lines.append(f"left out, as the column cause tells:{lines_of(told)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 LISTED = 20  # entries
 
@@ -10,6 +12,11 @@ LISTED = 20  # entries
 def number_of(count: int, one: str, many: str = "") -> str:
     """`1 picture`, `1,234 pictures`; `many` where an s is not the plural."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def spelt(path: Path | str) -> str:
+    """The path as it can be printed and written: what is not UTF-8 in a name of a file becomes \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def listing(entries: Sequence[str], *, limit: int = LISTED) -> str:

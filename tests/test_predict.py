@@ -95,9 +95,9 @@ def test_a_name_that_is_no_text_has_a_row_too(
     result = command("-m", "hybridnet.predict", OWN, f"run={reference}", f"images={photos}", "out=o.csv")
     assert result.stderr == ""
     assert result.returncode == 0
-    assert "\\udcff\\udcfe.png" in result.stdout
+    assert "\\xff\\xfe.png" in result.stdout
     path = next(row["path"] for row in rows_of(tmp_path / "o.csv") if row["path"].endswith("fe.png"))
-    assert path == f"{photos}/\\udcff\\udcfe.png"
+    assert path == f"{photos}/\\xff\\xfe.png"
 
 
 def test_probabilities_are_those_of_the_training_s_end(reference: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from hybridnet.data.processes import workforce
 from hybridnet.data.rows import Row, read_records
 from hybridnet.data.table import conflicts, file_keys, is_safe
 from hybridnet.errors import Fault, InputError
-from hybridnet.wording import listing
+from hybridnet.wording import listing, spelt
 
 MACOS = "__MACOSX"  # beside the pictures in archives that macOS made: what it knows of each file
 BLANK = "lies in a folder whose name is blank"
@@ -84,12 +83,12 @@ def list_folder(root: Path, *, own: Collection[Path]) -> tuple[list[Named], list
     left_out: list[Fault] = []
 
     def refused(error: OSError) -> None:
-        name = _shown(Path(error.filename).relative_to(root).as_posix())
+        name = spelt(Path(error.filename).relative_to(root).as_posix())
         left_out.append(Fault("left out", f"{name}/", f"is a folder that cannot be looked into ({error.strerror})"))
 
     for file in sorted(file for file in files_below(root, refused=refused) if file not in own):
         parts = file.relative_to(root).parts
-        name = _shown("/".join(parts))
+        name = spelt("/".join(parts))
         if any(part.startswith(".") for part in parts):
             left_out.append(Fault("left out", name, "is hidden"))
         elif MACOS in parts[:-1]:
@@ -141,7 +140,7 @@ def class_folders(root: Path, *, depth: int, own: Collection[Path]) -> set[str]:
     """The labels of the folders `depth` levels below root, also empty ones, without those that hold files of ours."""
     folders = (path for path in root.glob("/".join("*" * depth)) if path.is_dir())
     return {
-        clean_label(_shown(path.name))
+        clean_label(spelt(path.name))
         for path in folders
         if not any(part.startswith(".") or part == MACOS for part in path.relative_to(root).parts)
         and not any(file.is_relative_to(path) for file in own)
@@ -201,10 +200,6 @@ def _read(named: Named) -> Picture | Fault:
         return Fault("left out", named.name, error.faults[0].cause)
     file, name, label, split = named
     return Picture(file, name, label, file_digest(file), image.width * image.height, thumbnail(image), split)
-
-
-def _shown(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _is_utf8(text: str) -> bool:
