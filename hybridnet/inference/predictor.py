@@ -54,7 +54,8 @@ class Predictor:
         network: (B, 3, H, W) -> (B, num_classes); it is moved to the device, and put into eval mode.
         preprocessing: of the pictures.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        precision: `auto`, `bf16`, `fp16`, `float32`.
+        precision: `auto`, `bf16`, `fp16`, `float32`; a network with weights in another format than float32 computes in
+            theirs.
         batch_size: pictures at once.
         channels_last: keep feature maps as (B, H, W, C) in memory; as in training for the same bits.
         tta: test-time augmentation: the mean probability of `none`, the picture as it is; `flip`, and mirrored
@@ -76,7 +77,10 @@ class Predictor:
         tta: Tta = "none",
     ) -> None:
         self.device = find_device(device)
-        self.precision = find_precision(precision, self.device)
+        weights = next(network.parameters(), torch.empty(0)).dtype
+        is_usual = weights == torch.float32  # else somebody has converted them, as `half()` does
+        self.precision = find_precision(precision if is_usual else "float32", self.device)
+        self.dtype = self.precision.dtype if is_usual else weights
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.eval().to(self.device, memory_format=self.memory_format)
         self.preprocessing = preprocessing
@@ -116,7 +120,7 @@ class Predictor:
     def logits(self, images: Tensor) -> Tensor:
         """Of pixels: uint8 (B, H, W, 3) -> float32 (B, num_classes), on the device."""
         pixels = images.to(self.device, non_blocking=self.device.type == "cuda")  # see `Batch.to`
-        inputs = self.preprocessing.normalized(pixels, self.precision.dtype)
+        inputs = self.preprocessing.normalized(pixels, self.dtype)
         inputs = inputs.contiguous(memory_format=self.memory_format)
         answers = [self._forward(view(inputs)) for view in self.views]
         return together(answers)

@@ -79,7 +79,7 @@ class TrainedModel(nn.Module):
         Args:
             pictures: one, or several: paths, uint8 arrays (H, W, 3) or (H, W), or Pillow's images.
             batch_size: pictures at once.
-            precision: `auto`, `bf16`, `fp16`, `float32`.
+            precision: `auto`, `bf16`, `fp16`, `float32`; after `half()` and the like the model computes in its own.
 
         Returns:
             One prediction for each picture, in their order.
@@ -107,7 +107,7 @@ class TrainedModel(nn.Module):
             pictures: as for `predict`.
 
         Returns:
-            (B, 3, H, W), normalised, float32.
+            (B, 3, H, W), normalised, in the format of the weights: float32, unless they were converted.
 
         Raises:
             InputError: as `predict`.
@@ -119,7 +119,8 @@ class TrainedModel(nn.Module):
         images = [batch.images for batch in listed.batches(batch_size=max(1, len(listed)), device=torch.device("cpu"))]
         _require_read(pictures, listed.causes)
         pixels = torch.cat([torch.empty((0, *listed.size, 3), dtype=torch.uint8), *images])
-        return self.preprocessing.normalized(pixels.to(next(self.parameters()).device))
+        weights = next(self.parameters())
+        return self.preprocessing.normalized(pixels.to(weights.device), weights.dtype)
 
     def prediction(self, probabilities: Tensor) -> Prediction:
         """Of the probability of each class, (num_classes,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from io import BytesIO
 from pathlib import Path
@@ -61,6 +62,21 @@ def test_the_inputs_are_those_of_its_predictions(trained: TrainedModel, picture:
     assert trained.inputs(str(picture)).equal(inputs[:1]) and len(trained.inputs([])) == 0
     with pytest.raises(InputError, match=r"unreadable image in .*nowhere\.png: no such file"):
         trained.inputs([picture, tmp_path / "nowhere.png"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_that_was_converted_predicts_in_its_own_format(
+    trained: TrainedModel, picture: Path, dtype: torch.dtype
+) -> None:
+    wanted = trained.predict(picture, precision="float32")[0].probabilities
+    converted = copy.deepcopy(trained).to(dtype)
+    inputs = converted.inputs(picture)
+    assert inputs.dtype == dtype
+    with torch.no_grad():
+        probabilities = converted(inputs).float().softmax(dim=1)[0].tolist()
+    predicted = converted.predict(picture)[0].probabilities
+    assert [predicted[name] for name in trained.classes] == pytest.approx(probabilities, abs=1e-6)
+    assert predicted == pytest.approx(wanted, abs=2e-2)
 
 
 def test_pictures_stay_in_their_order(trained: TrainedModel) -> None:
