@@ -118,6 +118,8 @@ def open_store(
             with locked(cache_dir / f".{key}.lock", on_wait=lambda: log.info(waiting)) as is_alone:
                 entries = _read(folder, sources, pixels)  # another process may have been first
                 if entries is None:
+                    if folder.exists():
+                        log.info(f"the decoded pictures in {folder} are damaged; they are decoded again")
                     entries = _build(
                         folder,
                         sources,
@@ -171,7 +173,6 @@ def _is_verified(pixels: Path, entries: Sequence[Entry]) -> bool:
         return bool(entry.cause) or zlib.crc32(pixels) == entry.checksum
 
     if not all(in_threads(is_intact, entries)):
-        log.info(f"the decoded pictures in {pixels.parent} are damaged; they are decoded again")
         return False
     _remember(pixels, identity)
     return True
