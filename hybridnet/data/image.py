@@ -32,6 +32,7 @@ OTHER_FORMATS = {
 }
 
 ORIENTATION = 0x0112  # numbers of EXIF and TIFF entries
+BITS = 0x0102
 PHOTOMETRIC, WHITE_IS_ZERO = 0x0106, 0
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -227,9 +228,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _grey_of_16_bits(image: Image.Image) -> Image.Image:
     deep = np.asarray(image).astype(np.int64)
-    if deep.min() < 0 or deep.max() > 65535:
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    white = 4095 if tags.get(BITS) == (12,) else 65535
+    if deep.min() < 0 or deep.max() > white:
         raise ValueError("has more than 16 bits per pixel, whose range is not known; save it with 8 or 16 bits")
-    if image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        deep = 65535 - deep  # Pillow does so for 8 bits only
-    deep[deep == image.info.get("transparency", -1)] = 65535  # the one transparent value of a PNG, on white
-    return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        deep = white - deep  # Pillow does so for 8 bits only
+    deep[deep == image.info.get("transparency", -1)] = white  # the one transparent value of a PNG, on white
+    return Image.fromarray(((255 * deep + white // 2) // white).astype(np.uint8)).convert("RGB")

@@ -35,7 +35,7 @@ from hybridnet.files import FULL, locked, read_json, try_lock, write_json
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2  # of the files, and of how pictures are read
 
 
 def user_cache() -> Path:

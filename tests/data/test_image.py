@@ -75,21 +75,24 @@ MIN_IS_WHITE, MIN_IS_BLACK, TRUE_COLOUR, INKS = 0, 1, 2, 5  # TIFF's photometric
 PREMULTIPLIED, STRAIGHT = 1, 2  # TIFF's kinds of alpha
 
 
-def write_tiff(path: Path, samples: np.ndarray, *, photometric: int, alpha: int | None = None) -> None:
-    """An uncompressed TIFF with 8 or 16 bits per channel in the byte order of `samples`, by hand."""
+def write_tiff(
+    path: Path, samples: np.ndarray, *, photometric: int, alpha: int | None = None, is_packed: bool = False
+) -> None:
+    """An uncompressed TIFF with 8 or 16 bits per channel in the byte order of `samples`, or 12 bits, by hand."""
+    data, depth = (packed(samples), 12) if is_packed else (samples.tobytes(), samples.itemsize * 8)
     order = ">" if samples.dtype.str[0] == ">" else "<"
     height, width, channels = samples.shape
     wide, short = 4, 3
     entries = [
         (256, wide, [width]),
         (257, wide, [height]),
-        (258, short, [samples.itemsize * 8] * channels),
+        (258, short, [depth] * channels),
         (259, short, [1]),
         (262, short, [photometric]),
         (273, wide, [0]),  # where the pixels begin, known below
         (277, short, [channels]),
         (278, wide, [height]),
-        (279, wide, [samples.nbytes]),
+        (279, wide, [len(data)]),
         *([(338, short, [alpha])] if alpha else []),
     ]
     contents = [struct.pack(f"{order}{len(v)}{'H' if kind == short else 'I'}", *v) for _, kind, v in entries]
@@ -102,7 +105,13 @@ def write_tiff(path: Path, samples: np.ndarray, *, photometric: int, alpha: int 
         listed += struct.pack(f"{order}HHI", tag, kind, len(found)) + place
         behind += content if is_long else b""
     head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(entries))
-    path.write_bytes(head + listed + bytes(4) + behind + samples.tobytes())
+    path.write_bytes(head + listed + bytes(4) + behind + data)
+
+
+def packed(samples: np.ndarray) -> bytes:
+    """Numbers of 12 bits, one behind the other; every row begins with a byte of its own."""
+    bits = samples[:, :, 0, None] >> np.arange(11, -1, -1) & 1
+    return np.packbits(bits.reshape(len(samples), -1).astype(np.uint8), axis=1).tobytes()
 
 
 def rgb(path: Path) -> np.ndarray:
@@ -248,6 +257,13 @@ def tiff16_white_is_zero(path: Path) -> np.ndarray:
     return as_grey(255 - deep(1)[..., 0] / 257)
 
 
+def tiff12(path: Path) -> np.ndarray:
+    samples = values(HEIGHT, WIDTH, 1, top=4096)
+    samples[0, :2, 0] = 0, 4095
+    write_tiff(path, samples, photometric=MIN_IS_BLACK, is_packed=True)
+    return as_grey(samples[..., 0] * 255 / 4095)
+
+
 def grey16_one_transparent(path: Path) -> np.ndarray:
     samples = deep(1)
     value = int(samples[0, 0, 0])
@@ -346,6 +362,7 @@ def first_of_two(path: Path) -> np.ndarray:
         (tiff_premultiplied, "a.tif", 1),
         (tiff_white_is_zero, "a.tif", 0),
         (tiff16_white_is_zero, "a.tif", 0.5),
+        (tiff12, "a.tif", 0.5),
         (grey16_one_transparent, "a.png", 0.5),
         (grey_alpha, "a.tif", 1),
         (cmyk, "a.tif", 1),
