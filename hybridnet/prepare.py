@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +55,9 @@ def prepare(
     """
     require_named(out)
     source, target = Path(root), Path(out)
+    with _explained(target):  # before the pictures are read, which may take minutes; nothing is made yet
+        nearest = next((folder for folder in (target, *target.parents) if folder.exists()), target)
+        tempfile.TemporaryFile(dir=nearest).close()
     if not root:
         raise InputError(Fault("missing folder", "root=", "no such folder or table", ROOT))
     division = Division(
@@ -73,14 +79,18 @@ def _write(contents: dict[Path, str], *, overwrite: bool) -> None:
             hint = f"choose another out=<folder>, or overwrite=true{extend}"
             raise InputError(Fault("file would be replaced", str(path), "it is there with another content", hint))
     for path, text in contents.items():
-        try:
+        with _explained(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text)
-        except OSError as error:
-            hint = "choose another one with out=<folder>"
-            raise InputError(
-                Fault("unusable folder", f"out={path.parent}", error.strerror or str(error), hint)
-            ) from error
+
+
+@contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = "choose another one with out=<folder>"
+        raise InputError(Fault("unusable folder", f"out={out}", error.strerror or str(error), hint)) from error
 
 
 def _print(report: Report, out: Path) -> None:

@@ -365,6 +365,17 @@ def test_command_with_wrong_arguments(
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
+@pytest.mark.parametrize("out", ["file", "file/deeper"])
+def test_a_place_that_is_none_is_told_before_a_picture_is_read(
+    out: str, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    root = photos(cat=5)
+    monkeypatch.setattr("hybridnet.data.preparation.read_pictures", lambda *_: pytest.fail("read a picture"))
+    with pytest.raises(InputError, match=rf"unusable folder in out={tmp_path}/{out}: Not a directory\nhint: choose"):
+        call(root, tmp_path / out)
+
+
 def test_class_folder_may_be_a_link(photos: Photos, tmp_path: Path) -> None:
     root = photos(cat=5)
     (root / "dog").symlink_to(photos("store", dogs=5) / "dogs", target_is_directory=True)
