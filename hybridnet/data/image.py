@@ -177,7 +177,7 @@ def _cause(error: Exception, path: str | Path) -> str:
             return f"is {kind}, {CONVERT}"
         return "is none of JPEG, PNG, WebP, BMP and TIFF, or its header is damaged"
     if isinstance(error, Image.DecompressionBombError):
-        return f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels"
+        return f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels; save it smaller"
     if isinstance(error, OSError) and error.strerror:  # else the path is told twice
         return error.strerror
     return str(error) or type(error).__name__
