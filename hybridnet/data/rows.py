@@ -125,9 +125,12 @@ def read_records(
     if not records:
         raise InputError(Fault("no rows", where, "the table ends after its first line", hint))
     wrong = [f"line {line} has {len(fields)}" for line, fields in records if len(fields) != len(header)]
-    quote = f'put a path or label with {delimiter!r} into quotes: "a{delimiter} b.jpg"'
+    if any(len(fields) > len(header) for _, fields in records):
+        hint = f'put a path or label with {delimiter!r} into quotes: "a{delimiter} b.jpg"'
+    else:
+        hint = f"give every row all of them, empty ones as well: {delimiter.join(header)}"
     cause = f"expected {len(header)} fields: {listing(wrong)}"
-    faults = [Fault("wrong rows", where, cause, quote)] if wrong else []
+    faults = [Fault("wrong rows", where, cause, hint)] if wrong else []
     return header, [record for record in records if len(record[1]) == len(header)], faults
 
 

@@ -152,6 +152,8 @@ def test_rows_with_another_number_of_fields_are_told_and_the_others_are_read(tmp
     assert fault.hint == "put a path or label with ',' into quotes: \"a, b.jpg\""
     path.write_text(path.read_text().replace(",", ";"))
     assert read_rows(path)[1][0].hint == "put a path or label with ';' into quotes: \"a; b.jpg\""
+    path.write_text("path;label;split\na.png;leaf\n")
+    assert read_rows(path)[1][0].hint == "give every row all of them, empty ones as well: path;label;split"
 
 
 def test_one_comma_too_many_in_every_row_is_told_as_such(tmp_path: Path) -> None:
