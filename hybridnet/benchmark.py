@@ -99,7 +99,7 @@ def benchmark(
         sorted(set(_required(batch_sizes, "batch_sizes"))),
         checks=_claims(image_size, extra) if claims else [],
     )
-    folder = output_folder(Path(out)).resolve()
+    folder = output_folder(out).resolve()
     described = environment.describe(device=first.device, precision=first.precision.name, seed=seed, processes=1)
     gc.freeze()  # what is there already need not be looked through before every measurement, for 0.2 s
     try:

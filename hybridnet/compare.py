@@ -69,7 +69,7 @@ def compare(
     table = units.find_table(run.folder for group in groups for run in group.runs)
     of_table = units.groups_in(table) if table else None
     all_runs, more_notes = paired(groups, of_table)
-    target = output_folder(Path(out))
+    target = output_folder(out)
     comparison = compared(all_runs, baseline=0, pairs=pairs, num_draws=num_bootstrap, seed=seed)
     of_groups, cost_causes = costs(all_runs.groups, measured)
     where = None if table is None else str(table)

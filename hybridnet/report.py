@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hybridnet.console import show
 from hybridnet.errors import Fault, InputError
-from hybridnet.files import csv_text, named, shortened, writable_folder, write_text
+from hybridnet.files import csv_text, named, output_folder, shortened, write_text
 from hybridnet.settings import checked
 from hybridnet.sweep.study import Study, read_study
 
@@ -31,7 +31,7 @@ def report(*, folder: str | Sequence[str] | None, out: str | None) -> None:
         cause = "several sweeps have no folder in common"
         raise InputError(Fault("missing value", "out", cause, "add out=outputs/<name>: the files go there"))
     try:
-        write_report(folders, out=folders[0] if out is None else writable_folder(Path(out)))
+        write_report(folders, out=folders[0] if out is None else output_folder(out))
     except OSError as error:
         hint = "choose another one with out=<folder>"
         raise InputError(

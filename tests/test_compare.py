@@ -161,6 +161,7 @@ def test_another_split_another_baseline_and_all_pairs(tmp_path: Path) -> None:
         ({"runs": ["a", "b"], "benchmark": "a"}, "error: missing file in benchmark=a/benchmark.json"),
         ({"runs": ["a", "b"], "split": "test"}, "hint: python -m hybridnet.evaluate run=a split=test writes it"),
         ({"runs": ["a", "b"], "out": "a/metrics.json"}, "error: unusable folder in out=a/metrics.json: "),
+        ({"runs": ["a", "b"], "out": ""}, "error: missing value in out=: no folder is named"),
         ({"folder": "a"}, "error: no sweep in .*a: there is no sweep.json"),
     ],
 )

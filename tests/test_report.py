@@ -58,7 +58,8 @@ def test_several_sweeps_are_reported_elsewhere(sweep: SweepFolder, tmp_path: Pat
         ([], None, "error: missing value in sweep: no sweep is named\nhint: sweep="),
         (None, None, "error: missing value in sweep: no sweep is named"),
         ("nowhere", None, "error: no sweep in .*nowhere: there is no sweep.json\nhint: a sweep's folder"),
-        ("sweep", "sweep/sweep.json", "error: unusable folder in sweep/sweep.json: "),
+        ("sweep", "sweep/sweep.json", "error: unusable folder in out=sweep/sweep.json: "),
+        ("sweep", "", "error: missing value in out=: no folder is named"),
     ],
 )
 def test_what_cannot_be_reported_is_said_so(
