@@ -20,9 +20,10 @@ def advice(metrics: Mapping[str, Any], settings: Mapping[str, Any], *, train_acc
         settings: the run's value at every dotted key.
         train_acc: of any epoch the largest. An early epoch may be the best one because all that follow overfit.
     """
+    overfits = _overfitting(metrics, train_acc)
     findings = [
-        (_overfitting(metrics, train_acc), _against_overfitting(settings)),
-        (_underfitting(metrics, train_acc), _against_underfitting(settings)),
+        (overfits, _against_overfitting(settings)),
+        (None if overfits else _underfitting(metrics, train_acc), _against_underfitting(settings)),
         (_waiting(metrics), _against_waiting(settings)),
     ]
     lines = ((seen, [f"{key}={value}" for key, value in changes]) for seen, changes in findings if seen)

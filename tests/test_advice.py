@@ -66,6 +66,12 @@ def test_underfitting() -> None:
     ]
 
 
+def test_few_right_answers_with_a_gap_are_overfitting_alone() -> None:
+    """Less of the training pictures would be right by what helps against that."""
+    [line] = _advice(_metrics(train_acc=0.7, valid_acc=0.35), SETTINGS)
+    assert line.startswith("overfitting: ") and "model.dropout=0.3" in line
+
+
 def test_mixed_pictures_that_are_hard_in_training_are_no_underfitting() -> None:
     assert _advice(_metrics(train_acc=0.5, valid_acc=0.92), SETTINGS) == []
 

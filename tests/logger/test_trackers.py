@@ -24,7 +24,7 @@ Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., Command]
 ROW = {"epoch": 1, "valid_acc": 0.5}
 WARNING = "logger=notes is left out from here on: ConnectionError: the server is down"
-THE_RUNS_OWN = ("  ", "epoch", "Result", "plain", "underfitting")  # lines of a run without trackers
+THE_RUNS_OWN = ("  ", "epoch", "Result", "plain", "overfitting", "underfitting")  # lines of a run without trackers
 
 
 class Listener:
