@@ -215,19 +215,19 @@ def _node_faults(
         # By the style of this project settings are keyword-only, and what comes before them is given at build time.
         needed = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
         if given.get(name) == PLACEHOLDER or (needed and name not in given):
-            key = _source(raw.get(name), f"{prefix}{name}")
+            key = source(raw.get(name), f"{prefix}{name}")
             yield Fault("missing value", key, "must be given", f"{key}=<value>")
     judged = {key: value for key, value in given.items() if value != PLACEHOLDER and not _has_target(value)}
     for name, why in settings.faults(_locate(resolved["_target_"]), judged).items():
-        key = _source(raw[name], f"{prefix}{name}")
+        key = source(raw[name], f"{prefix}{name}")
         shown = "null" if given[name] is None else given[name]
         yield Fault("wrong value", f"{key}={shown}", why)
 
 
-def _source(raw: Any, key: str) -> str:
+def source(raw: Any, key: str) -> str:
     """The knob that a value comes from, or else the value's own key."""
-    source = REFERENCE.fullmatch(raw) if isinstance(raw, str) else None
-    return source.group(1) if source else key
+    found = REFERENCE.fullmatch(raw) if isinstance(raw, str) else None
+    return found.group(1) if found else key
 
 
 def _unknown_key_faults(key: str, value: Any, target: str, *, sources: set[str]) -> Iterator[Fault]:

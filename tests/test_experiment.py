@@ -41,7 +41,7 @@ def _faults(*overrides: str) -> list[Fault]:
         ("~seed", "seed", "must be given"),
         ("~monitor", "monitor", "must be given"),
         ("~trainer.monitor", "trainer.monitor", "must be given"),
-        ("seed=${oc.env:NOT_THERE}", "data.seed", 'KeyError raised while resolving interpolation: "Environment'),
+        ("seed=${oc.env:NOT_THERE}", "seed", 'KeyError raised while resolving interpolation: "Environment'),
         ("data.image_size=${not_there}", "data.image_size", "Interpolation key 'not_there' not found"),
         ("+logger.mlflow.uri=x", "logger.mlflow", "it has no _target_"),
         ("data=folder", "data.root", "must be given"),

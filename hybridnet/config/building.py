@@ -103,6 +103,9 @@ def find_faults(cfg: DictConfig, *, defaults: DictConfig | None = None) -> dict[
         resolved = OmegaConf.to_container(known, resolve=True)
     except OmegaConfBaseException as error:
         key = str(error.full_key) if error.full_key else "the configuration"
+        values = dict(binding.leaves(raw))
+        if (knob := binding.source(values.get(key), key)) in values:
+            key = knob  # of `data.seed=${seed}` it is the reference in `seed` that is broken
         return {key: Fault("broken reference", key, str(error).splitlines()[0])}
     found = {fault.where: fault for fault in binding.target_faults(resolved, allowed=_allowed(cfg))}
     return found or binding.setting_faults(raw, resolved, unused=_untouched_knobs(cfg, defaults))
