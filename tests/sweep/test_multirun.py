@@ -18,6 +18,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 
 from hybridnet.config import JobLoader, Multirun
+from hybridnet.errors import InputError
 from hybridnet.files import read_json
 from hybridnet.sweep import multirun, study, wording
 from hybridnet.sweep.launcher import LedgerLauncher
@@ -42,6 +43,7 @@ def test_a_widened_grid_runs_only_the_new_jobs(run: Run, tiny: list[str], tmp_pa
     code, output, error = run(*command, "model.dropout=0.1,0.3", "seed=1,2,1")
     assert (code, error) == (0, "")
     assert output.startswith("4 jobs (2 were given twice): 2 done, 2 new; distinct models: 1; the first job will tell")
+    assert "a trial has" not in output, "that is said of a search"
     jobs = _jobs(tmp_path / "s")
     assert [job.folder.name for job in jobs] == ["0_seed=1", "1_seed=2", "2_dropout=0.3,seed=1", "3_dropout=0.3,seed=2"]
     assert all(job.status == "complete" and job.attempt == 1 for job in jobs)
@@ -186,9 +188,23 @@ def test_settings_with_which_no_job_starts_are_wrong_input(
     assert all(job.attempt == 0 for job in _jobs(tmp_path / "s"))
 
 
-def test_a_launcher_that_is_killed_is_no_wrong_input() -> None:
-    assert multirun._is_of_settings(RuntimeError("Could not detect srun"))
-    assert not any(map(multirun._is_of_settings, (BrokenProcessPool(), MemoryError(), ConnectionError())))
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("Could not detect srun"), InputError),
+        *((error, type(error)) for error in (BrokenProcessPool(), MemoryError(), ConnectionError())),
+    ],
+)
+def test_a_launcher_that_is_killed_is_no_wrong_input(tmp_path: Path, error: Exception, told: type[Exception]) -> None:
+    def start(function: Callable[..., Any]) -> None:
+        raise error
+
+    sweep = SweepFolder(tmp_path / "s")
+    plugin = {"_target_": "hydra._internal.core_plugins.BasicLauncher"}
+    jobs: Any = SimpleNamespace(multirun=SimpleNamespace(launcher=plugin))
+    with pytest.raises(told) as found:
+        multirun._launch(lambda cfg: 0.0, jobs, Ledger(sweep.folder), start)
+    assert type(found.value) is told
 
 
 def test_what_fails_before_the_run_begins_leaves_its_traceback_too(run: Run, tiny: list[str], tmp_path: Path) -> None:
