@@ -7,10 +7,10 @@ Usage: python train.py [model=…] [data=…] [optimizer=…] [scheduler=…] [t
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # before the imports: Ctrl-C may come in one of them, and a package may not be there
+if __name__ == "__main__":  # before the imports: a signal may come in one of them, and a package may not be there
     from hybridnet import packages, signals
 
-    signals.end_at_ctrl_c()
+    signals.end_at_once()
     packages.end_without("hydra", "omegaconf")
 
 import logging

@@ -28,11 +28,6 @@ def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     return {number: signal.signal(number, handler) for number in SIGNALS if not (number == hangup and is_ignored)}
 
 
-def end_at_ctrl_c() -> None:
-    """From here on Ctrl-C ends the process with code 130, not with Python's traceback; as yet, others need no help."""
-    signal.signal(signal.SIGINT, _exit)
-
-
 def end_at_once() -> None:
     """From here on SIGINT, SIGTERM and SIGHUP end the process with code 130, 143 or 129: while nothing has begun yet.
 
